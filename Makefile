@@ -1,0 +1,29 @@
+# One entry point; CI runs what people run. `make help` lists the targets.
+.PHONY: help setup demo test lint lab lab-docker fresh clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what is needed (as root), build, and put the programs into .venv/bin
+	@devtools/setup.sh
+
+demo: setup ## watch a real download survive a drain, in network namespaces (root)
+	@.venv/bin/glb lab demo
+
+test: setup ## every test: C, Python, eBPF, API, and the lab (root)
+	@devtools/test.sh
+
+lint: setup ## style, types, import directions, sizes
+	@devtools/lint.sh
+
+lab: setup ## bring the lab up and leave it running
+	@.venv/bin/glb lab up
+
+lab-docker: setup ## the same lab on docker compose; checked, then taken down
+	@docker/check.sh
+
+fresh: ## README's two commands on a fresh clone in a bare Debian 12 container
+	@devtools/fresh.sh
+
+clean: ## remove what was built
+	rm -rf build .venv dist

@@ -1,0 +1,27 @@
+#!/bin/bash
+# Style, types, import directions, file sizes, commit subjects. Says all that is wrong, then fails.
+set -u
+cd "$(dirname "$0")/.."
+bad=0
+step() { echo "-- $*"; "$@" || bad=1; }
+
+step .venv/bin/ruff check glbpy api tests native/ffi devtools
+step .venv/bin/mypy
+step .venv/bin/lint-imports --no-cache
+
+check_sizes() { # C files about 500 lines at most
+	local long
+	long=$(git ls-files 'native/*.c' 'native/*.h' | xargs -r wc -l | awk '$2 != "total" && $1 > 560')
+	[ -z "$long" ] || { echo "these C files want to be two:"; echo "$long"; return 1; }
+}
+step check_sizes
+
+check_subjects() { # area: lowercase imperative, 60 characters
+	local wrong
+	wrong=$(git log --format=%s --no-merges | grep -vE '^[a-z0-9/_-]+: [^A-Z].{0,58}$|^.{0,60}$' || true)
+	[ -z "$wrong" ] || { echo "commit subjects not like 'area: lowercase imperative':"; echo "$wrong"; return 1; }
+}
+step check_subjects
+
+[ "$bad" -eq 0 ] && echo "lint: clean"
+exit "$bad"

@@ -1,0 +1,68 @@
+/* One frame on its way through the stages, and the first stage: parse.
+ *
+ * A burst is an array of struct glb_packet. The caller sets the input fields and
+ * owns the frame's bytes; each stage reads what the earlier ones left and touches only packets whose
+ * verdict is still GLB_VERDICT_FORWARD. Lengths are in bytes, addresses and frame
+ * contents in network order, ports and everything else in host order.
+ */
+#ifndef GLB_PACKET_H
+#define GLB_PACKET_H
+
+#include "addr.h"
+#include "verdict.h"
+
+enum {
+	GLB_BURST_MAX = 64,     /* packets in one call of a stage */
+	GLB_EXTENSIONS_MAX = 8, /* IPv6 extension headers, VLAN tags: 2 */
+};
+
+enum glb_packet_kind {
+	GLB_PACKET_OTHER = 0,    /* IP, but nothing that a service takes */
+	GLB_PACKET_TCP = 1,
+	GLB_PACKET_UDP = 2,
+	GLB_PACKET_ECHO = 3,     /* ICMP or ICMPv6 echo request */
+	GLB_PACKET_TOO_BIG = 4,  /* ICMP frag-needed, ICMPv6 packet-too-big */
+	GLB_PACKET_ICMP = 5,     /* any other ICMP or ICMPv6 */
+	GLB_PACKET_FRAGMENT = 6, /* a later fragment: no ports */
+};
+
+struct glb_packet {
+	/* input, set by the caller */
+	const uint8_t *data; /* first byte of the Ethernet header */
+	uint32_t data_len;   /* contiguous bytes at data; at least the headers */
+	uint32_t frame_len;  /* of the whole frame, ≥ data_len */
+
+	/* parse */
+	uint32_t l3_len;     /* the client's IP packet, Ethernet padding cut off */
+	uint16_t l3_offset;  /* from data */
+	uint16_t l4_offset;  /* from data */
+	uint8_t kind;        /* enum glb_packet_kind */
+	uint8_t family;      /* enum glb_family of the client's packet */
+	uint8_t protocol;    /* of the flow: GLB_IPPROTO_TCP, _UDP, …; for too-big the quoted one */
+	uint8_t verdict;     /* enum glb_verdict */
+	uint8_t reason;      /* enum glb_reason */
+	uint8_t tos;         /* of the client's packet */
+	uint16_t hint;       /* varies the outer source port: docs/wire/gue.md */
+	uint16_t sport;      /* of the flow, as the client sends it: for too-big taken from the quote, reversed */
+	uint16_t dport;
+	struct glb_addr vip; /* destination of the packet itself */
+	struct glb_addr src; /* of the flow, as the client sends it */
+	struct glb_addr dst;
+
+	/* classify, hash, select */
+	uint32_t service;    /* index into the snapshot, or GLB_INDEX_NONE */
+	uint32_t row;
+	uint64_t hash;
+	uint32_t chain[8];   /* indices into the snapshot's backends; GLB_HOPS_MAX */
+	uint8_t chain_len;
+
+	/* encapsulate */
+	uint8_t header_len;  /* outer header in front of the IP packet, Ethernet included; ≤ GLB_HEADER_MAX */
+};
+
+/* Parses n frames (≤ GLB_BURST_MAX): fills the parse fields and sets verdict FORWARD, or PUNT or
+ * DROP with the reason. Reads only [data, data + data_len). Pure; any thread.
+ * RFC 791, 8200, 9293, 768, 792, 4443; IEEE 802.1Q. */
+void glb_packet_parse(struct glb_packet *packets, unsigned n);
+
+#endif

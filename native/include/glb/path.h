@@ -1,0 +1,61 @@
+/* The packet path: parse → classify → hash → select → encapsulate, each a stage over a burst.
+ *
+ * A struct glb_path joins a snapshot with what this director adds (addresses, MACs); it is
+ * immutable, and any number of workers may read it at once. The forwarder
+ * makes one per loaded snapshot and swaps a pointer; `glb trace` makes one for a single frame.
+ */
+#ifndef GLB_PATH_H
+#define GLB_PATH_H
+
+#include "packet.h"
+#include "snapshot.h"
+
+enum {
+	/* Ethernet 14 + VLAN 4 + IPv6 40 + UDP 8 + GUE 8 + 7 hops of 16 bytes */
+	GLB_HEADER_MAX = 192,
+};
+
+enum glb_outer_checksum {
+	GLB_OUTER_CHECKSUM_ZERO = 0,
+	GLB_OUTER_CHECKSUM_COMPUTED = 1,
+};
+
+/* What this director adds to a snapshot. */
+struct glb_director {
+	struct glb_addr outer_source_v4; /* family GLB_FAMILY_NONE: cannot send over IPv4 */
+	struct glb_addr outer_source_v6;
+	uint8_t local_mac[6];
+	uint8_t gateway_mac[6];
+	uint32_t mtu;                    /* of the egress port, bytes of IP; 0 = no limit */
+	uint8_t filter_mac;              /* 1: frames for other MACs, and our own, are punted */
+	uint8_t outer_checksum;          /* enum glb_outer_checksum */
+	uint8_t punt_echo;               /* 1: ICMP echo requests to a VIP are left to the kernel */
+	uint8_t pad;
+};
+
+struct glb_path {
+	const struct glb_snapshot *snapshot; /* borrowed; may be NULL: everything is GLB_REASON_NO_SNAPSHOT */
+	struct glb_director director;
+};
+
+/* Sets up *path. Returns 0, or -EINVAL with *error when the snapshot needs something that the director does not
+ * have (an outer source address of a family). No allocation. */
+int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
+		  const struct glb_director *director, struct glb_error *error);
+
+/* The stages, in order. Each skips packets whose verdict is no longer FORWARD; n ≤ GLB_BURST_MAX. */
+void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* by MAC, before parse */
+void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* header_len, MTU */
+
+/* All of them, parse included. */
+void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
+/* Writes the packet's outer header, header_len bytes that end where the client's IP packet begins, to `out`. The
+ * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). A computed outer
+ * checksum reads all l3_len bytes, which must then be contiguous at data (data_len says so). */
+void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
+
+#endif

@@ -1,0 +1,249 @@
+/* A snapshot: one immutable file from which a director forwards.
+ *
+ * Compile turns a configuration (services, pools, backends with state and health)
+ * into bytes; open validates every offset and index of such bytes, once, so that the packet
+ * path may follow them unchecked. Equal configurations give equal bytes. The
+ * format is little-endian, versioned, and specified in docs/wire/snapshot.md.
+ *
+ * Layout: header, then the sections in the order of enum glb_section_kind, each
+ * starting at a multiple of 64 bytes, gaps zero.
+ */
+#ifndef GLB_SNAPSHOT_H
+#define GLB_SNAPSHOT_H
+
+#include "addr.h"
+#include "table.h"
+
+enum {
+	GLB_SNAPSHOT_VERSION = 1,
+	GLB_SNAPSHOT_ALIGN = 64,
+	GLB_NAME_MAX = 63,          /* bytes of a name without the NUL */
+	GLB_ID_NONE = 0,            /* ids of services and backends start at 1 */
+};
+
+enum glb_section_kind {
+	GLB_SECTION_SERVICES = 0, /* struct glb_service, ascending by id */
+	GLB_SECTION_BACKENDS,     /* struct glb_backend, the pools one after the other */
+	GLB_SECTION_TABLES,       /* struct glb_table */
+	GLB_SECTION_ROWS,         /* uint16_t, index of a backend in its pool */
+	GLB_SECTION_PREFIXES,     /* struct glb_prefix_len: distinct (family, length), longest first in each family, v4 first */
+	GLB_SECTION_VIPS,         /* struct glb_vip */
+	GLB_SECTION_VIP_SLOTS,    /* uint32_t, power of two: VIP index + 1, 0 = empty; linear probing */
+	GLB_SECTION_BINDS,        /* struct glb_bind */
+	GLB_SECTION_STRINGS,      /* char: NUL-terminated names; offset 0 is "" */
+	GLB_SECTION_COUNT
+};
+
+struct glb_section {
+	uint64_t offset; /* bytes from the start of the file, multiple of GLB_SNAPSHOT_ALIGN */
+	uint64_t count;  /* elements */
+};
+
+struct glb_snapshot_header {
+	uint8_t magic[8];      /* "GLBSNAP\n" */
+	uint32_t version;      /* GLB_SNAPSHOT_VERSION */
+	uint32_t header_bytes; /* sizeof(struct glb_snapshot_header) */
+	uint64_t file_bytes;
+	uint8_t digest[16];    /* XXH3-128, canonical form, of the whole file with this field zero */
+	uint64_t revision;     /* of the desired state; 0 from offline tools */
+	uint32_t vip_probe_max; /* longest probe sequence in GLB_SECTION_VIP_SLOTS, ≥ 1 */
+	uint32_t pad;
+	struct glb_section sections[9]; /* by enum glb_section_kind */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_snapshot_header) == 56 + 16 * GLB_SECTION_COUNT, "snapshot header")
+
+enum glb_hash_field { /* bits; hashed in this order */
+	GLB_HASH_SRC_ADDR = 1,
+	GLB_HASH_DST_ADDR = 2,
+	GLB_HASH_SRC_PORT = 4,
+	GLB_HASH_DST_PORT = 8,
+};
+
+enum glb_encap_kind {
+	GLB_ENCAP_GUE = 0,
+};
+
+enum glb_service_flag {
+	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
+};
+
+struct glb_service {
+	uint32_t id;              /* stable, ≥ 1 */
+	uint32_t name;            /* offset into strings */
+	uint8_t hash_key[16];
+	uint8_t alt_hash_key[16];
+	uint32_t table;           /* index into tables */
+	uint32_t alt_table;       /* the same, for alt_hash_fields */
+	uint8_t hash_fields;      /* enum glb_hash_field bits, not 0 */
+	uint8_t alt_hash_fields;  /* 0 = no second look-up */
+	uint8_t encap;            /* enum glb_encap_kind */
+	uint8_t flags;            /* enum glb_service_flag bits */
+	uint8_t pad[12];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_service) == 64, "one cache line")
+
+struct glb_backend {
+	uint32_t id;          /* stable, ≥ 1 */
+	uint32_t name;        /* offset into strings */
+	struct glb_addr addr;
+	uint16_t weight;
+	uint8_t state;        /* enum glb_state */
+	uint8_t health;       /* enum glb_health */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_backend) == 32, "half a cache line")
+
+struct glb_table {
+	uint64_t row_base;      /* first uint16_t of row 0 in the rows section; a multiple of 32 */
+	uint32_t rows;          /* power of two */
+	uint32_t backend_base;  /* index of the pool's first backend in the backends section */
+	uint32_t backend_count; /* of the pool; every hop is below it, or GLB_HOP_NONE */
+	uint32_t pool_name;     /* offset into strings */
+	uint16_t hops;          /* uint16_t per row, 1..GLB_HOPS_MAX; unused ones at the end are GLB_HOP_NONE */
+	uint8_t policy;         /* enum glb_policy */
+	uint8_t pad[5];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_table) == 32, "half a cache line")
+
+struct glb_prefix_len {
+	uint8_t family; /* enum glb_family */
+	uint8_t bits;   /* 0..32 or 0..128 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_prefix_len) == 2, "packed pair")
+
+/* A VIP prefix. Its binds already include those of every shorter prefix around
+ * it, cut so that the most specific wins; so the longest matching VIP decides alone. */
+struct glb_vip {
+	struct glb_addr addr;  /* host bits zero */
+	uint32_t bind_first;   /* index into binds */
+	uint32_t bind_count;
+	uint32_t echo_service; /* index of the service with the lowest id here */
+	uint8_t bits;          /* prefix length */
+	uint8_t pad[3];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_vip) == 36, "VIP entry")
+
+/* Ports of a VIP that go to a service; of one VIP disjoint and ascending by (protocol, port_first). */
+struct glb_bind {
+	uint16_t port_first;
+	uint16_t port_last; /* inclusive */
+	uint8_t protocol;   /* GLB_IPPROTO_TCP or _UDP */
+	uint8_t pad[3];
+	uint32_t service;   /* index into services */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_bind) == 12, "bind entry")
+
+/* ---- compile ---- */
+
+struct glb_pool_config {
+	const char *name;
+	const struct glb_backend_config *backends;
+	uint32_t backend_count;
+};
+
+/* One VIP prefix × protocol × port range of a service. */
+struct glb_bind_config {
+	struct glb_addr addr;
+	uint8_t bits;       /* prefix length; host bits of addr are cleared */
+	uint8_t protocol;   /* GLB_IPPROTO_TCP or _UDP */
+	uint16_t port_first;
+	uint16_t port_last; /* inclusive, ≥ port_first */
+};
+
+struct glb_service_config {
+	const char *name;
+	uint32_t id;              /* ≥ 1, unique */
+	uint32_t pool;            /* index into the configuration's pools */
+	uint32_t rows;            /* table size */
+	uint8_t hops;
+	uint8_t policy;           /* enum glb_policy */
+	uint8_t encap;            /* enum glb_encap_kind */
+	uint8_t hash_fields;
+	uint8_t alt_hash_fields;  /* 0 = none; uses the same key and table */
+	uint8_t hash_key[16];
+	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy and seed are stored once */
+	const struct glb_bind_config *binds;
+	uint32_t bind_count;
+};
+
+struct glb_config {
+	uint64_t revision;
+	const struct glb_pool_config *pools;
+	uint32_t pool_count;
+	const struct glb_service_config *services;
+	uint32_t service_count;
+};
+
+/* Bytes owned by libglb until glb_buffer_free(). */
+struct glb_buffer {
+	uint8_t *data;
+	size_t len;
+};
+
+/* Compiles `config` into a snapshot. On success *out owns the bytes; on failure it is
+ * empty and *error names the field. Returns 0, -EINVAL, -EEXIST (two binds are exact duplicates, or
+ * a name, id or address occurs twice) or -ENOMEM. Any thread; takes milliseconds per table. */
+int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out, struct glb_error *error);
+
+void glb_buffer_free(struct glb_buffer *buffer);
+
+/* ---- open ---- */
+
+/* A validated snapshot: pointers into bytes that the caller keeps alive and unchanged. */
+struct glb_snapshot {
+	const struct glb_snapshot_header *header;
+	const struct glb_service *services;
+	const struct glb_backend *backends;
+	const struct glb_table *tables;
+	const uint16_t *rows;
+	const struct glb_prefix_len *prefixes;
+	const struct glb_vip *vips;
+	const uint32_t *vip_slots;
+	const struct glb_bind *binds;
+	const char *strings;
+	uint32_t service_count;
+	uint32_t backend_count;
+	uint32_t table_count;
+	uint32_t prefix_count;
+	uint32_t vip_count;
+	uint32_t vip_slot_mask;
+	uint32_t bind_count;
+	uint32_t prefix_v4_count; /* the first so many prefixes are IPv4 */
+};
+
+/* Validates `len` bytes at `data` (8-byte aligned) and fills *snapshot. Returns 0, or, with *error saying what and
+ * where: -EINVAL (truncated, wrong magic, an offset or index out of range, not canonical), -EPROTONOSUPPORT (another format
+ * version), -EBADMSG (digest differs). Never reads outside [data, data + len). Any thread. */
+int glb_snapshot_open(const void *data, size_t len, struct glb_snapshot *snapshot, struct glb_error *error);
+
+/* ---- look up ---- */
+
+enum { GLB_INDEX_NONE = 0xffffffff };
+
+/* The longest VIP prefix around `addr`, as an index into vips, or GLB_INDEX_NONE. Any thread, no locks. */
+uint32_t glb_snapshot_find_vip(const struct glb_snapshot *snapshot, const struct glb_addr *addr);
+
+/* The service of `vip` for this protocol and destination port (host order), or GLB_INDEX_NONE. */
+uint32_t glb_snapshot_find_service(const struct glb_snapshot *snapshot, uint32_t vip, uint8_t protocol,
+				   uint16_t port);
+
+/* The hops of a row: an array of snapshot->tables[table].hops pool indices. `row` < tables[table].rows. */
+const uint16_t *glb_snapshot_row(const struct glb_snapshot *snapshot, uint32_t table, uint32_t row);
+
+/* ---- compare ---- */
+
+/* A backend that is in some chains of a service in `before`, and not in the same rows' chains in `after`. */
+struct glb_leaver {
+	uint32_t service; /* id */
+	uint32_t backend; /* id */
+	uint32_t rows;    /* rows of the service that it leaves */
+	uint32_t first;   /* of these, rows in which it was the first hop */
+};
+
+/* Writes up to `capacity` leavers, ascending by (service, backend), and returns how many there are in all
+ * (which may exceed capacity), or -ENOMEM. Services are matched by id. When a service's row index changed (hash fields,
+ * key or table size) without an alt look-up that covers the old one, all of its backends leave all of their
+ * rows; a service that is gone counts the same. Any thread. */
+int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb_snapshot *after,
+			     struct glb_leaver *out, size_t capacity);
+
+#endif

@@ -1,0 +1,71 @@
+/* Counters in shared memory: the layout, and readers that sum it.
+ *
+ * One file per forwarder instance, made and resized by the forwarder alone. Each worker
+ * owns a block that only it writes: aligned 64-bit words, stored whole, so that
+ * anybody may map the file read-only and read at any time without disturbing anyone. Words only grow
+ * while their slot keeps its id. Byte order is the host's. docs/wire/control.md has the field table.
+ *
+ * Services and backends have slots: `ids` says whose a slot is (GLB_ID_NONE = free). A slot
+ * keeps its id across snapshots, and is given to another id only when no loaded snapshot knows the old one.
+ */
+#ifndef GLB_STATS_H
+#define GLB_STATS_H
+
+#include "verdict.h"
+
+enum {
+	GLB_STATS_VERSION = 1,
+	GLB_STATS_REASONS_MAX = 96, /* room for reasons, so that adding one does not move anything */
+};
+
+struct glb_stats_header {
+	uint8_t magic[8];         /* "GLBSTAT\n", written last when the file is ready */
+	uint32_t version;         /* GLB_STATS_VERSION */
+	uint32_t header_bytes;
+	uint64_t file_bytes;
+	uint64_t pid;             /* of the forwarder */
+	uint64_t start_time_ns;   /* CLOCK_REALTIME */
+	uint64_t generation;      /* snapshots loaded since start; 0 = none */
+	uint32_t worker_count;
+	uint32_t reason_count;    /* GLB_REASON_COUNT of the writer */
+	uint32_t service_slots;   /* capacity */
+	uint32_t backend_slots;   /* capacity */
+	uint64_t service_ids;     /* offset of uint32_t[service_slots] */
+	uint64_t backend_ids;     /* offset of uint32_t[backend_slots] */
+	uint64_t workers;         /* offset of the first worker's block */
+	uint64_t worker_bytes;    /* size of a block, multiple of 64 */
+};
+
+struct glb_traffic {
+	uint64_t packets;
+	uint64_t bytes; /* of client IP packets, without any encapsulation */
+};
+
+/* A worker's block: this struct, then struct glb_traffic[service_slots], then struct glb_traffic[backend_slots]. */
+struct glb_worker_stats {
+	uint64_t rx_packets;
+	uint64_t rx_bytes;  /* frames, Ethernet header included */
+	uint64_t tx_packets;
+	uint64_t tx_bytes;
+	uint64_t bursts;    /* polls that returned packets */
+	uint64_t idle_polls;
+	uint64_t sleeps;    /* times the worker slept (idle = adaptive) */
+	uint64_t lcore;     /* its lcore id */
+	uint64_t reasons[96]; /* packets by enum glb_reason; GLB_STATS_REASONS_MAX */
+	uint64_t pad[8];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 896, "multiple of a cache line")
+
+/* Sizes for a file with these capacities; offsets go into *header, the rest of which is zeroed. */
+void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_t service_slots,
+		      uint32_t backend_slots);
+
+/* Checks that `len` mapped bytes are a counter file that this library can read: 0, -EINVAL, -EPROTONOSUPPORT. */
+int glb_stats_open(const void *data, size_t len, struct glb_error *error);
+
+/* Sums over all workers of an opened file; `lcore` of *total is 0. Slot < service_slots / backend_slots. */
+void glb_stats_sum(const void *data, struct glb_worker_stats *total);
+void glb_stats_service(const void *data, uint32_t slot, struct glb_traffic *out);
+void glb_stats_backend(const void *data, uint32_t slot, struct glb_traffic *out);
+
+#endif

@@ -1,0 +1,61 @@
+/* Row tables: which backends serve a row, in which order.
+ *
+ * A row's order is GLB's rendezvous hashing (docs/wire/hashing.md); the policy then turns
+ * the order and the backends' states into the row's chain. Deterministic: equal input gives equal bytes.
+ */
+#ifndef GLB_TABLE_H
+#define GLB_TABLE_H
+
+#include "addr.h"
+
+enum {
+	GLB_TABLE_ROWS_MIN = 1 << 8,
+	GLB_TABLE_ROWS_MAX = 1 << 20,
+	GLB_TABLE_ROWS_DEFAULT = 1 << 16,
+	GLB_POOL_BACKENDS_MAX = 65534,
+	GLB_HOP_NONE = 0xffff, /* no (further) hop in a row */
+};
+
+enum glb_state { /* wanted by the operator */
+	GLB_STATE_ACTIVE = 0,
+	GLB_STATE_FILLING = 1,
+	GLB_STATE_DRAINING = 2,
+	GLB_STATE_INACTIVE = 3,
+};
+
+enum glb_health { /* observed */
+	GLB_HEALTH_UNKNOWN = 0, /* counts as healthy */
+	GLB_HEALTH_HEALTHY = 1,
+	GLB_HEALTH_UNHEALTHY = 2,
+};
+
+enum glb_policy {
+	GLB_POLICY_ORDERED = 0, /* architecture: "Chains: what is promised, and how" */
+	GLB_POLICY_GLB = 1,     /* GLB's swap rule, two hops exactly */
+};
+
+/* A backend as the table compiler sees it. */
+struct glb_backend_config {
+	const char *name;     /* NUL-terminated, at most 63 bytes; borrowed for the call */
+	uint32_t id;          /* stable, never reused; unique in a snapshot */
+	uint16_t weight;      /* 0..65535; not yet used by rendezvous */
+	uint8_t state;        /* enum glb_state */
+	uint8_t health;       /* enum glb_health */
+	struct glb_addr addr; /* unique in its pool */
+};
+
+struct glb_table_config {
+	const struct glb_backend_config *backends; /* borrowed; position = index in rows */
+	uint32_t backend_count;                    /* 0..GLB_POOL_BACKENDS_MAX */
+	uint32_t rows;                             /* power of two, GLB_TABLE_ROWS_MIN.._MAX */
+	uint8_t hops;                              /* 1..GLB_HOPS_MAX; policy glb: 2 */
+	uint8_t policy;                            /* enum glb_policy */
+	uint8_t seed[16];
+};
+
+/* Fills `rows_out[config->rows * config->hops]` with backend indices, GLB_HOP_NONE
+ * where a chain is shorter. Returns 0, -EINVAL (error says which field) or -ENOMEM.
+ * Allocates scratch memory of its own and frees it; any thread; not for the packet path. */
+int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, struct glb_error *error);
+
+#endif

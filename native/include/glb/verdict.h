@@ -1,0 +1,62 @@
+/* What becomes of a packet, and why: one verdict, one named reason, one counter each.
+ *
+ * The list below is the only one: counters, `glb trace`, `glb replay`, /metrics and
+ * docs/operations.md take names and verdicts from it through glb_reason_name() and glb_reason_verdict().
+ * Values are part of the shared-memory counter layout: append only, and raise
+ * GLB_STATS_VERSION (stats.h) when a value changes.
+ */
+#ifndef GLB_VERDICT_H
+#define GLB_VERDICT_H
+
+#include "err.h"
+
+enum glb_verdict {
+	GLB_VERDICT_FORWARD = 0, /* encapsulated to a backend */
+	GLB_VERDICT_ANSWER = 1,  /* the director itself answers the client */
+	GLB_VERDICT_PUNT = 2,    /* not ours: left to the kernel */
+	GLB_VERDICT_DROP = 3,
+};
+
+enum glb_reason {
+	/* forward */
+	GLB_REASON_FORWARDED = 0,
+	/* punt: not ours */
+	GLB_REASON_OTHER_MAC,          /* destination MAC is neither the port's nor multicast */
+	GLB_REASON_OWN_MAC,            /* source MAC is the port's: our own frame, seen again */
+	GLB_REASON_NOT_IP,             /* ethertype is neither IPv4 nor IPv6 (ARP, LLDP, …) */
+	GLB_REASON_NOT_VIP,            /* destination address is in no service's VIPs */
+	GLB_REASON_NO_SERVICE,         /* a VIP, but no service for this protocol and port */
+	GLB_REASON_OTHER_PROTOCOL,     /* a VIP, but neither TCP, UDP nor an ICMP that we take */
+	GLB_REASON_ICMP_NOT_TAKEN,     /* ICMP to a VIP of a type that is left to the kernel */
+	GLB_REASON_ICMP_NOT_OURS,      /* ICMP error that quotes no packet of a service */
+	GLB_REASON_LATER_FRAGMENT,     /* fragment without ports, and the service does not follow fragments */
+	GLB_REASON_NO_SNAPSHOT,        /* no snapshot is loaded yet */
+	/* drop: malformed */
+	GLB_REASON_ETH_TRUNCATED,      /* shorter than its Ethernet or VLAN header */
+	GLB_REASON_IPV4_TRUNCATED,     /* shorter than its IPv4 header, or IHL < 5 */
+	GLB_REASON_IPV4_BAD_VERSION,   /* ethertype IPv4, version not 4 */
+	GLB_REASON_IPV4_BAD_LENGTH,    /* total length beyond the frame or smaller than the header */
+	GLB_REASON_IPV6_TRUNCATED,     /* shorter than its IPv6 header */
+	GLB_REASON_IPV6_BAD_VERSION,   /* ethertype IPv6, version not 6 */
+	GLB_REASON_IPV6_BAD_LENGTH,    /* payload length beyond the frame */
+	GLB_REASON_IPV6_BAD_EXTENSION, /* extension header cut off, or more than GLB_EXTENSIONS_MAX */
+	GLB_REASON_L4_TRUNCATED,       /* TCP, UDP or ICMP header cut off */
+	GLB_REASON_ICMP_QUOTE_TRUNCATED, /* the packet quoted by an ICMP error is cut before its ports */
+	/* drop: ours, but it cannot go on */
+	GLB_REASON_NO_BACKEND,         /* the service has no backend that may take packets */
+	GLB_REASON_TOO_LONG,           /* encapsulated, it would exceed an IPv4 total length of 65535 or the egress MTU */
+	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer */
+	GLB_REASON_TX_FULL,            /* the transmit queue did not take it */
+	GLB_REASON_COUNT
+};
+
+/* Stable lower-case name of a reason, for example "not_vip"; "unknown" when out of range. Never freed. */
+const char *glb_reason_name(unsigned reason);
+
+/* The verdict that a reason belongs to (enum glb_verdict). */
+unsigned glb_reason_verdict(unsigned reason);
+
+/* "forward", "answer", "punt" or "drop"; "unknown" when out of range. Never freed. */
+const char *glb_verdict_name(unsigned verdict);
+
+#endif
