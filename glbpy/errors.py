@@ -2,7 +2,7 @@
 
 
 class GlbError(Exception):
-    """Base of all. The message is one or two sentences for the operator, and names the fix where there is one."""
+    """Base of all. The message is for the operator, and names the fix where there is one."""
 
     exit_code = 1
 
