@@ -32,3 +32,13 @@ class ForwarderError(GlbError):
 
 class AbiError(GlbError):
     """A library or program carries another ABI than this glbpy can talk to."""
+
+
+class ApiError(GlbError):
+    """The API could not be reached, or answered with a problem. ``kind`` is the last part of its type."""
+
+    def __init__(self, message: str, kind: str = "unreachable", status: int = 0) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.exit_code = 2 if status in (400, 422) else 1
