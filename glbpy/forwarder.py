@@ -1,0 +1,212 @@
+"""Talk to a forwarder: its control socket, and starting one as a process of its own.
+
+The protocol is docs/wire/control.md. One connection carries one request and its reply; the
+forwarder keeps no state per client, so a client that goes away leaves nothing behind. Counters are
+read from the counter file, not here (``glbpy.counters``).
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from glbpy.errors import ForwarderError
+
+CONTROL_VERSION = 1
+REPLY_MAX = 4 << 20  # bytes; a status with every worker and port is some kilobytes
+
+
+class Reply(BaseModel):
+    """A forwarder of a newer release may say more than this one knows: more is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class Loaded(Reply):
+    """The answer to ``load``."""
+
+    generation: int
+    revision: int
+    digest: str  # hex, 32 digits
+    load_us: int  # reading and checking the file
+    switch_us: int  # from the new snapshot's first packet to the old one's last
+
+
+class LastError(Reply):
+    """Why the last load was refused; gone after the next good one."""
+
+    code: str
+    message: str
+    path: str
+
+
+class WorkerStatus(Reply):
+    worker: int
+    lcore: int
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    bursts: int
+    idle_polls: int
+    sleeps: int
+
+
+class PortStatus(Reply):
+    port: int
+    name: str
+    mac: str
+    mtu: int  # bytes of IP on the way out; 0 = no limit
+    driver: str
+    link_up: bool
+    rx_missed: int  # what the driver dropped before the forwarder saw it
+
+
+class ForwarderStatus(Reply):
+    """The answer to ``status``."""
+
+    instance: str
+    pid: int
+    program_version: str
+    uptime_s: float
+    generation: int  # snapshots loaded since start; 0 = none
+    revision: int | None
+    digest: str | None
+    snapshot_path: str | None
+    last_error: LastError | None
+    workers: list[WorkerStatus]
+    ports: list[PortStatus]
+    counters: dict[str, int]  # packets by reason, over all workers
+    stats_path: str
+
+
+class Forwarder:
+    """A client of one forwarder's control socket. Safe to share between threads: it holds no connection."""
+
+    def __init__(self, socket_path: str | os.PathLike[str], timeout_s: float = 10.0) -> None:
+        self.socket_path = os.fspath(socket_path)
+        self.timeout_s = timeout_s
+
+    def load(self, path: str | os.PathLike[str]) -> Loaded:
+        """Load a snapshot file. Raises ForwarderError (code ``snapshot_refused``) while the old one stays."""
+        return self._ask(Loaded, command="load", path=os.path.abspath(path))
+
+    def status(self) -> ForwarderStatus:
+        return self._ask(ForwarderStatus, command="status")
+
+    def stop(self) -> None:
+        """Ask the forwarder to stop. It answers before it goes; see :func:`wait_gone`."""
+        self._ask(Reply, command="stop")
+
+    def _ask(self, model: type[R], **request: str) -> R:
+        reply = self.request({"version": CONTROL_VERSION, **request})
+        try:
+            return model.model_validate(reply)
+        except ValidationError as error:
+            raise ForwarderError(f"{self.socket_path}: reply not understood: {error}", "protocol") from error
+
+    def request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request, return the reply's object; raise ForwarderError when it says ``ok: false``."""
+        line = self._exchange(json.dumps(request).encode() + b"\n")
+        try:
+            reply = json.loads(line)
+            if isinstance(reply, dict) and reply["ok"] is True:
+                return reply
+            code, message = reply["error"]["code"], reply["error"]["message"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ForwarderError(f"{self.socket_path}: reply is not of this protocol", "protocol") from error
+        raise ForwarderError(str(message), str(code))
+
+    def _exchange(self, line: bytes) -> bytes:
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(self.timeout_s)
+                connection.connect(self.socket_path)
+                connection.sendall(line)
+                reply = b""
+                while not reply.endswith(b"\n"):
+                    connection.settimeout(max(0.001, deadline - time.monotonic()))
+                    part = connection.recv(65536)
+                    if not part:
+                        raise ForwarderError(f"{self.socket_path}: closed before the reply was complete")
+                    reply += part
+                    if len(reply) > REPLY_MAX:
+                        raise ForwarderError(f"{self.socket_path}: reply is too long", "protocol")
+                return reply
+        except TimeoutError as error:
+            raise ForwarderError(f"{self.socket_path}: no answer in {self.timeout_s} s", "timeout") from error
+        except OSError as error:
+            raise ForwarderError(f"{self.socket_path}: {error.strerror or error}") from error
+
+
+def start(
+    command: Sequence[str | os.PathLike[str]],
+    socket_path: str | os.PathLike[str],
+    *,
+    log: str | os.PathLike[str],
+    timeout_s: float = 30.0,
+) -> int:
+    """Start a forwarder as a process of its own session, wait until it answers, and return its pid.
+
+    ``command`` is the whole command line (in a namespace: ``ip netns exec NS glb-forwarder --config …``).
+    It outlives the caller; its output goes to ``log``. Raises ForwarderError with the end of the log when it
+    exits or is not ready in time (it is then killed).
+    """
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [os.fspath(word) for word in command],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )
+    client = Forwarder(socket_path, timeout_s=2.0)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if process.poll() is not None:
+            raise ForwarderError(
+                f"forwarder exited with status {process.returncode} at start: {_tail(log)}", "start_failed"
+            )
+        try:
+            pid = client.status().pid
+            if os.getsid(pid) == process.pid:  # and not one that was there before
+                process.returncode = 0  # it outlives us: no warning when the object goes
+                return pid
+            trouble = f"process {pid} has its socket"
+        except (ForwarderError, ProcessLookupError) as error:
+            trouble = str(error)
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise ForwarderError(
+                f"forwarder was not ready in {timeout_s} s ({trouble}): {_tail(log)}", "start_failed"
+            )
+        time.sleep(0.02)
+
+
+def wait_gone(pid: int, timeout_s: float = 10.0) -> bool:
+    """Wait until process ``pid`` has ended; return whether it has. Reaps it when it is our child."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                return True
+        except ChildProcessError:
+            if not Path(f"/proc/{pid}").exists():
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+
+
+def _tail(log: str | os.PathLike[str], lines: int = 8) -> str:
+    text = Path(log).read_text(errors="replace").strip().splitlines()
+    return " | ".join(text[-lines:]) or "(it said nothing)"
