@@ -1,0 +1,156 @@
+"""What a director does with one frame: verdict, reason, and the bytes that it sends."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from oracle.model import FIELDS, Config, Director, Service
+from oracle.parse import TCP, UDP, Packet, Rejected, parse
+from oracle.siphash import siphash24
+
+GUE_PORT = 19523
+HOPS_MAX = 8
+DROPS = {
+    "eth_truncated", "ipv4_truncated", "ipv4_bad_version", "ipv4_bad_length", "ipv6_truncated",
+    "ipv6_bad_version", "ipv6_bad_length", "ipv6_bad_extension", "l4_truncated", "icmp_quote_truncated",
+    "no_backend", "too_long",
+}  # fmt: skip
+
+
+@dataclass
+class Decision:
+    """What `glb trace --json` prints."""
+
+    verdict: str
+    reason: str
+    service: str | None = None
+    hash: str | None = None  # 16 hex digits
+    row: int | None = None
+    chain: list[str] = field(default_factory=list)  # addresses
+    output: str | None = None  # hex
+
+
+def decide(config: Config, director: Director, frame: bytes) -> Decision:
+    """Take one frame through filter, parse, classify, hash, select and encapsulate."""
+    decision = Decision("forward", "forwarded")
+    try:
+        filter_mac(director, frame)
+        packet = parse(frame)
+        service = classify(config, director, packet)
+        decision.service = service.name
+        steer(decision, service, packet, director)
+    except Rejected as rejected:
+        decision.reason = str(rejected)
+        decision.verdict = "drop" if decision.reason in DROPS else "punt"
+    return decision
+
+
+def mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def filter_mac(director: Director, frame: bytes) -> None:
+    if not director.filter_mac or len(frame) < 14:
+        return
+    if frame[6:12] == mac(director.local_mac):
+        raise Rejected("own_mac")
+    if not frame[0] & 1 and frame[:6] != mac(director.local_mac):
+        raise Rejected("other_mac")
+
+
+def classify(config: Config, director: Director, packet: Packet) -> Service:
+    if not config.is_vip(packet.vip):
+        raise Rejected("not_vip")
+    match packet.kind:
+        case "tcp" | "udp":
+            service = config.service(packet.dst, packet.protocol, packet.dport)
+            if service is None:
+                raise Rejected("no_service")
+        case "echo":
+            service = config.echo_service(packet.vip)
+            if director.punt_echo or service is None:
+                raise Rejected("icmp_not_taken")
+        case "too_big":
+            service = quoted_service(config, packet)
+            if service is None or packet.vip != packet.dst:
+                raise Rejected("icmp_not_ours")
+        case "icmp":
+            raise Rejected("icmp_not_taken")
+        case "fragment":
+            raise Rejected("later_fragment")
+        case _:
+            raise Rejected("other_protocol")
+    return service
+
+
+def quoted_service(config: Config, packet: Packet) -> Service | None:
+    """Return the service of a quoted packet. GLB does not compare the quoted protocol, so where it has no
+    service itself, the other protocol's with that port takes the packet."""
+    other = UDP if packet.protocol == TCP else TCP
+    return config.service(packet.dst, packet.protocol, packet.dport) or config.service(
+        packet.dst, other, packet.dport
+    )
+
+
+def flow_hash(service: Service, fields: tuple[str, ...], packet: Packet) -> int:
+    echo = packet.kind == "echo"
+    values = {
+        "src_addr": packet.src.packed,
+        "dst_addr": packet.dst.packed,
+        "src_port": struct.pack(">H", 0 if echo else packet.sport),
+        "dst_port": struct.pack(">H", 0 if echo else packet.dport),
+    }
+    return siphash24(service.hash_key, b"".join(values[name] for name in FIELDS if name in fields))
+
+
+def steer(decision: Decision, service: Service, packet: Packet, director: Director) -> None:
+    value = flow_hash(service, service.hash_fields, packet)
+    decision.hash = f"{value:016x}"
+    decision.row = value & (service.rows - 1)
+    chain = list(service.chain(decision.row))
+    if service.alt_hash_fields:
+        old = service.chain(flow_hash(service, service.alt_hash_fields, packet) & (service.rows - 1))
+        chain += old if service.policy == "glb" else [hop for hop in old if hop not in chain]
+    addresses = [service.backends[hop].address for hop in chain[:HOPS_MAX]]
+    if not addresses:
+        raise Rejected("no_backend")
+    decision.chain = addresses
+    port = 0x8000 | ((value ^ packet.hint) & 0x7FFF)
+    header = outer(director, addresses, port, packet.inner)
+    decision.output = (header + packet.inner).hex()
+
+
+def checksum(data: bytes) -> int:
+    """Return the Internet checksum of data, padded to even length."""
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+def outer(director: Director, chain: list[str], port: int, inner: bytes) -> bytes:
+    """Return Ethernet, IP, UDP and GUE headers in front of the client's packet."""
+    first, rest = ip_address(chain[0]), [ip_address(hop).packed for hop in chain[1:]]
+    hops = b"".join(rest)
+    protocol = 4 if inner[0] >> 4 == 4 else 41
+    gue = struct.pack(">BBHHBB", 1 + len(hops) // 4, protocol, 0, 0, 0, len(rest)) + hops
+    length = 8 + len(gue) + len(inner)
+    source = ip_address(director.source_v4 if first.version == 4 else director.source_v6 or "::")
+    ip_length = length + (20 if first.version == 4 else 40)
+    if (ip_length if first.version == 4 else length) > 0xFFFF or 0 < director.mtu < ip_length:
+        raise Rejected("too_long")
+    udp = struct.pack(">HHHH", port, GUE_PORT, length, 0)
+    if director.checksum == "computed":
+        tail = struct.pack(">BBH", 0, 17, length) if first.version == 4 else struct.pack(">II", length, 17)
+        value = checksum(source.packed + first.packed + tail + udp + gue + inner) or 0xFFFF
+        udp = udp[:6] + struct.pack(">H", value)
+    if first.version == 4:
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, ip_length, 0, 0x4000, 64, 17, 0) + source.packed + first.packed
+        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+    else:
+        ip = struct.pack(">IHBB", 6 << 28, length, 17, 64) + source.packed + first.packed
+    ethertype = b"\x08\x00" if first.version == 4 else b"\x86\xdd"
+    return mac(director.gateway_mac) + mac(director.local_mac) + ethertype + ip + udp + gue

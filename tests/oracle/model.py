@@ -1,0 +1,128 @@
+"""Configurations: services, pools and what a director adds; and GLB's JSON read as such."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Any
+
+from oracle.glbfile import PROTOCOLS, ROWS, backends_of, ports_of
+from oracle.rows import Backend, chains
+
+FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True)
+class Bind:
+    prefix: IPv4Network | IPv6Network
+    protocol: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, prefix: str, protocol: str, first: int, last: int) -> Bind:
+        return cls(ip_network(prefix, strict=False), PROTOCOLS[protocol], first, last)
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    id: int
+    binds: tuple[Bind, ...]
+    backends: tuple[Backend, ...]
+    hash_key: bytes
+    seed: bytes
+    hash_fields: tuple[str, ...] = ("src_addr",)
+    alt_hash_fields: tuple[str, ...] = ()
+    rows: int = ROWS
+    hops: int = 2
+    policy: str = "ordered"
+    row_cache: dict[int, list[int]] = field(default_factory=dict, compare=False)
+
+    def chain(self, row: int) -> list[int]:
+        """Return the chain of one row: positions in `backends`."""
+        if row not in self.row_cache:
+            [self.row_cache[row]] = chains(self.seed, self.backends, 1, self.hops, self.policy, first=row)
+        return self.row_cache[row]
+
+
+@dataclass(frozen=True)
+class Config:
+    services: tuple[Service, ...]
+
+    @cached_property
+    def prefixes(self) -> list[IPv4Network | IPv6Network]:
+        """Every VIP, the most specific first."""
+        found = {bind.prefix for service in self.services for bind in service.binds}
+        return sorted(found, key=lambda prefix: -prefix.prefixlen)
+
+    def is_vip(self, address: Address) -> bool:
+        return any(address in prefix for prefix in self.prefixes)
+
+    def service(self, address: Address, protocol: int, port: int) -> Service | None:
+        """Return the service of the most specific bind: longest prefix, then narrowest port range."""
+        matches = [
+            (-bind.prefix.prefixlen, bind.last - bind.first, service)
+            for service in self.services
+            for bind in service.binds
+            if address in bind.prefix and bind.protocol == protocol and bind.first <= port <= bind.last
+        ]
+        return min(matches, key=lambda match: match[:2])[2] if matches else None
+
+    def echo_service(self, address: Address) -> Service | None:
+        """Return the service that answers echo: of the longest VIP around it, the lowest id."""
+        for prefix in self.prefixes:
+            if address in prefix:
+                here = [s for s in self.services if any(bind.prefix == prefix for bind in s.binds)]
+                return min(here, key=lambda service: service.id)
+        return None
+
+
+@dataclass(frozen=True)
+class Director:
+    source_v4: str
+    gateway_mac: str
+    local_mac: str
+    source_v6: str | None = None
+    checksum: str = "zero"
+    punt_echo: bool = False
+    mtu: int = 0
+    filter_mac: bool = False
+
+
+def enabled(fields: Mapping[str, bool] | None) -> tuple[str, ...]:
+    return tuple(name for name in FIELDS if (fields or {}).get(name) is True)
+
+
+def from_glb(table: Mapping[str, Any], director: Mapping[str, Any], policy: str) -> Config:
+    """Return what GLB's forwarding_table.json and director.json mean; ids are given in document order."""
+    return Config(
+        tuple(
+            Service(
+                name=item.get("name", ""),
+                id=number,
+                binds=tuple(Bind.of(b["ip"], b["proto"], *ports_of(b)) for b in item["binds"]),
+                backends=tuple(backends_of(item)),
+                hash_key=bytes.fromhex(item["hash_key"]),
+                seed=bytes.fromhex(item["seed"]),
+                hash_fields=enabled(director.get("hash_fields")) or ("src_addr",),
+                alt_hash_fields=enabled(director.get("alt_hash_fields")),
+                policy=policy,
+            )
+            for number, item in enumerate(table["tables"], 1)
+        )
+    )
+
+
+def director_from_glb(director: Mapping[str, Any], checksum: str) -> Director:
+    return Director(
+        source_v4=director["outbound_src_ip"],
+        gateway_mac=director["outbound_gateway_mac"],
+        local_mac=director["local_mac"],
+        checksum=checksum,
+        punt_echo=director.get("forward_icmp_ping_responses") is False,
+    )
