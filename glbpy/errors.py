@@ -1,5 +1,8 @@
 """Every error that glbpy raises on purpose. The command line prints them; the API makes problems of them."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class GlbError(Exception):
     """Base of all. The message is for the operator, and names the fix where there is one."""
@@ -42,3 +45,46 @@ class ApiError(GlbError):
         self.kind = kind
         self.status = status
         self.exit_code = 2 if status in (400, 422) else 1
+
+
+class FieldError(NamedTuple):
+    """One wrong field: a JSON Pointer (RFC 6901) and what is wrong with it."""
+
+    pointer: str
+    detail: str
+
+
+class DocumentError(InvalidInputError):
+    """A configuration, or the state it would lead to, is wrong. ``errors`` has every wrong field."""
+
+    def __init__(self, errors: Sequence[FieldError], source: str = "") -> None:
+        text = "; ".join(f"{e.pointer}: {e.detail}" if e.pointer else e.detail for e in errors)
+        super().__init__(f"{source}: {text}" if source else text)
+        self.pointer = errors[0].pointer
+        self.errors = tuple(errors)
+
+
+class NotFoundError(GlbError):
+    """No such service, pool, backend, director or revision. ``path`` says which: ``pools/web``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no {path}")
+        self.path = path
+
+
+class ConflictError(GlbError):
+    """The request contradicts the current state: a pool that a service uses is to be deleted, for example."""
+
+
+class StaleError(GlbError):
+    """The resource is not in the version (ETag) that the writer has seen; ``current`` is None when absent."""
+
+    def __init__(self, path: str, current: int | None) -> None:
+        now = "it does not exist" if current is None else f"it is in version {current}"
+        super().__init__(f"{path} is not in the version that you expect: {now}; read it again")
+        self.path = path
+        self.current = current
+
+
+class StoreError(GlbError):
+    """The store cannot be opened, read or written."""

@@ -1,0 +1,390 @@
+"""The configuration: pools, backends, health checks and services, as files, API and command line have them.
+
+The only schema. Values come out canonical (addresses compressed, ranges as ``"lo-hi"``, hex in lower case),
+so that equal configurations are equal objects. Whether references hold is judged on the whole
+state, by :func:`check_whole`; a document alone may name pools that the store already has.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from glbpy.errors import DocumentError, FieldError
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z"
+HOPS_MAX = 8  # GLB_HOPS_MAX; tests compare it with the library
+TABLE_SIZE_MIN, TABLE_SIZE_MAX = 1 << 8, 1 << 20
+POOL_BACKENDS_MAX = 65534
+HASH_FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")  # the order in which they are hashed
+
+Sub = tuple[int | str, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+def _reject(title: str, wrong: Iterable[tuple[Sub, str]]) -> None:
+    """Raise one validation error for all of ``wrong``: where below the validated value, and what."""
+    lines = [
+        InitErrorDetails(type=PydanticCustomError("glbpy", "{text}", {"text": text}), loc=loc, input=None)
+        for loc, text in wrong
+    ]
+    if lines:
+        raise ValidationError.from_exception_data(title, lines)
+
+
+def _duplicates(values: Iterable[Any], what: str, field: str | None = None) -> list[tuple[Sub, str]]:
+    seen: dict[Any, int] = {}
+    wrong: list[tuple[Sub, str]] = []
+    for position, value in enumerate(values):
+        if value in seen:
+            loc: Sub = (position, field) if field else (position,)
+            wrong.append((loc, f"{what} {value} is already given at position {seen[value]}"))
+        seen.setdefault(value, position)
+    return wrong
+
+
+def _address(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IPv4 or IPv6 address") from None
+    return _usable(address, text)
+
+
+def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> str:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"{text} has a zone; give an address that routes without one")
+        if address.ipv4_mapped is not None:
+            raise ValueError(f"{text} is an IPv4 address in IPv6 form; write {address.ipv4_mapped}")
+    if address.is_multicast or address.is_unspecified:
+        raise ValueError(f"{text} is not a unicast address")
+    return str(address)
+
+
+def _vip(text: str) -> str:
+    address, slash, bits = text.partition("/")
+    if not slash:
+        return _address(text)
+    if not bits.isascii() or not bits.isdigit():
+        raise ValueError(f"{text!r}: write a prefix as address/bits")
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IPv4 or IPv6 prefix") from None
+    if str(ipaddress.ip_address(address)) != str(network.network_address):
+        raise ValueError(f"{text} has bits set behind the prefix; write {network} or {address}")
+    if network.is_multicast:
+        raise ValueError(f"{text} is not a unicast prefix")
+    return _usable(network.network_address, text) if network.num_addresses == 1 else str(network)
+
+
+def parse_range(value: int | str) -> tuple[int, int]:
+    """Return (first, last) of a canonical port or status: 80 or "8000-8099"."""
+    if isinstance(value, int):
+        return value, value
+    first, _, last = value.partition("-")
+    return int(first), int(last)
+
+
+def _range(value: Any, what: str, low: int, high: int) -> int | str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", value):
+        first, _, last = value.partition("-")
+        first_number, last_number = int(first), int(last or first)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        first_number = last_number = value
+    else:
+        raise ValueError(f'{value!r} is neither a {what} nor a range like "{low}-{high}"')
+    if not (low <= first_number <= high and low <= last_number <= high):
+        raise ValueError(f"{value!r} is not within {low}..{high}")
+    if first_number > last_number:
+        raise ValueError(f"{value!r} ends before it starts; write {last_number}-{first_number}")
+    return first_number if first_number == last_number else f"{first_number}-{last_number}"
+
+
+def _port(value: Any) -> int | str:
+    return _range(value, "port", 1, 65535)
+
+
+def _status(value: Any) -> int | str:
+    return _range(value, "status", 100, 599)
+
+
+def _hex(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{32}", text):
+        raise ValueError("must be 32 hex digits (16 bytes)")
+    return text.lower()
+
+
+def _secret(text: str) -> str:
+    if len(text) % 2 or not re.fullmatch(r"[0-9a-fA-F]{32,128}", text):
+        raise ValueError("must be 32 to 128 hex digits (16 to 64 bytes), two to a byte")
+    return text.lower()
+
+
+def _name(text: str) -> str:
+    if not re.match(NAME_PATTERN, text):
+        raise ValueError(
+            f"{text!r} is not a name: 1 to 63 of a-z 0-9 . _ -, the first and the last one of a-z 0-9"
+        )
+    return text
+
+
+def _weight(value: int) -> int:
+    if value != 1:
+        raise ValueError("rendezvous does not use weights yet: only 1 is accepted, so that none is ignored")
+    return value
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    Field(examples=["web"], json_schema_extra={"pattern": NAME_PATTERN.replace(r"\Z", "$")}),
+]
+Address = Annotated[str, AfterValidator(_address), Field(examples=["10.0.0.11", "2001:db8::11"])]
+Vip = Annotated[str, AfterValidator(_vip), Field(examples=["203.0.113.10", "2001:db8::/64"])]
+Port = Annotated[int | str, BeforeValidator(_port), Field(examples=[443, "8000-8099"])]
+Status = Annotated[int | str, BeforeValidator(_status), Field(examples=[200, "200-299"])]
+Hex16 = Annotated[str, AfterValidator(_hex)]
+
+
+class State(StrEnum):
+    """What the operator wants of a backend."""
+
+    ACTIVE = "active"
+    FILLING = "filling"
+    DRAINING = "draining"
+    INACTIVE = "inactive"
+
+
+class Health(StrEnum):
+    """What the health check observed. ``unknown`` counts as healthy."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Model(BaseModel):
+    """Base of every model: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backend(Model):
+    """A server behind a pool. Its address receives encapsulated packets, and its health check."""
+
+    name: Name
+    address: Address
+    weight: Annotated[StrictInt, Field(ge=0, le=65535), AfterValidator(_weight)] = 1
+    state: State | None = Field(
+        default=None, description="Left out: it keeps the state that it has; a new backend is active."
+    )
+
+
+class HealthCheck(Model):
+    """How a pool's backends are checked. A failure is found within fall * interval + timeout."""
+
+    type: Literal["tcp", "http"]
+    port: Annotated[StrictInt, Field(ge=1, le=65535)]
+    path: str | None = Field(default=None, description="http only; default /")
+    host: str | None = Field(default=None, description="http only: the Host header; default the address")
+    expected_status: tuple[Status, ...] | None = Field(
+        default=None, description='http only; default ["200-299"]'
+    )
+    interval_ms: Annotated[StrictInt, Field(ge=50, le=3_600_000)] = 2000
+    timeout_ms: Annotated[StrictInt, Field(ge=10, le=3_600_000)] = Field(
+        default=1000, description="At most interval_ms; default 1000, or interval_ms where that is less."
+    )
+    rise: Annotated[StrictInt, Field(ge=1, le=100)] = 2
+    fall: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        """Fill in what depends on another field. Wrong types are left for the fields to refuse."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        interval = data.get("interval_ms")
+        if data.get("timeout_ms") is None and type(interval) is int and 50 <= interval < 1000:
+            data["timeout_ms"] = interval
+        if data.get("type") == "http":
+            if data.get("path") is None:
+                data["path"] = "/"
+            if data.get("expected_status") is None:
+                data["expected_status"] = ["200-299"]
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        if self.timeout_ms > self.interval_ms:
+            wrong.append((("timeout_ms",), f"must not exceed interval_ms, {self.interval_ms}"))
+        if self.type == "tcp":
+            wrong += [
+                ((field,), "belongs to a check of type http only")
+                for field in ("path", "host", "expected_status")
+                if getattr(self, field) is not None
+            ]
+        else:
+            if not re.fullmatch(r"/[!-~]*", self.path or ""):
+                wrong.append((("path",), "must start with / and have neither spaces nor control characters"))
+            if self.host is not None and not re.fullmatch(r"[!-~]{1,255}", self.host):
+                wrong.append((("host",), "must be 1 to 255 characters without spaces"))
+            if not self.expected_status:
+                wrong.append((("expected_status",), "must have at least one status"))
+        _reject("HealthCheck", wrong)
+        return self
+
+
+class Pool(Model):
+    """Backends that serve the same thing, with one health check."""
+
+    name: Name
+    backends: tuple[Backend, ...] = Field(default=(), max_length=POOL_BACKENDS_MAX)
+    health_check: HealthCheck | None = Field(
+        default=None, description="Left out: every backend counts as healthy."
+    )
+
+    @field_validator("backends")
+    @classmethod
+    def _unique(cls, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+        wrong = _duplicates((b.name for b in backends), "name", "name")
+        wrong += _duplicates((b.address for b in backends), "address", "address")
+        _reject("Pool", wrong)
+        return backends
+
+
+class Service(Model):
+    """VIPs, a protocol and ports, and the pool that they lead to."""
+
+    name: Name
+    vips: tuple[Vip, ...] = Field(min_length=1, max_length=1024)
+    protocol: Literal["tcp", "udp"]
+    ports: tuple[Port, ...] = Field(min_length=1, max_length=1024)
+    pool: Name
+    algorithm: Literal["rendezvous"] = "rendezvous"
+    table_size: StrictInt = Field(default=65536, description="Rows; a power of two, 256 to 1048576.")
+    hops: Annotated[StrictInt, Field(ge=1, le=HOPS_MAX)] = 2
+    hash_fields: tuple[Literal["src_addr", "dst_addr", "src_port", "dst_port"], ...] = Field(
+        default=("src_addr",), min_length=1
+    )
+    encapsulation: Literal["gue"] = "gue"
+    policy: Literal["ordered", "glb"] = "ordered"
+    seed: Hex16 | None = Field(default=None, description="Row seed, 32 hex digits; default from secret.")
+    hash_key: Hex16 | None = Field(default=None, description="Flow key, 32 hex digits; default from secret.")
+
+    @field_validator("vips", "ports", "hash_fields")
+    @classmethod
+    def _unique(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        _reject("Service", _duplicates(values, "value"))
+        return values
+
+    @field_validator("hash_fields")
+    @classmethod
+    def _ordered(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(fields, key=HASH_FIELDS.index))
+
+    @field_validator("table_size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if not TABLE_SIZE_MIN <= size <= TABLE_SIZE_MAX or size & (size - 1):
+            raise ValueError(f"must be a power of two from {TABLE_SIZE_MIN} to {TABLE_SIZE_MAX}")
+        return size
+
+    @model_validator(mode="after")
+    def _glb_has_two_hops(self) -> Self:
+        if self.policy == "glb" and self.hops != 2:
+            _reject("Service", [(("hops",), "policy glb needs exactly 2 hops")])
+        return self
+
+
+class Document(Model):
+    """What ``glb apply -f`` takes: resources to create or replace. Others are left alone."""
+
+    pools: tuple[Pool, ...] = ()
+    services: tuple[Service, ...] = ()
+    secret: Annotated[str, AfterValidator(_secret)] | None = Field(
+        default=None,
+        description="Cluster secret, 32 to 128 hex digits. Offline tools without one use 16 zero bytes.",
+    )
+
+    @field_validator("pools", "services")
+    @classmethod
+    def _unique(cls, resources: tuple[Any, ...]) -> tuple[Any, ...]:
+        _reject("Document", _duplicates((r.name for r in resources), "name", "name"))
+        return resources
+
+    def pool(self, name: str) -> Pool | None:
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+    def service(self, name: str) -> Service | None:
+        return next((service for service in self.services if service.name == name), None)
+
+
+def pointer(location: Iterable[int | str]) -> str:
+    """Return the JSON Pointer (RFC 6901) of a location: ("pools", 0) is "/pools/0"."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return pydantic's errors as pointers and plain sentences."""
+    found = []
+    items = error.errors(include_url=False)
+    for item in items:
+        inside = len(item["loc"])
+        if item["type"] == "too_short" and any(
+            other["loc"][:inside] == item["loc"] and len(other["loc"]) > inside for other in items
+        ):
+            continue  # it is short only because its members were refused, each with an error of its own
+        detail = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            detail = "there is no such field"
+        elif item["type"] == "missing":
+            detail = "this field is required"
+        found.append(FieldError(pointer(item["loc"]), detail))
+    return found
+
+
+def parse(model: type[M], data: Any, source: str = "") -> M:
+    """Validate plain data (from JSON or YAML) as ``model``. Raises DocumentError with every wrong field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise DocumentError(field_errors(error), source) from None
+
+
+def check_whole(document: Document) -> None:
+    """Check what needs the whole state: references, and binds that two services both claim.
+
+    Overlaps are fine (the most specific wins); exact duplicates are not. Raises DocumentError.
+    """
+    wrong: list[FieldError] = []
+    pools = {pool.name for pool in document.pools}
+    claimed: dict[tuple[str, str, int | str], str] = {}
+    for index, service in enumerate(document.services):
+        if service.pool not in pools:
+            wrong.append(FieldError(f"/services/{index}/pool", f"there is no pool {service.pool}"))
+        for position, vip in enumerate(service.vips):
+            for port in service.ports:
+                owner = claimed.setdefault((vip, service.protocol, port), service.name)
+                if owner != service.name:
+                    text = f"{vip} {service.protocol} {port} already belongs to service {owner}"
+                    wrong.append(FieldError(f"/services/{index}/vips/{position}", text))
+    if wrong:
+        raise DocumentError(wrong)

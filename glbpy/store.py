@@ -1,0 +1,304 @@
+"""The store: revisions of the desired state in SQLite, the cluster secret, and the last known health.
+
+Every write is one transaction and makes one revision, or none when nothing changes. A revision keeps
+the whole state, so listing, comparing and rolling back need nothing else; revisions are never deleted. One
+connection behind a lock: any thread may call, and several processes may share the file.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from glbpy import desired, keys
+from glbpy.desired import Desired
+from glbpy.errors import ConflictError, NotFoundError, StoreError
+from glbpy.models import Document, Health, Model, check_whole
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE revision (
+    number INTEGER PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    document TEXT NOT NULL,
+    ids TEXT NOT NULL,
+    versions TEXT NOT NULL
+) STRICT;
+CREATE TABLE health (
+    backend INTEGER PRIMARY KEY,
+    health TEXT NOT NULL,
+    since TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+"""
+
+
+class Revision(Model):
+    """A numbered state of what the operators want, made by a write. ``document`` is None in lists."""
+
+    number: int
+    created_at: datetime
+    actor: str
+    action: str
+    document: Document | None = None
+
+
+class HealthRecord(Model):
+    """The last known health of a backend, since when, and what the last check said."""
+
+    health: Health = Health.UNKNOWN
+    since: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A write's outcome. ``after`` is ``before`` itself when nothing changed."""
+
+    before: Desired
+    after: Desired
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
+
+
+Edit = Callable[[Desired], Document]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """A store file; made, readable for its owner alone, when it does not exist. Raises StoreError."""
+
+    def __init__(self, path: Path, now: Callable[[], datetime] = utc_now) -> None:
+        self.path = path
+        self._now = now
+        self._lock = threading.RLock()
+        self._cache = Desired()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        try:
+            self._prepare()
+        except (sqlite3.Error, StoreError) as error:
+            self._db.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"cannot use the store {path}: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"the store {self.path} has schema {version}, made by a newer glbpy; "
+                    f"this one knows {SCHEMA_VERSION}"
+                )
+            if version == 0:
+                for statement in SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._set_meta("secret", keys.new_secret())
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self, keep: bool = True) -> Iterator[None]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._db.execute("COMMIT" if keep else "ROLLBACK")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise StoreError(f"the store {self.path} failed: {error}") from error
+
+    # ---- desired state ----
+
+    @property
+    def secret(self) -> bytes:
+        """The cluster secret, made at first start."""
+        with self._lock:
+            secret = self._meta("secret")
+        assert secret is not None
+        return secret
+
+    def current(self) -> Desired:
+        """Return the desired state as of the newest revision."""
+        with self._lock:
+            newest = self._db.execute("SELECT max(number) FROM revision").fetchone()[0] or 0
+            if newest != self._cache.revision:
+                self._cache = self._load(newest)
+            return self._cache
+
+    def write(
+        self, edit: Edit, *, actor: str, action: str, secret: bytes | None = None, dry_run: bool = False
+    ) -> Written:
+        """Change the desired state: all of ``edit``, or, when it or a check raises, nothing.
+
+        ``edit`` gets the current state and returns the whole new document; it must not call the store. A
+        ``secret`` that differs is taken only while there are no services. With ``dry_run`` nothing is kept.
+        Raises DocumentError, ConflictError, StoreError, and what ``edit`` raises.
+        """
+        written = None
+        with self._lock:
+            with self._transaction(keep=not dry_run):
+                before = self.current()
+                document = edit(before)
+                check_whole(document)
+                if secret is not None:
+                    self._adopt_secret(secret, before)
+                if document == before.document:
+                    return Written(before, before)
+                after = self._next(before, document)
+                self._insert(after, actor, action)
+                written = Written(before, after)
+            if not dry_run:
+                self._cache = after
+        return written
+
+    def _adopt_secret(self, secret: bytes, before: Desired) -> None:
+        if secret == self._meta("secret"):
+            return
+        if before.document.services:
+            raise ConflictError(
+                "the document's secret is not this cluster's, and taking it would rehash every service: "
+                "leave it out, or apply it to a store without services"
+            )
+        self._set_meta("secret", secret)
+
+    def _next(self, before: Desired, document: Document) -> Desired:
+        """Number the revision, give new things ids, and raise the version of what changed."""
+        number = before.revision + 1
+        old, new = desired.resources(before.document), desired.resources(document)
+        versions = {
+            path: before.versions[path] if path in old and old[path] == value else number
+            for path, value in new.items()
+        }
+        ids = {}
+        for service in document.services:
+            path = desired.service_path(service.name)
+            ids[path] = before.ids.get(path) or self._new_id("service")
+        for pool in document.pools:
+            for backend in pool.backends:
+                path = desired.backend_path(pool.name, backend.name)
+                known = old.get(path)
+                # Another address is another server: neither counters, health nor connections carry over.
+                same = known is not None and getattr(known, "address", None) == backend.address
+                ids[path] = before.ids[path] if same else self._new_id("backend")
+        return Desired(number, document, ids, versions)
+
+    def _new_id(self, kind: str) -> int:
+        """Return an id, ≥ 1, that no other thing of this kind has or had."""
+        number = int(self._meta(f"next_{kind}_id") or b"1")
+        self._set_meta(f"next_{kind}_id", str(number + 1).encode())
+        return number
+
+    def _insert(self, state: Desired, actor: str, action: str) -> None:
+        self._db.execute(
+            "INSERT INTO revision VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                state.revision,
+                self._now().isoformat(),
+                actor,
+                action,
+                state.document.model_dump_json(exclude_none=True),
+                json.dumps(state.ids),
+                json.dumps(state.versions),
+            ),
+        )
+        # Forget the health of backends that are gone; ids are not used again.
+        kept = {i for path, i in state.ids.items() if path.startswith("pools/")}
+        gone = [(i,) for (i,) in self._db.execute("SELECT backend FROM health") if i not in kept]
+        self._db.executemany("DELETE FROM health WHERE backend = ?", gone)
+
+    def _load(self, number: int) -> Desired:
+        if number == 0:
+            return Desired()
+        row = self._db.execute(
+            "SELECT document, ids, versions FROM revision WHERE number = ?", (number,)
+        ).fetchone()
+        if row is None:
+            raise NotFoundError(f"revisions/{number}")
+        return Desired(number, Document.model_validate_json(row[0]), json.loads(row[1]), json.loads(row[2]))
+
+    # ---- revisions ----
+
+    def revisions(self, limit: int = 50, before: int | None = None) -> list[Revision]:
+        """Return up to ``limit`` revisions older than ``before``, newest first, without documents."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT number, created_at, actor, action FROM revision WHERE number < ? "
+                "ORDER BY number DESC LIMIT ?",
+                (before if before is not None else 1 << 62, limit),
+            ).fetchall()
+        return [Revision(number=n, created_at=at, actor=who, action=what) for n, at, who, what in rows]
+
+    def revision(self, number: int) -> Revision:
+        """Return one revision with its document. Raises NotFoundError."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT created_at, actor, action, document FROM revision WHERE number = ?", (number,)
+            ).fetchone()
+        if row is None:
+            raise NotFoundError(f"revisions/{number}")
+        document = Document.model_validate_json(row[3])
+        return Revision(number=number, created_at=row[0], actor=row[1], action=row[2], document=document)
+
+    def diff(self, before: int, after: int) -> list[desired.Change]:
+        """Return what changed from one revision to another; 0 is the empty state before the first."""
+        old = self.revision(before).document if before else Document()
+        new = self.revision(after).document if after else Document()
+        assert old is not None
+        assert new is not None
+        return desired.diff(old, new)
+
+    # ---- health ----
+
+    def health(self) -> dict[int, HealthRecord]:
+        """Return the last known health by backend id."""
+        with self._lock:
+            rows = self._db.execute("SELECT backend, health, since, detail FROM health").fetchall()
+        return {b: HealthRecord(health=Health(h), since=since, detail=text) for b, h, since, text in rows}
+
+    def save_health(self, backend: int, record: HealthRecord | None) -> None:
+        """Keep a backend's health over a restart; None forgets it. Makes no revision."""
+        with self._transaction():
+            if record is None or record.since is None:
+                self._db.execute("DELETE FROM health WHERE backend = ?", (backend,))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?)",
+                    (backend, record.health.value, record.since.isoformat(), record.detail),
+                )
+
+    # ---- small things ----
+
+    def _meta(self, key: str) -> bytes | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return bytes(row[0]) if row else None
+
+    def _set_meta(self, key: str, value: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
