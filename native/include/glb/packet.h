@@ -31,6 +31,8 @@ struct glb_packet {
 	const uint8_t *data; /* first byte of the Ethernet header */
 	uint32_t data_len;   /* contiguous bytes at data; at least the headers */
 	uint32_t frame_len;  /* of the whole frame, ≥ data_len */
+	uint8_t verdict;     /* enum glb_verdict; glb_path_filter() sets it first, who starts at parse sets FORWARD */
+	uint8_t reason;      /* enum glb_reason; goes with the verdict */
 
 	/* parse */
 	uint32_t l3_len;     /* the client's IP packet, Ethernet padding cut off */
@@ -39,20 +41,19 @@ struct glb_packet {
 	uint8_t kind;        /* enum glb_packet_kind */
 	uint8_t family;      /* enum glb_family of the client's packet */
 	uint8_t protocol;    /* of the flow: GLB_IPPROTO_TCP, _UDP, …; for too-big the quoted one */
-	uint8_t verdict;     /* enum glb_verdict */
-	uint8_t reason;      /* enum glb_reason */
 	uint8_t tos;         /* of the client's packet */
 	uint16_t hint;       /* varies the outer source port: docs/wire/gue.md */
 	uint16_t sport;      /* of the flow, as the client sends it: for too-big taken from the quote, reversed */
 	uint16_t dport;
 	struct glb_addr vip; /* destination of the packet itself */
-	struct glb_addr src; /* of the flow, as the client sends it */
+	struct glb_addr src; /* of the flow, as the client sends it; family NONE: a too-big that quotes no ports */
 	struct glb_addr dst;
 
 	/* classify, hash, select */
 	uint32_t service;    /* index into the snapshot, or GLB_INDEX_NONE */
 	uint32_t row;
-	uint64_t hash;
+	uint32_t alt_row;    /* by alt_hash_fields, where the service has them */
+	uint64_t hash;       /* of hash_fields */
 	uint32_t chain[8];   /* indices into the snapshot's backends; GLB_HOPS_MAX */
 	uint8_t chain_len;
 
@@ -60,8 +61,9 @@ struct glb_packet {
 	uint8_t header_len;  /* outer header in front of the IP packet, Ethernet included; ≤ GLB_HEADER_MAX */
 };
 
-/* Parses n frames (≤ GLB_BURST_MAX): fills the parse fields and sets verdict FORWARD, or PUNT or
- * DROP with the reason. Reads only [data, data + data_len). Pure; any thread.
+/* Parses n frames (≤ GLB_BURST_MAX) whose verdict is FORWARD: fills the parse fields, clears those of later
+ * stages, and leaves verdict FORWARD or sets PUNT or DROP with the reason. Reads only
+ * [data, data + data_len). Header checksums and lengths inside TCP and UDP are the backend's to judge. Pure; any thread.
  * RFC 791, 8200, 9293, 768, 792, 4443; IEEE 802.1Q. */
 void glb_packet_parse(struct glb_packet *packets, unsigned n);
 

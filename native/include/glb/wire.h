@@ -85,6 +85,14 @@ struct glb_ipv6 {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_ipv6) == 40, "IPv6 header")
 
+struct glb_ipv6_extension { /* the first 8 bytes of every extension header */
+	uint8_t next_header; /* enum glb_ipproto */
+	uint8_t length;      /* hop-by-hop, routing, destination options: 8 bytes each after these; AH: see RFC 4302 */
+	glb_be16 fragment;   /* fragment header only: GLB_IPV6_* */
+	glb_be32 rest;
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_ipv6_extension) == 8, "IPv6 extension header")
+
 struct glb_tcp {
 	glb_be16 sport;
 	glb_be16 dport;
@@ -155,6 +163,11 @@ enum {
 	GLB_IPV4_DF = 0x4000,
 	GLB_IPV4_MF = 0x2000,
 	GLB_IPV4_OFFSET = 0x1fff, /* in 8-byte units */
+};
+
+enum {
+	GLB_IPV6_MF = 0x0001,
+	GLB_IPV6_OFFSET = 0xfff8, /* in bytes */
 };
 
 enum {

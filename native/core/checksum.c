@@ -1,0 +1,30 @@
+/* The Internet checksum, four bytes at a step. RFC 1071 says why neither the width nor the byte order matters. */
+#include "checksum.h"
+
+#include <string.h>
+
+uint64_t checksum_add(uint64_t sum, const void *bytes, size_t len)
+{
+	const uint8_t *at = bytes;
+	uint32_t word = 0;
+
+	for (; len >= sizeof(word); len -= sizeof(word), at += sizeof(word)) {
+		memcpy(&word, at, sizeof(word));
+		sum += word;
+	}
+	word = 0;
+	memcpy(&word, at, len); /* the last 0 to 3 bytes, zeros behind them */
+	return sum + word;
+}
+
+glb_be16 checksum_finish(uint64_t sum)
+{
+	glb_be16 field;
+	uint16_t folded;
+
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	folded = (uint16_t)~sum;
+	memcpy(&field, &folded, sizeof(field));
+	return field;
+}

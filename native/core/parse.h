@@ -1,0 +1,49 @@
+/* What the parse files share: a span of bytes with one bounds check, and the result of an IP header chain. */
+#ifndef GLB_CORE_PARSE_H
+#define GLB_CORE_PARSE_H
+
+#include <glb/packet.h>
+#include <glb/wire.h>
+
+/* Bytes that have not been parsed yet. */
+struct span {
+	const uint8_t *at;
+	uint32_t len;
+};
+
+/* Takes `bytes` off the front: their address, or NULL when there are not as many. The only way to read a frame. */
+static inline const void *span_take(struct span *span, uint32_t bytes)
+{
+	const uint8_t *taken = span->at;
+
+	if (span->len < bytes)
+		return NULL;
+	span->at += bytes;
+	span->len -= bytes;
+	return taken;
+}
+
+/* An IP packet's headers, read. */
+struct ip {
+	struct span payload; /* from the transport header on, without Ethernet padding */
+	uint32_t length;     /* of the packet, bytes, as its header says */
+	struct glb_addr src;
+	struct glb_addr dst;
+	uint16_t hint;       /* IPv4 identification, or the low 16 bits of the IPv6 flow label */
+	uint8_t protocol;    /* of the payload, behind all extension headers */
+	uint8_t tos;
+	bool later_fragment; /* the payload does not begin with a transport header */
+};
+
+enum {
+	IP_QUOTED = UINT32_MAX, /* as `room`: cut short on purpose, and its length field may be anything */
+};
+
+/* Reads the IP header at the start of `bytes`, with options or extension headers. `room` is what the frame holds from
+ * there, bytes; a packet that claims more is malformed. Returns GLB_REASON_FORWARDED, or why the packet is dropped. */
+enum glb_reason ip_parse(uint8_t family, struct span bytes, uint32_t room, struct ip *ip);
+
+/* Reads an ICMP or ICMPv6 message; ip_parse() has read the headers before it. */
+enum glb_reason icmp_parse(struct glb_packet *packet, const struct ip *ip);
+
+#endif

@@ -1,0 +1,71 @@
+/* ICMP and ICMPv6: echo requests, and too-big messages with the packet that they quote.
+ *
+ * A too-big becomes the client's own flow: the backend sent the quoted packet, so its addresses and
+ * ports, reversed, are those with which the client's packets are hashed. Other messages are only named.
+ * RFC 792, 4443.
+ */
+#include "parse.h"
+
+struct ports {
+	glb_be16 source;
+	glb_be16 destination;
+};
+
+static bool is_echo(const struct glb_packet *packet, const struct glb_icmp *icmp)
+{
+	return icmp->code == 0 &&
+	       icmp->type == (packet->family == GLB_FAMILY_V4 ? GLB_ICMP_ECHO : GLB_ICMPV6_ECHO);
+}
+
+static bool is_too_big(const struct glb_packet *packet, const struct glb_icmp *icmp)
+{
+	if (packet->family == GLB_FAMILY_V4)
+		return icmp->type == GLB_ICMP_UNREACHABLE && icmp->code == GLB_ICMP_FRAG_NEEDED;
+	return icmp->type == GLB_ICMPV6_TOO_BIG && icmp->code == 0;
+}
+
+static bool has_ports(const struct ip *ip)
+{
+	return !ip->later_fragment && (ip->protocol == GLB_IPPROTO_TCP || ip->protocol == GLB_IPPROTO_UDP);
+}
+
+static enum glb_reason parse_quote(struct glb_packet *packet, struct span bytes)
+{
+	const struct ports *ports;
+	struct ip quote;
+	enum glb_reason reason = ip_parse(packet->family, bytes, IP_QUOTED, &quote);
+
+	packet->src.family = packet->dst.family = GLB_FAMILY_NONE; /* until there is a flow */
+	if (reason == GLB_REASON_IPV4_BAD_VERSION || reason == GLB_REASON_IPV6_BAD_VERSION)
+		return GLB_REASON_FORWARDED; /* quotes something else: classify says so */
+	if (reason != GLB_REASON_FORWARDED)
+		return GLB_REASON_ICMP_QUOTE_TRUNCATED;
+	packet->protocol = quote.protocol;
+	if (!has_ports(&quote))
+		return GLB_REASON_FORWARDED;
+	ports = span_take(&quote.payload, sizeof(*ports));
+	if (ports == NULL)
+		return GLB_REASON_ICMP_QUOTE_TRUNCATED;
+	packet->src = quote.dst;
+	packet->dst = quote.src;
+	packet->sport = glb_be16_get(ports->destination);
+	packet->dport = glb_be16_get(ports->source);
+	packet->hint = packet->sport;
+	return GLB_REASON_FORWARDED;
+}
+
+enum glb_reason icmp_parse(struct glb_packet *packet, const struct ip *ip)
+{
+	struct span bytes = ip->payload;
+	const struct glb_icmp *icmp = span_take(&bytes, sizeof(*icmp));
+
+	if (icmp == NULL)
+		return GLB_REASON_L4_TRUNCATED;
+	packet->hint = ip->hint;
+	if (is_too_big(packet, icmp)) {
+		packet->kind = GLB_PACKET_TOO_BIG;
+		return parse_quote(packet, bytes);
+	}
+	packet->kind = is_echo(packet, icmp) ? GLB_PACKET_ECHO : GLB_PACKET_ICMP;
+	return GLB_REASON_FORWARDED;
+}
