@@ -88,3 +88,7 @@ class StaleError(GlbError):
 
 class StoreError(GlbError):
     """The store cannot be opened, read or written."""
+
+
+class LabError(GlbError):
+    """The lab could not be brought up, changed or found."""

@@ -1,0 +1,73 @@
+"""What runs on a lab backend: nginx, and behind it the small application that paces /slow."""
+
+import sys
+from pathlib import Path
+
+from glbpy.lab import netns, slow
+from glbpy.lab.topology import PORT, Backend
+
+# Long-lived connections stay; thousands of them fit. Everything it writes is below {run}.
+NGINX = """\
+daemon off;
+user root;
+pid {run}/nginx.pid;
+error_log {run}/nginx.log warn;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+events {{ worker_connections 32768; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    client_body_temp_path {run}/body;
+    proxy_temp_path {run}/proxy;
+    fastcgi_temp_path {run}/fastcgi;
+    uwsgi_temp_path {run}/uwsgi;
+    scgi_temp_path {run}/scgi;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    send_timeout 1h;
+    server {{
+        listen {port} backlog=16384;
+        listen [::]:{port} ipv6only=on backlog=16384;
+        add_header X-Backend {name} always;
+        location / {{ return 200 "{name}\\n"; }}
+        location = /healthz {{ return 200 "ok\\n"; }}
+        location = /slow {{
+            proxy_pass http://unix:{run}/slow.sock;
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_read_timeout 1h;
+            proxy_send_timeout 1h;
+        }}
+    }}
+}}
+"""
+
+
+def start(backend: Backend, run: Path) -> dict[str, int]:
+    """Start the backend's programs, which write below `run`; return their pids by name. Wait with wait_ready()."""
+    run.mkdir(parents=True, exist_ok=True)
+    socket = run / "slow.sock"
+    socket.unlink(missing_ok=True)
+    config = run / "nginx.conf"
+    config.write_text(NGINX.format(run=run, name=backend.name, port=PORT))
+    script = [sys.executable, "-I", "-S", slow.__file__, str(socket), backend.name]
+    server = ["nginx", "-p", str(run), "-e", str(run / "nginx.log"), "-c", str(config)]
+    return {
+        f"{backend.name}-slow": netns.spawn(backend.ns, script, run / "slow.log"),
+        f"{backend.name}-nginx": netns.spawn(backend.ns, server, run / "nginx.log"),
+    }
+
+
+def wait_ready(backend: Backend, run: Path) -> None:
+    """Return when the backend's programs take connections. Raises LabError."""
+    netns.wait_until((run / "slow.sock").is_socket, f"{backend.name}: {run}/slow.sock")
+    netns.wait_until(lambda: listens(backend), f"{backend.name}: nginx on port {PORT}; see {run}/nginx.log")
+
+
+def listens(backend: Backend) -> bool:
+    """Whether something listens on the service's port, for IPv4 and IPv6."""
+    with netns.entered(backend.ns):
+        tables = [Path(f"/proc/thread-self/net/tcp{version}").read_text() for version in ("", "6")]
+    return all(f":{PORT:04X} " in table and " 0A " in table for table in tables)

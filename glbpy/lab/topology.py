@@ -1,0 +1,190 @@
+"""The lab's network: names, addresses, and the commands that make it. No programs run here.
+
+      glb-NAME-client                glb-NAME-router                      glb-NAME-director1
+    +-----------------+        +------------------------+               +----------------------+
+    | eth0            |--------| client          br0    |---director1---| eth0   glb-forwarder |
+    |  198.51.100.2   |        |  198.51.100.1          |               |  10.0.0.2  (no VIP,  |
+    |  2001:db8:c::2  |        |  2001:db8:c::1         |               |  ip_forward=0)       |
+    +-----------------+        |         10.0.0.1       |               +----------------------+
+                               |         2001:db8:b::1  |                 glb-NAME-backend1 …
+                               |                        |               +----------------------+
+      VIPs routed to director1 |      MTU 1600 on br0   |---backend1----| eth0          nginx  |
+      203.0.113.10             |      and all its ports |---backend2-…  |  10.0.0.11           |
+      2001:db8:f::10           +------------------------+---backend3-…  |  2001:db8:b::11      |
+                                                                        | lo   the VIPs        |
+    client --> router --> director1 --GUE--> router --> backend         +----------------------+
+       ^------------------ router <---- direct return -----'
+
+The director has one arm: packets leave by the port that they came in on, to the router's MAC. All addresses are
+from private and documentation ranges and exist inside the namespaces only.
+"""
+
+import re
+from dataclasses import dataclass
+
+from glbpy.errors import InvalidInputError, LabError
+from glbpy.lab import netns
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
+PORT = 80
+VIP4 = "203.0.113.10"
+VIP6 = "2001:db8:f::10"
+MTU = 1600  # of the backend segment: 1500 bytes of client packet and the longest outer header
+ROUTER_MAC = "02:00:0a:00:00:01"
+CLIENT4, CLIENT6 = "198.51.100.2", "2001:db8:c::2"
+DIRECTOR4, DIRECTOR6 = "10.0.0.2", "2001:db8:b::2"
+
+# No waiting for duplicate address detection, no path filters: packets may come and go by different ways.
+EVERYWHERE = {
+    "ipv6/conf/all/accept_dad": 0,
+    "ipv6/conf/default/accept_dad": 0,
+    "ipv6/conf/all/accept_ra": 0,
+    "ipv6/conf/default/accept_ra": 0,
+    "ipv4/conf/all/rp_filter": 0,
+    "ipv4/conf/default/rp_filter": 0,
+    "core/somaxconn": 16384,
+}
+# Outer packets leave by the bridge that they came in on: no redirects for that.
+ROUTER = {
+    "ipv4/ip_forward": 1,
+    "ipv6/conf/all/forwarding": 1,
+    "ipv4/conf/all/send_redirects": 0,
+    "ipv4/conf/default/send_redirects": 0,
+}
+CLIENT = {"ipv4/ip_local_port_range": "10000 65000"}
+# The kernel sees every VIP packet as well as the forwarder: it must neither forward nor answer.
+DIRECTOR = {"ipv4/ip_forward": 0, "ipv6/conf/all/forwarding": 0}
+# A VIP on lo is nobody else's business: ARP speaks for the backend's own address only.
+BACKEND = {
+    "ipv4/conf/all/arp_ignore": 1,
+    "ipv4/conf/all/arp_announce": 2,
+    "ipv4/tcp_max_syn_backlog": 16384,
+}
+
+
+def check_name(lab: str) -> None:
+    """Raises InvalidInputError when `lab` cannot name a lab."""
+    if not NAME.fullmatch(lab):
+        raise InvalidInputError(f"lab name {lab!r}: want 1 to 20 of a-z, 0-9 and inner dashes")
+
+
+def namespace(lab: str, role: str) -> str:
+    return f"glb-{lab}-{role}"
+
+
+def namespaces(lab: str) -> list[str]:
+    """The namespaces of `lab` that exist, whoever made them and however far they came."""
+    ours = re.compile(rf"glb-{re.escape(lab)}-(client|router|(director|backend)[0-9]+)")
+    return sorted(entry.name for entry in netns.NETNS.glob("glb-*") if ours.fullmatch(entry.name))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Backend number 1, 2, …; its name is that of its role in the lab."""
+
+    lab: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"backend{self.number}"
+
+    @property
+    def ns(self) -> str:
+        return namespace(self.lab, self.name)
+
+    @property
+    def address4(self) -> str:
+        return f"10.0.0.{10 + self.number}"
+
+    @property
+    def address6(self) -> str:
+        return f"2001:db8:b::{10 + self.number}"
+
+
+def cable(router: str, port: str, peer: str, mtu: int) -> list[str]:
+    """Commands for a veth pair between the router's `port` and eth0 of namespace `peer`."""
+    return [
+        f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {peer}",
+        f"link set {port} up",
+    ]
+
+
+def addresses(v4: str, v6: str, gateway4: str = "", gateway6: str = "") -> list[str]:
+    """Commands for eth0 of an end: up, addressed, with default routes when gateways are given."""
+    lines = ["link set eth0 up", f"addr add {v4} dev eth0", f"addr add {v6} dev eth0 nodad"]
+    if gateway4:
+        lines += [f"route add default via {gateway4}", f"route add default via {gateway6}"]
+    return lines
+
+
+def build_core(lab: str) -> None:
+    """Make the client, the router and the director."""
+    client, router, director = (namespace(lab, role) for role in ("client", "router", "director1"))
+    for name, own in ((client, CLIENT), (router, ROUTER), (director, DIRECTOR)):
+        netns.add(name)
+        netns.sysctl(name, EVERYWHERE | own)
+    netns.ip(
+        router,
+        [
+            f"link add br0 address {ROUTER_MAC} mtu {MTU} type bridge forward_delay 0 mcast_snooping 0",
+            *cable(router, "client", client, 1500),
+            *cable(router, "director1", director, MTU),
+            "link set director1 master br0",
+            "link set br0 up",
+            "addr add 198.51.100.1/24 dev client",
+            "addr add 2001:db8:c::1/64 dev client nodad",
+            "addr add 10.0.0.1/24 dev br0",
+            "addr add 2001:db8:b::1/64 dev br0 nodad",
+        ],
+    )
+    netns.ip(client, addresses(f"{CLIENT4}/24", f"{CLIENT6}/64", "198.51.100.1", "2001:db8:c::1"))
+    netns.ip(director, addresses(f"{DIRECTOR4}/24", f"{DIRECTOR6}/64"))
+    # What goes to AF_PACKET must be as on a real wire: checksums filled in, no super-packets. The
+    # sending kernel does both at the last device in front of the director when that cannot.
+    netns.run_in(router, ["ethtool", "-K", "director1", "tx", "off"])
+    route_vips(lab, DIRECTOR4, DIRECTOR6)
+
+
+def route_vips(lab: str, via4: str, via6: str) -> None:
+    """Have the router send the VIPs to these addresses, normally the director's."""
+    netns.ip(
+        namespace(lab, "router"),
+        [f"route replace {VIP4}/32 via {via4}", f"route replace {VIP6}/128 via {via6}"],
+    )
+
+
+def build_backend(backend: Backend) -> None:
+    """Make a backend and plug it into the bridge."""
+    router = namespace(backend.lab, "router")
+    netns.add(backend.ns)
+    netns.sysctl(backend.ns, EVERYWHERE | BACKEND)
+    netns.ip(
+        router,
+        [*cable(router, backend.name, backend.ns, MTU), f"link set {backend.name} master br0"],
+    )
+    netns.ip(
+        backend.ns,
+        [
+            f"addr add {VIP4}/32 dev lo",
+            f"addr add {VIP6}/128 dev lo nodad",
+            *addresses(f"{backend.address4}/24", f"{backend.address6}/64", "10.0.0.1", "2001:db8:b::1"),
+        ],
+    )
+
+
+def unplug(backend: Backend) -> None:
+    """Cut a backend's cable, as a machine that loses power: nobody learns of it."""
+    netns.ip(namespace(backend.lab, "router"), [f"link set {backend.name} down"])
+
+
+def plug(backend: Backend) -> None:
+    """Undo unplug()."""
+    netns.ip(namespace(backend.lab, "router"), [f"link set {backend.name} up"])
+
+
+def require_root() -> None:
+    import os
+
+    if os.geteuid() != 0:
+        raise LabError("the lab makes network namespaces: run it as root")
