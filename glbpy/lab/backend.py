@@ -46,7 +46,7 @@ http {{
 
 
 def start(backend: Backend, run: Path) -> dict[str, int]:
-    """Start the backend's programs, which write below `run`; return their pids by name. Wait with wait_ready()."""
+    """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready()."""
     run.mkdir(parents=True, exist_ok=True)
     socket = run / "slow.sock"
     socket.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ def join(name: str) -> None:
 
 @contextmanager
 def entered(name: str) -> Iterator[None]:
-    """The calling thread is in namespace `name` meanwhile: sockets it opens and children it starts are too."""
+    """The calling thread is in namespace `name` meanwhile; so are sockets it opens and children it starts."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         join(name)
@@ -100,7 +100,7 @@ def sysctl(name: str, values: Mapping[str, int | str]) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot; None when there is none. With the pid, it is an identity."""
+    """When process `pid` started, in clock ticks since boot, or None. Pid and start time are an identity."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -130,7 +130,9 @@ def spawn(name: str, argv: list[str], log: Path, fds: Iterable[int] = ()) -> int
 
     `fds` stay open in it under the same numbers.
     """
-    program = shutil.which(argv[0], path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    program = shutil.which(
+        argv[0], path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     if program is None:
         raise LabError(f"{argv[0]} is not installed: run make setup")
     for fd in fds:

@@ -57,10 +57,13 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, nam
         seconds, length = parse(head.split(" ", 2)[1])
     except (ValueError, KeyError, IndexError) as error:
         body = f"want /slow?seconds=N&bytes=B: {error}\n".encode()
-        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
         return
     writer.write(
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % length
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+        % length
     )
     await stream(writer, name, seconds, length)
 

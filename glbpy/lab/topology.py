@@ -15,14 +15,14 @@
     client --> router --> director1 --GUE--> router --> backend         +----------------------+
        ^------------------ router <---- direct return -----'
 
-The director has one arm: packets leave by the port that they came in on, to the router's MAC. All addresses are
-from private and documentation ranges and exist inside the namespaces only.
+The director has one arm: packets leave by the port that they came in on, to the router's MAC. All addresses
+are from private and documentation ranges and exist inside the namespaces only.
 """
 
 import re
 from dataclasses import dataclass
 
-from glbpy.errors import InvalidInputError, LabError
+from glbpy.errors import InvalidInputError
 from glbpy.lab import netns
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
@@ -35,7 +35,7 @@ CLIENT4, CLIENT6 = "198.51.100.2", "2001:db8:c::2"
 DIRECTOR4, DIRECTOR6 = "10.0.0.2", "2001:db8:b::2"
 
 # No waiting for duplicate address detection, no path filters: packets may come and go by different ways.
-EVERYWHERE = {
+EVERYWHERE: dict[str, int | str] = {
     "ipv6/conf/all/accept_dad": 0,
     "ipv6/conf/default/accept_dad": 0,
     "ipv6/conf/all/accept_ra": 0,
@@ -45,17 +45,17 @@ EVERYWHERE = {
     "core/somaxconn": 16384,
 }
 # Outer packets leave by the bridge that they came in on: no redirects for that.
-ROUTER = {
+ROUTER: dict[str, int | str] = {
     "ipv4/ip_forward": 1,
     "ipv6/conf/all/forwarding": 1,
     "ipv4/conf/all/send_redirects": 0,
     "ipv4/conf/default/send_redirects": 0,
 }
-CLIENT = {"ipv4/ip_local_port_range": "10000 65000"}
+CLIENT: dict[str, int | str] = {"ipv4/ip_local_port_range": "10000 65000"}
 # The kernel sees every VIP packet as well as the forwarder: it must neither forward nor answer.
-DIRECTOR = {"ipv4/ip_forward": 0, "ipv6/conf/all/forwarding": 0}
+DIRECTOR: dict[str, int | str] = {"ipv4/ip_forward": 0, "ipv6/conf/all/forwarding": 0}
 # A VIP on lo is nobody else's business: ARP speaks for the backend's own address only.
-BACKEND = {
+BACKEND: dict[str, int | str] = {
     "ipv4/conf/all/arp_ignore": 1,
     "ipv4/conf/all/arp_announce": 2,
     "ipv4/tcp_max_syn_backlog": 16384,
@@ -102,7 +102,7 @@ class Backend:
         return f"2001:db8:b::{10 + self.number}"
 
 
-def cable(router: str, port: str, peer: str, mtu: int) -> list[str]:
+def cable(port: str, peer: str, mtu: int) -> list[str]:
     """Commands for a veth pair between the router's `port` and eth0 of namespace `peer`."""
     return [
         f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {peer}",
@@ -128,8 +128,8 @@ def build_core(lab: str) -> None:
         router,
         [
             f"link add br0 address {ROUTER_MAC} mtu {MTU} type bridge forward_delay 0 mcast_snooping 0",
-            *cable(router, "client", client, 1500),
-            *cable(router, "director1", director, MTU),
+            *cable("client", client, 1500),
+            *cable("director1", director, MTU),
             "link set director1 master br0",
             "link set br0 up",
             "addr add 198.51.100.1/24 dev client",
@@ -142,7 +142,7 @@ def build_core(lab: str) -> None:
     netns.ip(director, addresses(f"{DIRECTOR4}/24", f"{DIRECTOR6}/64"))
     # What goes to AF_PACKET must be as on a real wire: checksums filled in, no super-packets. The
     # sending kernel does both at the last device in front of the director when that cannot.
-    netns.run_in(router, ["ethtool", "-K", "director1", "tx", "off"])
+    netns.run_in(router, ["ethtool", "-K", "director1", "tx", "off", "tso", "off"])
     route_vips(lab, DIRECTOR4, DIRECTOR6)
 
 
@@ -161,7 +161,7 @@ def build_backend(backend: Backend) -> None:
     netns.sysctl(backend.ns, EVERYWHERE | BACKEND)
     netns.ip(
         router,
-        [*cable(router, backend.name, backend.ns, MTU), f"link set {backend.name} master br0"],
+        [*cable(backend.name, backend.ns, MTU), f"link set {backend.name} master br0"],
     )
     netns.ip(
         backend.ns,
@@ -181,10 +181,3 @@ def unplug(backend: Backend) -> None:
 def plug(backend: Backend) -> None:
     """Undo unplug()."""
     netns.ip(namespace(backend.lab, "router"), [f"link set {backend.name} up"])
-
-
-def require_root() -> None:
-    import os
-
-    if os.geteuid() != 0:
-        raise LabError("the lab makes network namespaces: run it as root")

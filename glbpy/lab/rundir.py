@@ -1,0 +1,117 @@
+"""A lab's run directory, /run/glb/lab/NAME: its lock, its state file, and taking everything down.
+
+Taking down believes no record: it looks for the lab's namespaces by name, for processes inside them by
+namespace, for mounts by path. So it works after a crash of anything, `glb lab up` half-way included.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from glbpy.errors import LabError
+from glbpy.lab import netns, topology
+
+LABS = Path("/run/glb/lab")
+
+
+class Namespaces(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client: str
+    router: str
+    directors: list[str]
+    backends: list[str]
+
+
+class State(BaseModel):
+    """What `glb lab status --json` prints: all that a program needs to drive the lab."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    api_url: str
+    token: str | None
+    namespaces: Namespaces
+    service: str
+    pool: str
+    backends: list[str]  # names, in the order of namespaces.backends
+    vip4: str
+    vip6: str
+    port: int
+    pids: dict[str, int]  # of the lab's programs, by name
+
+
+class RunDir:
+    def __init__(self, lab: str) -> None:
+        topology.check_name(lab)
+        self.lab = lab
+        self.path = LABS / lab
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The directory, made if need be, is ours alone meanwhile. Raises LabError when it is somebody's."""
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.path.exists() and os.path.samestat(os.fstat(fd), self.path.stat()):
+                    yield
+                    return
+            except BlockingIOError:
+                raise LabError(
+                    f"lab {self.lab} is being brought up or down: wait, or end that glb lab"
+                ) from None
+            finally:
+                os.close(fd)
+
+    def read(self) -> State | None:
+        """The state of a lab that came up, or None."""
+        try:
+            return State.model_validate_json((self.path / "state.json").read_text())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write(self, state: State) -> None:
+        new = self.path / "state.json.new"
+        new.write_text(json.dumps(state.model_dump(), indent=2) + "\n")
+        new.rename(self.path / "state.json")
+
+    def traces(self) -> dict[str, list[Any]]:
+        """Everything of this lab that exists: empty lists after remove()."""
+        names = topology.namespaces(self.lab)
+        return {
+            "namespaces": names,
+            "processes": [pid for name in names for pid in netns.processes(name)],
+            "mounts": mounts_below(self.path),
+            "files": [self.path] if self.path.exists() else [],
+        }
+
+    def remove(self) -> None:
+        """End every process of the lab and remove all that it made. Harmless when there is nothing."""
+        for _ in range(5):  # a process may start another while it is being ended
+            pids = [pid for name in topology.namespaces(self.lab) for pid in netns.processes(name)]
+            if not set(pids) - {os.getpid()}:
+                break
+            netns.stop(pids)
+        for mount in mounts_below(self.path):
+            netns.run(["umount", "--lazy", mount])
+        for name in topology.namespaces(self.lab):
+            netns.remove(name)
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # others' labs may be there
+            LABS.rmdir()
+            LABS.parent.rmdir()
+
+
+def mounts_below(path: Path) -> list[str]:
+    """Mount points at or below `path`, innermost first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in reversed(points) if point == str(path) or point.startswith(f"{path}/")]
