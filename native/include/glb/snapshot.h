@@ -73,7 +73,7 @@ struct glb_service {
 	uint8_t hash_key[16];
 	uint8_t alt_hash_key[16];
 	uint32_t table;           /* index into tables */
-	uint32_t alt_table;       /* the same, for alt_hash_fields */
+	uint32_t alt_table;       /* the same, for alt_hash_fields; equal to table where there are none */
 	uint8_t hash_fields;      /* enum glb_hash_field bits, not 0 */
 	uint8_t alt_hash_fields;  /* 0 = no second look-up */
 	uint8_t encap;            /* enum glb_encap_kind */
@@ -116,7 +116,7 @@ struct glb_vip {
 	struct glb_addr addr;  /* host bits zero */
 	uint32_t bind_first;   /* index into binds */
 	uint32_t bind_count;
-	uint32_t echo_service; /* index of the service with the lowest id here */
+	uint32_t echo_service; /* index of the service with the lowest id among those bound to exactly this prefix */
 	uint8_t bits;          /* prefix length */
 	uint8_t pad[3];
 };
@@ -180,8 +180,12 @@ struct glb_buffer {
 };
 
 /* Compiles `config` into a snapshot. On success *out owns the bytes; on failure it is
- * empty and *error names the field. Returns 0, -EINVAL, -EEXIST (two binds are exact duplicates, or
- * a name, id or address occurs twice) or -ENOMEM. Any thread; takes milliseconds per table. */
+ * empty and *error begins with the field's path, as in "services[2].binds[0].port_last: …". Returns 0, -EINVAL, -EEXIST
+ * (two binds are exact duplicates, or a name, id or address occurs twice) or -ENOMEM.
+ *
+ * Where binds overlap, the longest prefix wins, then the narrowest port range, then the lower first port.
+ * Inactive backends are in the backends section, since rows count positions in the pool, but in no chain. Any
+ * thread; takes tens of milliseconds per table of 65536 rows and 100 backends. */
 int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out, struct glb_error *error);
 
 void glb_buffer_free(struct glb_buffer *buffer);
@@ -235,13 +239,13 @@ const uint16_t *glb_snapshot_row(const struct glb_snapshot *snapshot, uint32_t t
 struct glb_leaver {
 	uint32_t service; /* id */
 	uint32_t backend; /* id */
-	uint32_t rows;    /* rows of the service that it leaves */
-	uint32_t first;   /* of these, rows in which it was the first hop */
+	uint32_t rows;    /* rows of the service that it leaves, those of the alt look-up included */
+	uint32_t first;   /* of these, own rows in which it was the first hop */
 };
 
 /* Writes up to `capacity` leavers, ascending by (service, backend), and returns how many there are in all
- * (which may exceed capacity), or -ENOMEM. Services are matched by id. When a service's row index changed (hash fields,
- * key or table size) without an alt look-up that covers the old one, all of its backends leave all of their
+ * (which may exceed capacity), or -ENOMEM. Services are matched by id, backends by id and address. When a
+ * service's row index changed (hash fields, key or table size) without an alt look-up that covers the old one, all of its backends leave all of their
  * rows; a service that is gone counts the same. Any thread. */
 int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb_snapshot *after,
 			     struct glb_leaver *out, size_t capacity);

@@ -1,0 +1,203 @@
+/* Which backends leave chains between two snapshots, while connections may live on them.
+ *
+ * A look-up is what turns a flow into a row: hash fields, key, table size. Each of a service's look-ups before (its
+ * own and its alt one) is compared with those after that give every flow the same row number.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "snapshot_layout.h"
+
+struct lookup {
+	const struct glb_snapshot *snapshot;
+	const struct glb_table *table;
+	const uint8_t *key;
+	uint8_t fields;
+};
+
+/* A look-up after that gives the same row number, and where the backends before are in its pool. */
+struct match {
+	struct lookup lookup;
+	uint16_t *position; /* [backends of the table before] index in the pool after, or GLB_HOP_NONE */
+};
+
+struct numbered {
+	uint32_t id;
+	uint32_t index;
+};
+
+struct work {
+	const struct glb_snapshot *before, *after;
+	struct numbered *after_by_id;
+	uint16_t *positions[2];  /* memory for two matches, [largest pool before] each */
+	uint32_t *rows, *first;  /* [backends before], of the current service; zero in between */
+	struct numbered *leaving; /* [backends before] */
+	struct glb_leaver *out;
+	size_t capacity;
+	int64_t count;
+};
+
+static int by_id(const void *left, const void *right)
+{
+	const struct numbered *a = left, *b = right;
+
+	return a->id < b->id ? -1 : a->id > b->id;
+}
+
+static unsigned lookups_of(const struct glb_snapshot *s, const struct glb_service *service, struct lookup out[2])
+{
+	out[0] = (struct lookup){s, &s->tables[service->table], service->hash_key, service->hash_fields};
+	out[1] = (struct lookup){s, &s->tables[service->alt_table], service->alt_hash_key, service->alt_hash_fields};
+	return service->alt_hash_fields != 0 ? 2 : 1;
+}
+
+static bool same_row(const struct lookup *a, const struct lookup *b)
+{
+	return a->fields == b->fields && a->table->rows == b->table->rows && memcmp(a->key, b->key, 16) == 0;
+}
+
+/* Finds the backends of a table before in the pool of a table after: same id, same address. */
+static void map_backends(const struct work *w, const struct glb_table *before, const struct glb_table *after,
+			 uint16_t *position)
+{
+	for (uint32_t b = 0; b < before->backend_count; b++) {
+		const struct glb_backend *backend = &w->before->backends[before->backend_base + b];
+		const struct numbered wanted = {.id = backend->id};
+		const struct numbered *found =
+			bsearch(&wanted, w->after_by_id, w->after->backend_count, sizeof(wanted), by_id);
+
+		position[b] = GLB_HOP_NONE;
+		if (found != NULL && found->index >= after->backend_base &&
+		    found->index - after->backend_base < after->backend_count &&
+		    glb_addr_equal(&backend->addr, &w->after->backends[found->index].addr))
+			position[b] = (uint16_t)(found->index - after->backend_base);
+	}
+}
+
+static bool stays(const struct match *match, uint32_t row, uint16_t hop)
+{
+	const struct glb_table *table = match->lookup.table;
+	const uint16_t *chain = &match->lookup.snapshot->rows[table->row_base + (uint64_t)row * table->hops];
+	uint16_t wanted = match->position[hop];
+
+	for (unsigned i = 0; wanted != GLB_HOP_NONE && i < table->hops; i++)
+		if (chain[i] == wanted)
+			return true;
+	return false;
+}
+
+static void count_rows(struct work *w, const struct lookup *before, const struct match *matches, unsigned n,
+		       bool own)
+{
+	const struct glb_table *table = before->table;
+
+	for (uint32_t row = 0; row < table->rows; row++) {
+		const uint16_t *chain = &w->before->rows[table->row_base + (uint64_t)row * table->hops];
+
+		for (unsigned i = 0; i < table->hops && chain[i] != GLB_HOP_NONE; i++) {
+			bool leaves = true;
+
+			for (unsigned m = 0; leaves && m < n; m++)
+				leaves = !stays(&matches[m], row, chain[i]);
+			w->rows[table->backend_base + chain[i]] += leaves;
+			w->first[table->backend_base + chain[i]] += leaves && own && i == 0;
+		}
+	}
+}
+
+/* Writes the leavers among the backends of the look-ups' tables and clears their counts. */
+static void report(struct work *w, uint32_t service_id, const struct lookup *before, unsigned n)
+{
+	uint32_t leaving = 0;
+
+	for (unsigned l = 0; l < n; l++) {
+		const struct glb_table *table = before[l].table;
+
+		for (uint32_t b = table->backend_base; b < table->backend_base + table->backend_count; b++) {
+			bool seen = l > 0 && b >= before[0].table->backend_base &&
+				    b - before[0].table->backend_base < before[0].table->backend_count;
+
+			if (w->rows[b] != 0 && !seen)
+				w->leaving[leaving++] = (struct numbered){w->before->backends[b].id, b};
+		}
+	}
+	qsort(w->leaving, leaving, sizeof(w->leaving[0]), by_id);
+	for (uint32_t i = 0; i < leaving; i++) {
+		uint32_t b = w->leaving[i].index;
+
+		if ((uint64_t)w->count < w->capacity)
+			w->out[w->count] = (struct glb_leaver){service_id, w->leaving[i].id, w->rows[b], w->first[b]};
+		w->count++;
+		w->rows[b] = w->first[b] = 0;
+	}
+}
+
+static void compare_service(struct work *w, const struct glb_service *before, const struct glb_service *after)
+{
+	struct lookup was[2], is[2];
+	unsigned was_count = lookups_of(w->before, before, was);
+	unsigned is_count = after != NULL ? lookups_of(w->after, after, is) : 0;
+
+	for (unsigned l = 0; l < was_count; l++) {
+		struct match matches[2];
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < is_count; i++) {
+			if (!same_row(&was[l], &is[i]))
+				continue;
+			matches[n] = (struct match){is[i], w->positions[n]};
+			map_backends(w, was[l].table, is[i].table, matches[n].position);
+			n++;
+		}
+		count_rows(w, &was[l], matches, n, l == 0);
+	}
+	report(w, before->id, was, was_count);
+}
+
+static int work_init(struct work *w, const struct glb_snapshot *before, const struct glb_snapshot *after)
+{
+	size_t n = before->backend_count + 1ul;
+
+	w->before = before;
+	w->after = after;
+	w->after_by_id = calloc(after->backend_count + 1ul, sizeof(*w->after_by_id));
+	w->positions[0] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
+	w->positions[1] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
+	w->rows = calloc(n, sizeof(*w->rows));
+	w->first = calloc(n, sizeof(*w->first));
+	w->leaving = calloc(n, sizeof(*w->leaving));
+	if (!w->after_by_id || !w->positions[0] || !w->positions[1] || !w->rows || !w->first || !w->leaving)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < after->backend_count; i++)
+		w->after_by_id[i] = (struct numbered){after->backends[i].id, i};
+	qsort(w->after_by_id, after->backend_count, sizeof(*w->after_by_id), by_id);
+	return 0;
+}
+
+int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb_snapshot *after,
+			     struct glb_leaver *out, size_t capacity)
+{
+	struct work w = {.out = out, .capacity = capacity};
+	int64_t result = work_init(&w, before, after);
+	uint32_t a = 0;
+
+	if (result == 0) {
+		for (uint32_t b = 0; b < before->service_count; b++) { /* both ascend by id */
+			const struct glb_service *service = &before->services[b];
+
+			while (a < after->service_count && after->services[a].id < service->id)
+				a++;
+			compare_service(&w, service,
+					a < after->service_count && after->services[a].id == service->id
+						? &after->services[a] : NULL);
+		}
+		result = w.count;
+	}
+	free(w.after_by_id);
+	free(w.positions[0]);
+	free(w.positions[1]);
+	free(w.rows);
+	free(w.first);
+	free(w.leaving);
+	return result;
+}

@@ -1,0 +1,38 @@
+/* A row's order of backends by GLB's rendezvous hashing; internal to libglb.
+ *
+ * The score of a backend in a row is SipHash-2-4(seed, row seed ‖ address), its 8 digest
+ * bytes read as a big-endian integer; lower comes first, ties keep configuration order
+ * (docs/wire/hashing.md). Knows nothing of policies.
+ */
+#ifndef GLB_CORE_RENDEZVOUS_H
+#define GLB_CORE_RENDEZVOUS_H
+
+#include <glb/table.h>
+
+/* The backends that take part, laid out so that GLB_LANES of them are scored at once. */
+enum { GLB_LANES = 8 };
+
+struct glb_rendezvous {
+	uint8_t seed[16];
+	uint32_t count;        /* backends that take part: all but the inactive ones */
+	uint32_t slots;        /* IPv4, then IPv6, each padded to a multiple of GLB_LANES */
+	uint32_t slots_v4;
+	uint16_t *position;    /* [slots] index in the configuration; GLB_HOP_NONE in padding */
+	uint64_t *scores;      /* [slots] digests of the current row, not yet byte-swapped; padding: all ones */
+	uint64_t *words[3];    /* [slots] each: what follows the row seed in the SipHash message */
+};
+
+/* Lays out the backends of `config`. Returns 0 or -ENOMEM. Free with glb_rendezvous_free(). */
+int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config *config);
+void glb_rendezvous_free(struct glb_rendezvous *r);
+
+/* Scores every backend for `row`; the two look-ups below are about this row. */
+void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row);
+
+/* Writes the first `want` (≤ GLB_HOPS_MAX) backends of the row's order; returns how many there are. */
+unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want);
+
+/* The first backend of the row's order whose rank is 0, or GLB_HOP_NONE. */
+uint16_t glb_rendezvous_first(const struct glb_rendezvous *r, const uint8_t *rank);
+
+#endif

@@ -1,0 +1,94 @@
+/* Random configurations, compiled and opened: shared by the tests of snapshots. Not part of libglb. */
+#ifndef GLB_SNAPSHOT_MAKE_H
+#define GLB_SNAPSHOT_MAKE_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <glb/snapshot.h>
+#include <glb/wire.h>
+
+enum { MAKE_POOLS = 4, MAKE_BACKENDS = 8, MAKE_SERVICES = 8, MAKE_BINDS = 12 };
+
+struct make {
+	struct glb_config config;
+	struct glb_pool_config pools[MAKE_POOLS];
+	struct glb_backend_config backends[MAKE_POOLS][MAKE_BACKENDS];
+	struct glb_service_config services[MAKE_SERVICES];
+	struct glb_bind_config binds[MAKE_SERVICES][MAKE_BINDS];
+	char names[MAKE_POOLS * (1 + MAKE_BACKENDS) + MAKE_SERVICES][32];
+	unsigned name_count;
+};
+
+/* xorshift64*: the same sequence on every machine. */
+static inline uint32_t make_random(uint64_t *state, uint32_t below)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (uint32_t)((*state * 0x2545f4914f6cdd1d) >> 32) % below;
+}
+
+static inline struct glb_addr make_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
+{
+	return (struct glb_addr){.bytes = {a, b, c, d}, .family = GLB_FAMILY_V4};
+}
+
+static inline struct glb_addr make_v6(uint8_t last)
+{
+	return (struct glb_addr){.bytes = {0x20, 0x01, 0x0d, 0xb8, [15] = last}, .family = GLB_FAMILY_V6};
+}
+
+static inline const char *make_name(struct make *m, const char *kind, unsigned n)
+{
+	char *name = m->names[m->name_count++];
+
+	snprintf(name, sizeof(m->names[0]), "%s%u", kind, n);
+	return name;
+}
+
+/* `pools` pools of `backends` active backends each, `services` services without binds, service i on pool i % pools. */
+static inline void make_init(struct make *m, unsigned pools, unsigned backends, unsigned services)
+{
+	memset(m, 0, sizeof(*m));
+	m->config = (struct glb_config){.pools = m->pools, .pool_count = pools, .services = m->services,
+					.service_count = services, .revision = 7};
+	for (unsigned p = 0; p < pools; p++) {
+		m->pools[p] = (struct glb_pool_config){make_name(m, "pool", p), m->backends[p], backends};
+		for (unsigned b = 0; b < backends; b++)
+			m->backends[p][b] = (struct glb_backend_config){
+				.name = make_name(m, "backend", b), .id = 1 + p * MAKE_BACKENDS + b, .weight = 1,
+				.addr = b % 4 == 3 ? make_v6((uint8_t)b) : make_v4(10, 0, (uint8_t)p, (uint8_t)b),
+			};
+	}
+	for (unsigned s = 0; s < services; s++) {
+		m->services[s] = (struct glb_service_config){
+			.name = make_name(m, "service", s), .id = 1 + s, .pool = s % pools, .rows = 256, .hops = 2,
+			.hash_fields = GLB_HASH_SRC_ADDR, .binds = m->binds[s],
+		};
+		memset(m->services[s].hash_key, (int)s, 16);
+		memset(m->services[s].seed, (int)(s % pools), 16);
+	}
+}
+
+static inline void make_bind(struct make *m, unsigned s, struct glb_addr addr, uint8_t bits, uint8_t protocol,
+			     uint16_t first, uint16_t last)
+{
+	m->binds[s][m->services[s].bind_count++] = (struct glb_bind_config){addr, bits, protocol, first, last};
+}
+
+/* Compiles and opens. Returns false, with the reason on stdout, when either fails. Free buffer->data. */
+static inline bool make_open(const struct make *m, struct glb_buffer *buffer, struct glb_snapshot *snapshot)
+{
+	struct glb_error error;
+
+	if (glb_snapshot_compile(&m->config, buffer, &error) == 0 &&
+	    glb_snapshot_open(buffer->data, buffer->len, snapshot, &error) == 0)
+		return true;
+	printf("# %s\n", error.text);
+	glb_buffer_free(buffer);
+	return false;
+}
+
+#endif
