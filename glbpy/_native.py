@@ -1,0 +1,508 @@
+"""The only importer of the C extension: compile and read snapshots, build rows, compare, name reasons.
+
+Input is plain dataclasses in which positions count; ``state``, ``health``, ``policy`` and so on are the words
+of the configuration. Every C error leaves here as a :class:`~glbpy.errors.GlbError`. Nothing in here does
+input or output.
+"""
+
+import ipaddress
+import re
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from glbpy.errors import AbiError, GlbError, InvalidInputError, SnapshotError
+
+ABI = 1  # GLB_ABI_VERSION that this module is written for
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _load() -> tuple[Any, Any]:
+    """Import the extension and return its (ffi, lib). Raises AbiError when this module cannot talk to it.
+
+    The one place that looks at the ABI of the extension.
+    """
+    from glbpy import _glb
+
+    found = _glb.lib.glb_abi_get().abi
+    if found != ABI:
+        raise AbiError(f"glbpy speaks ABI {ABI}, the extension {_glb.__file__} has {found}: build both again")
+    return _glb.ffi, _glb.lib
+
+
+ffi, lib = _load()
+
+HOPS_MAX: int = lib.GLB_HOPS_MAX
+HOP_NONE: int = lib.GLB_HOP_NONE
+NAME_MAX: int = lib.GLB_NAME_MAX
+ROWS_DEFAULT: int = lib.GLB_TABLE_ROWS_DEFAULT
+ROWS_MIN: int = lib.GLB_TABLE_ROWS_MIN
+ROWS_MAX: int = lib.GLB_TABLE_ROWS_MAX
+POOL_BACKENDS_MAX: int = lib.GLB_POOL_BACKENDS_MAX
+
+
+
+def _constants(prefix: str, *words: str) -> dict[str, int]:
+    return {word: getattr(lib, f"GLB_{prefix}_{word.upper()}") for word in words}
+
+
+STATES = _constants("STATE", "active", "filling", "draining", "inactive")
+HEALTHS = _constants("HEALTH", "unknown", "healthy", "unhealthy")
+POLICIES = _constants("POLICY", "ordered", "glb")
+ENCAPSULATIONS = _constants("ENCAP", "gue")
+PROTOCOLS = _constants("IPPROTO", "tcp", "udp")
+HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
+
+
+# ---- input ----
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInput:
+    """A backend of a pool. ``id`` is stable and unique in the configuration, from 1."""
+
+    name: str
+    id: int
+    address: Address
+    state: str = "active"
+    health: str = "unknown"
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInput:
+    name: str
+    backends: tuple[BackendInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BindInput:
+    """One VIP prefix, protocol and inclusive port range of a service."""
+
+    vip: Network
+    protocol: str
+    port_first: int
+    port_last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInput:
+    """A service. ``pool`` is a position in the configuration's pools; keys have 16 bytes."""
+
+    name: str
+    id: int
+    pool: int
+    hash_key: bytes
+    seed: bytes
+    binds: tuple[BindInput, ...]
+    rows: int = ROWS_DEFAULT
+    hops: int = 2
+    policy: str = "ordered"
+    encapsulation: str = "gue"
+    hash_fields: tuple[str, ...] = ("src_addr",)
+    alt_hash_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigInput:
+    pools: tuple[PoolInput, ...]
+    services: tuple[ServiceInput, ...]
+    revision: int = 0
+
+
+# ---- output ----
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """A backend in a snapshot. ``index`` counts all pools' backends, as a packet's chain does."""
+
+    index: int
+    id: int
+    name: str
+    address: Address
+    state: str
+    health: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A row table. Its pool's backends are ``backend_base`` .. ``backend_base + backend_count - 1``."""
+
+    index: int
+    pool: str
+    rows: int
+    hops: int
+    policy: str
+    backend_base: int
+    backend_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInfo:
+    index: int
+    id: int
+    name: str
+    table: int
+    alt_table: int
+    hash_fields: tuple[str, ...]
+    alt_hash_fields: tuple[str, ...]
+    encapsulation: str
+    hash_key: bytes = field(repr=False)
+    alt_hash_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaver:
+    """A backend that leaves ``rows`` chains of a service, being first in ``first`` of them. Both are ids."""
+
+    service: int
+    backend: int
+    rows: int
+    first: int
+
+
+# ---- errors ----
+
+_PATH = re.compile(r"((?:[a-z_]+(?:\[\d+\])?\.?)+): (.*)", re.DOTALL)
+
+
+def _input_error(text: str, prefix: str = "") -> InvalidInputError:
+    """Make an error of a text that begins with a path, as in ``services[2].binds[0]: wrong``."""
+    found = _PATH.fullmatch(text)
+    if not found:
+        return InvalidInputError(text, prefix)
+    path = found[1].replace("[", ".").replace("]", "").rstrip(".")
+    return InvalidInputError(found[2], prefix + "/" + path.replace(".", "/"))
+
+
+def _message(error: Any) -> str:
+    text: str = ffi.string(error.text).decode(errors="replace")
+    return text
+
+
+def _number(value: int, low: int, high: int, where: str) -> int:
+    """Check a number that goes into a C field, which would otherwise raise OverflowError."""
+    if not low <= value <= high:
+        raise _input_error(f"{where}: {value} is not from {low} to {high}")
+    return value
+
+
+def _word(words: dict[str, int], word: str, where: str) -> int:
+    if word not in words:
+        raise _input_error(f"{where}: {word!r} is none of {', '.join(words)}")
+    return words[word]
+
+
+def _fields(names: Iterable[str], where: str) -> int:
+    bits = 0
+    for name in names:
+        bits |= _word(HASH_FIELDS, name, where)
+    return bits
+
+
+def _key(key: bytes, out: Any, where: str) -> None:
+    if len(key) != 16:
+        raise _input_error(f"{where}: {len(key)} bytes instead of 16")
+    ffi.buffer(out)[:] = key
+
+
+# ---- to C ----
+
+
+def _set_address(out: Any, address: Address) -> None:
+    packed = address.packed
+    ffi.buffer(out.bytes)[0 : len(packed)] = packed
+    out.family = lib.GLB_FAMILY_V4 if address.version == 4 else lib.GLB_FAMILY_V6
+
+
+def address_to_c(address: Address) -> Any:
+    """Return a new ``struct glb_addr *``."""
+    out = ffi.new("struct glb_addr *")
+    _set_address(out, address)
+    return out
+
+
+def _address_from_c(addr: Any) -> Address:
+    packed = bytes(ffi.buffer(addr.bytes))
+    return ipaddress.ip_address(packed[:4] if addr.family == lib.GLB_FAMILY_V4 else packed)
+
+
+class _Arena:
+    """Keeps C memory alive as long as it lives itself."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def new(self, kind: str, init: Any) -> Any:
+        memory = ffi.new(kind, init)
+        self._kept.append(memory)
+        return memory
+
+    def text(self, value: str) -> Any:
+        return self.new("char[]", value.encode())
+
+
+def _backends(arena: _Arena, backends: Sequence[BackendInput], where: str) -> Any:
+    out = arena.new("struct glb_backend_config[]", len(backends))
+    for i, backend in enumerate(backends):
+        here = f"{where}backends[{i}]."
+        if "\0" in backend.name:
+            raise _input_error(f"{here}name: has a NUL in it")
+        out[i].name = arena.text(backend.name)
+        out[i].id = _number(backend.id, 1, 0xFFFFFFFF, f"{here}id")
+        out[i].weight = _number(backend.weight, 0, 65535, f"{here}weight")
+        out[i].state = _word(STATES, backend.state, f"{here}state")
+        out[i].health = _word(HEALTHS, backend.health, f"{here}health")
+        _set_address(out[i].addr, backend.address)
+    return out
+
+
+def _binds(arena: _Arena, binds: Sequence[BindInput], where: str) -> Any:
+    out = arena.new("struct glb_bind_config[]", len(binds))
+    for i, bind in enumerate(binds):
+        here = f"{where}binds[{i}]."
+        _set_address(out[i].addr, bind.vip.network_address)
+        out[i].bits = bind.vip.prefixlen
+        out[i].protocol = _word(PROTOCOLS, bind.protocol, f"{here}protocol")
+        out[i].port_first = _number(bind.port_first, 0, 65535, f"{here}port_first")
+        out[i].port_last = _number(bind.port_last, 0, 65535, f"{here}port_last")
+    return out
+
+
+def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None:
+    if "\0" in service.name:
+        raise _input_error(f"{where}name: has a NUL in it")
+    out.name = arena.text(service.name)
+    out.id = _number(service.id, 1, 0xFFFFFFFF, f"{where}id")
+    out.pool = _number(service.pool, 0, 0xFFFFFFFF, f"{where}pool")
+    out.rows = _number(service.rows, ROWS_MIN, ROWS_MAX, f"{where}rows")
+    out.hops = _number(service.hops, 1, HOPS_MAX, f"{where}hops")
+    out.policy = _word(POLICIES, service.policy, f"{where}policy")
+    out.encap = _word(ENCAPSULATIONS, service.encapsulation, f"{where}encapsulation")
+    out.hash_fields = _fields(service.hash_fields, f"{where}hash_fields")
+    out.alt_hash_fields = _fields(service.alt_hash_fields, f"{where}alt_hash_fields")
+    _key(service.hash_key, out.hash_key, f"{where}hash_key")
+    _key(service.seed, out.seed, f"{where}seed")
+    out.binds = _binds(arena, service.binds, where)
+    out.bind_count = len(service.binds)
+
+
+def compile_snapshot(config: ConfigInput) -> bytes:
+    """Return the bytes of the snapshot of ``config``; equal configurations give equal bytes.
+
+    Raises InvalidInputError with the pointer of the field (``/services/2/binds/0/port_last``).
+    """
+    arena = _Arena()
+    pools = arena.new("struct glb_pool_config[]", len(config.pools))
+    for p, pool in enumerate(config.pools):
+        if "\0" in pool.name:
+            raise _input_error(f"pools[{p}].name: has a NUL in it")
+        pools[p].name = arena.text(pool.name)
+        pools[p].backends = _backends(arena, pool.backends, f"pools[{p}].")
+        pools[p].backend_count = len(pool.backends)
+    services = arena.new("struct glb_service_config[]", len(config.services))
+    for s, service in enumerate(config.services):
+        _service(arena, service, f"services[{s}].", services[s])
+    c_config = ffi.new("struct glb_config *", {
+        "revision": _number(config.revision, 0, 2**64 - 1, "revision"),
+        "pools": pools,
+        "pool_count": len(config.pools),
+        "services": services,
+        "service_count": len(config.services),
+    })  # fmt: skip
+    buffer = ffi.new("struct glb_buffer *")
+    error = ffi.new("struct glb_error *")
+    if lib.glb_snapshot_compile(c_config, buffer, error) != 0:
+        raise _input_error(_message(error))
+    try:
+        return bytes(ffi.buffer(buffer.data, buffer.len))
+    finally:
+        lib.glb_buffer_free(buffer)
+
+
+def build_rows(
+    backends: Sequence[BackendInput], *, rows: int, hops: int, policy: str, seed: bytes
+) -> "array[int]":
+    """Return ``rows * hops`` positions in ``backends`` (HOP_NONE at the end of shorter chains), row by row.
+
+    Raises InvalidInputError with the pointer of the field (``/backends/3/state``).
+    """
+    arena = _Arena()
+    config = ffi.new("struct glb_table_config *")
+    config.backends = _backends(arena, backends, "")
+    config.backend_count = len(backends)
+    config.rows = _number(rows, ROWS_MIN, ROWS_MAX, "rows")
+    config.hops = _number(hops, 1, HOPS_MAX, "hops")
+    config.policy = _word(POLICIES, policy, "policy")
+    _key(seed, config.seed, "seed")
+    out = array("H", bytes(2 * rows * hops))
+    error = ffi.new("struct glb_error *")
+    if lib.glb_table_build(config, ffi.from_buffer("uint16_t[]", out, require_writable=True), error) != 0:
+        raise _input_error(_message(error))
+    return out
+
+
+# ---- snapshots ----
+
+
+def _name_of(words: dict[str, int], value: int) -> str:
+    return next(word for word, number in words.items() if number == value)
+
+
+def _names_of(bits: int) -> tuple[str, ...]:
+    return tuple(name for name, bit in HASH_FIELDS.items() if bits & bit)
+
+
+class Snapshot:
+    """A validated snapshot. Immutable; any thread. ``c`` is its ``struct glb_snapshot *``, for C calls."""
+
+    def __init__(self, data: bytes) -> None:
+        """Raises SnapshotError, saying what is wrong with the bytes."""
+        self._data = bytes(data)
+        self._memory = ffi.from_buffer(self._data)
+        self.c = ffi.new("struct glb_snapshot *")
+        error = ffi.new("struct glb_error *")
+        if lib.glb_snapshot_open(self._memory, len(self._data), self.c, error) != 0:
+            raise SnapshotError(_message(error))
+
+    @classmethod
+    def open(cls, data: bytes) -> "Snapshot":
+        return cls(data)
+
+    @property
+    def revision(self) -> int:
+        return int(self.c.header.revision)
+
+    @property
+    def digest(self) -> str:
+        """The content digest, 32 hex digits."""
+        return bytes(ffi.buffer(self.c.header.digest)).hex()
+
+    def _string(self, offset: int) -> str:
+        text: str = ffi.string(self.c.strings + offset).decode(errors="replace")
+        return text
+
+    @cached_property
+    def services(self) -> tuple[ServiceInfo, ...]:
+        """Ascending by id."""
+        return tuple(self._service(i) for i in range(self.c.service_count))
+
+    def _service(self, index: int) -> ServiceInfo:
+        service = self.c.services[index]
+        return ServiceInfo(
+            index=index,
+            id=service.id,
+            name=self._string(service.name),
+            table=service.table,
+            alt_table=service.alt_table,
+            hash_fields=_names_of(service.hash_fields),
+            alt_hash_fields=_names_of(service.alt_hash_fields),
+            encapsulation=_name_of(ENCAPSULATIONS, service.encap),
+            hash_key=bytes(ffi.buffer(service.hash_key)),
+            alt_hash_key=bytes(ffi.buffer(service.alt_hash_key)),
+        )
+
+    @cached_property
+    def backends(self) -> tuple[BackendInfo, ...]:
+        """All pools' backends, pool by pool, in the order of the configuration."""
+        return tuple(self._backend(i) for i in range(self.c.backend_count))
+
+    def _backend(self, index: int) -> BackendInfo:
+        backend = self.c.backends[index]
+        return BackendInfo(
+            index=index,
+            id=backend.id,
+            name=self._string(backend.name),
+            address=_address_from_c(backend.addr),
+            state=_name_of(STATES, backend.state),
+            health=_name_of(HEALTHS, backend.health),
+            weight=backend.weight,
+        )
+
+    @cached_property
+    def tables(self) -> tuple[TableInfo, ...]:
+        return tuple(self._table(i) for i in range(self.c.table_count))
+
+    def _table(self, index: int) -> TableInfo:
+        table = self.c.tables[index]
+        return TableInfo(
+            index=index,
+            pool=self._string(table.pool_name),
+            rows=table.rows,
+            hops=table.hops,
+            policy=_name_of(POLICIES, table.policy),
+            backend_base=table.backend_base,
+            backend_count=table.backend_count,
+        )
+
+    def row(self, table: int, row: int) -> tuple[BackendInfo, ...]:
+        """Return the chain of a row. Raises IndexError."""
+        info = self.tables[table]
+        if not 0 <= row < info.rows:
+            raise IndexError(f"row {row} of {info.rows}")
+        hops = lib.glb_snapshot_row(self.c, table, row)
+        chain = (hops[i] for i in range(info.hops) if hops[i] != HOP_NONE)
+        return tuple(self.backends[info.backend_base + hop] for hop in chain)
+
+    def rows(self, table: int) -> "array[int]":
+        """Return all rows of a table: positions in its pool, HOP_NONE at the end of shorter chains."""
+        info = self.tables[table]
+        first = lib.glb_snapshot_row(self.c, table, 0)
+        return array("H", bytes(ffi.buffer(first, 2 * info.rows * info.hops)))
+
+    def find(self, address: Address, protocol: str, port: int) -> ServiceInfo | None:
+        """Return the service that takes packets for this address, protocol (tcp, udp) and port."""
+        vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))
+        if vip == lib.GLB_INDEX_NONE:
+            return None
+        found = lib.glb_snapshot_find_service(self.c, vip, PROTOCOLS[protocol], port)
+        return None if found == lib.GLB_INDEX_NONE else self.services[found]
+
+    def find_echo(self, address: Address) -> ServiceInfo | None:
+        """Return the service that takes ICMP echo requests for this address."""
+        vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))
+        return None if vip == lib.GLB_INDEX_NONE else self.services[self.c.vips[vip].echo_service]
+
+
+def leavers(before: Snapshot, after: Snapshot) -> list[Leaver]:
+    """Return the backends that leave chains between two snapshots, ascending by (service, backend) id."""
+    capacity = 64
+    while True:
+        out = ffi.new("struct glb_leaver[]", capacity)
+        count = lib.glb_snapshot_leavers(before.c, after.c, out, capacity)
+        if count < 0:
+            raise GlbError("out of memory while comparing two snapshots")
+        if count <= capacity:
+            return [Leaver(x.service, x.backend, x.rows, x.first) for x in out[0:count]]
+        capacity = count
+
+
+# ---- names ----
+
+
+def reason_name(reason: int) -> str:
+    """Return the stable name of an ``enum glb_reason``, for example "not_vip"."""
+    return _text(lib.glb_reason_name(reason))
+
+
+def reason_verdict(reason: int) -> str:
+    """Return the verdict that a reason belongs to: forward, answer, punt or drop."""
+    return _text(lib.glb_verdict_name(lib.glb_reason_verdict(reason)))
+
+
+def verdict_name(verdict: int) -> str:
+    return _text(lib.glb_verdict_name(verdict))
+
+
+def _text(value: Any) -> str:
+    text: str = ffi.string(value).decode()
+    return text
+
+
+REASONS: tuple[str, ...] = tuple(reason_name(reason) for reason in range(lib.GLB_REASON_COUNT))
