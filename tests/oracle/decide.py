@@ -76,6 +76,8 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
             service = quoted_service(config, packet)
             if service is None or packet.vip != packet.dst:
                 raise Rejected("icmp_not_ours")
+        case "error_not_ours":
+            raise Rejected("icmp_not_ours")
         case "icmp":
             raise Rejected("icmp_not_taken")
         case "fragment":

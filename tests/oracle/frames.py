@@ -255,6 +255,9 @@ def too_big() -> Frames:
         "v4_too_big_from_elsewhere": quote4(answer, src=OTHER4),
         "v4_too_big_quotes_icmp": quote4(icmp(8, 0), ICMP),
         "v4_too_big_quotes_gre": quote4(bytes(16), 47),
+        "v4_too_big_quotes_icmp_to_elsewhere": v4(
+            icmp(3, 4, 0, ipv4(OTHER4, CLIENT4, ICMP, icmp(8, 0))), ICMP, dst=OTHER4
+        ),
         "v4_too_big_to_elsewhere": v4(error4, ICMP, dst=OTHER4),
         "v4_too_big_outer_options": v4(error4, ICMP, options=bytes(4)),
         "v4_too_big_quote_0": short4(0),

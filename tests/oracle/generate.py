@@ -289,13 +289,15 @@ def frame_config(policy: str, **extra: Any) -> Config:
     )
 
 
-def small_config(hops: int, size: int, states: str = "aaaaaaaaaa", **extra: Any) -> Config:
+def small_config(
+    hops: int, size: int, states: str = "aaaaaaaaaa", every_port: bool = False, **extra: Any
+) -> Config:
     """Return one service that GLB's files cannot express: other hops and table sizes."""
     keys = draw(f"small {hops} {size}")
     letters = {"a": "active", "d": "draining", "i": "inactive"}
     backends = tuple(Backend(f"10.9.0.{place}", letters[letter]) for place, letter in enumerate(states, 1))
     binds = tuple(
-        Bind.of(vip, protocol, port, port)
+        Bind.of(vip, protocol, *((0, 65535) if every_port else (port, port)))
         for vip in (frames.VIP4, frames.VIP6)
         for protocol, port in (("tcp", 80), ("udp", 53))
     )
@@ -316,6 +318,7 @@ def frame_configs() -> dict[str, tuple[bool, Config]]:
     }
     native = {f"hops_{hops}": small_config(hops, 256 << hops, hash_fields=ALL_FIELDS) for hops in range(1, 9)}
     native["alt_long"] = small_config(6, 1024, **alt)
+    native["every_port"] = small_config(2, 256, every_port=True)
     native["no_backends"] = small_config(2, 256, states="")
     native["all_inactive"] = small_config(2, 256, states="iii")
     native["all_draining"] = small_config(3, 256, states="ddd")
@@ -354,6 +357,10 @@ def frame_cases(configs: dict[str, tuple[bool, Config]]) -> Iterator[Json]:
         yield from cases(f"hops_{hops}", "zero", some(*few))
         yield from cases(f"hops_{hops}", "computed", some("v4_udp_odd"))
     yield from cases("alt_long", "zero", some("v4_syn", "v6_syn", "v4_echo"))
+    # Where any port will do, a packet without ports must still not be taken for one with port 0.
+    yield from cases(
+        "every_port", "zero", lambda name: "too_big" in name or "fragment" in name or "tcp" in name
+    )
     for config in ("no_backends", "all_inactive", "all_draining"):
         yield from cases(config, "zero", some("v4_syn", "v6_syn", "v4_echo", "v4_no_service"))
     yield from cases("hops_2", "mtu_1500", some("v4_syn", "v4_full_mtu"))

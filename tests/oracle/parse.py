@@ -26,7 +26,7 @@ class Rejected(Exception):
 class Packet:
     """What a frame says. The flow is as the client sends it: for too-big reversed from the quote."""
 
-    kind: str  # tcp | udp | echo | too_big | icmp | fragment | other
+    kind: str  # tcp | udp | echo | too_big | error_not_ours | icmp | fragment | other
     inner: bytes  # the client's IP packet, padding cut off
     vip: Address  # destination of the packet itself
     src: Address
@@ -153,12 +153,12 @@ def too_big(packet: Packet, quote: bytes) -> Packet:
     if len(quote) < (20 if version == 4 else 40):
         raise Rejected("icmp_quote_truncated")
     if quote[0] >> 4 != version or (version == 4 and quote[0] & 15 < 5):
-        raise Rejected("icmp_not_ours")
+        return replace(packet, kind="error_not_ours")
     header = ipv4_header(quote) if version == 4 else ipv6_header(quote)
     if header is None:
         raise Rejected("icmp_quote_truncated")
     if header.later_fragment or header.protocol not in (TCP, UDP):
-        raise Rejected("icmp_not_ours")
+        return replace(packet, kind="error_not_ours")
     ports = quote[header.payload : header.payload + 4]
     if len(ports) < 4:
         raise Rejected("icmp_quote_truncated")
