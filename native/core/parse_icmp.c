@@ -9,7 +9,7 @@
 struct ports {
 	glb_be16 source;
 	glb_be16 destination;
-};
+} GLB_WIRE;
 
 static bool is_echo(const struct glb_packet *packet, const struct glb_icmp *icmp)
 {

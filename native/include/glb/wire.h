@@ -2,8 +2,8 @@
  *
  * Only layouts and constants; shared by libglb and the eBPF programs. Every multi-byte
  * field has a big-endian type that does not mix with integers: glb_be16_get() converts once, at
- * parse, glb_be16_put() once, at emit. All structs have alignment 1, so that a pointer
- * into a frame may be cast to them at any offset.
+ * parse, glb_be16_put() once, at emit. All structs have alignment 1 and are GLB_WIRE (exempt from type-based
+ * aliasing, as char is), so that a pointer into a frame may be cast to them at any offset.
  *
  * Sources: IEEE 802.3/802.1Q, RFC 791, 8200, 9293, 768, 792, 4443; GUE as
  * draft-ietf-intarea-gue with GLB's private data (docs/wire/gue.md).
@@ -25,8 +25,10 @@ typedef _Bool bool;
 
 #ifndef GLB_CFFI
 
-typedef struct { uint8_t b[2]; } glb_be16;
-typedef struct { uint8_t b[4]; } glb_be32;
+#define GLB_WIRE __attribute__((__may_alias__))
+
+typedef struct { uint8_t b[2]; } GLB_WIRE glb_be16;
+typedef struct { uint8_t b[4]; } GLB_WIRE glb_be32;
 
 static inline uint16_t glb_be16_get(glb_be16 v)
 {
@@ -52,13 +54,13 @@ struct glb_eth {
 	uint8_t dst[6];
 	uint8_t src[6];
 	glb_be16 type; /* enum glb_ethertype */
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_eth) == 14, "Ethernet header")
 
 struct glb_vlan {
 	glb_be16 tci;
 	glb_be16 type; /* enum glb_ethertype of what follows */
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_vlan) == 4, "802.1Q tag after the TPID")
 
 struct glb_ipv4 {
@@ -72,7 +74,7 @@ struct glb_ipv4 {
 	glb_be16 checksum;
 	uint8_t src[4];
 	uint8_t dst[4];
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_ipv4) == 20, "IPv4 header")
 
 struct glb_ipv6 {
@@ -82,7 +84,7 @@ struct glb_ipv6 {
 	uint8_t hop_limit;
 	uint8_t src[16];
 	uint8_t dst[16];
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_ipv6) == 40, "IPv6 header")
 
 struct glb_ipv6_extension { /* the first 8 bytes of every extension header */
@@ -90,7 +92,7 @@ struct glb_ipv6_extension { /* the first 8 bytes of every extension header */
 	uint8_t length;      /* hop-by-hop, routing, destination options: 8 bytes each after these; AH: see RFC 4302 */
 	glb_be16 fragment;   /* fragment header only: GLB_IPV6_* */
 	glb_be32 rest;
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_ipv6_extension) == 8, "IPv6 extension header")
 
 struct glb_tcp {
@@ -103,7 +105,7 @@ struct glb_tcp {
 	glb_be16 window;
 	glb_be16 checksum;
 	glb_be16 urgent;
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_tcp) == 20, "TCP header")
 
 struct glb_udp {
@@ -111,7 +113,7 @@ struct glb_udp {
 	glb_be16 dport;
 	glb_be16 length;
 	glb_be16 checksum;
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_udp) == 8, "UDP header")
 
 struct glb_icmp { /* ICMP and ICMPv6 alike */
@@ -119,7 +121,7 @@ struct glb_icmp { /* ICMP and ICMPv6 alike */
 	uint8_t code;
 	glb_be16 checksum;
 	glb_be32 rest; /* echo: id, sequence; too-big: MTU */
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_icmp) == 8, "ICMP header")
 
 /* GUE with GLB's private data: the hops after the first, behind it 4 bytes each. */
@@ -130,7 +132,7 @@ struct glb_gue {
 	glb_be16 private_type;        /* 0 */
 	uint8_t next_hop;             /* index of the next hop to try, 0 .. hop_count */
 	uint8_t hop_count;            /* 0 .. GLB_HOPS_MAX - 1 */
-};
+} GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_gue) == 8, "GUE header with GLB private data")
 
 #endif /* GLB_CFFI */

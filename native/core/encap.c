@@ -1,0 +1,120 @@
+/* The measure stage, and the outer header: Ethernet, IPv4, UDP and GUE with the chain's further hops.
+ *
+ * Byte for byte as GLB's director sends it: docs/wire/gue.md.
+ */
+#include <glb/path.h>
+#include <glb/wire.h>
+
+#include "checksum.h"
+#include "verdict.h"
+
+#include <string.h>
+
+enum {
+	IPV4_LENGTH_MAX = 65535,
+	OUTER_TTL = 64,
+	HOP_BYTES = 4,
+	SOURCE_PORT_BASE = 0x8000, /* the other 15 bits vary by flow */
+};
+
+/* What stands in front of the hops. */
+struct outer {
+	struct glb_eth eth;
+	struct glb_ipv4 ip;
+	struct glb_udp udp;
+	struct glb_gue gue;
+} GLB_WIRE;
+GLB_STATIC_ASSERT(sizeof(struct outer) == 50, "outer header without hops")
+GLB_STATIC_ASSERT(sizeof(struct outer) + (GLB_HOPS_MAX - 1) * HOP_BYTES <= GLB_HEADER_MAX, "outer header fits")
+
+/* Bytes of the outer IP packet. */
+static uint32_t outer_length(const struct glb_packet *packet)
+{
+	return packet->header_len - (uint32_t)sizeof(struct glb_eth) + packet->l3_len;
+}
+
+void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	uint32_t limit = IPV4_LENGTH_MAX;
+
+	if (path->director.mtu != 0 && path->director.mtu < limit)
+		limit = path->director.mtu;
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+
+		if (packet->verdict != GLB_VERDICT_FORWARD)
+			continue;
+		packet->header_len = (uint8_t)(sizeof(struct outer) + (packet->chain_len - 1U) * HOP_BYTES);
+		if (outer_length(packet) > limit)
+			verdict_set(packet, GLB_REASON_TOO_LONG);
+	}
+}
+
+static struct glb_ipv4 ipv4_header(const struct glb_director *director, const struct glb_backend *first,
+				   uint32_t length)
+{
+	struct glb_ipv4 ip = {
+		.version_ihl = 0x45,
+		.total_length = glb_be16_put((uint16_t)length),
+		.fragment = glb_be16_put(GLB_IPV4_DF),
+		.ttl = OUTER_TTL,
+		.protocol = GLB_IPPROTO_UDP,
+	};
+
+	memcpy(ip.src, director->outer_source_v4.bytes, sizeof(ip.src));
+	memcpy(ip.dst, first->addr.bytes, sizeof(ip.dst));
+	ip.checksum = checksum_finish(checksum_add(0, &ip, sizeof(ip)));
+	return ip;
+}
+
+/* The UDP checksum of the packet that begins with `outer`, its own field still zero. A result of 0 is sent as
+ * 0xffff, since 0 says that there is none. */
+static glb_be16 udp_checksum(const struct outer *outer, const struct glb_packet *packet)
+{
+	const size_t before = offsetof(struct outer, udp);
+	const struct {
+		uint8_t src[4], dst[4];
+		uint8_t zero, protocol;
+		glb_be16 length;
+	} pseudo = {
+		.src = {outer->ip.src[0], outer->ip.src[1], outer->ip.src[2], outer->ip.src[3]},
+		.dst = {outer->ip.dst[0], outer->ip.dst[1], outer->ip.dst[2], outer->ip.dst[3]},
+		.protocol = GLB_IPPROTO_UDP,
+		.length = outer->udp.length,
+	};
+	uint64_t sum = checksum_add(0, &pseudo, sizeof(pseudo));
+	glb_be16 checksum;
+
+	sum = checksum_add(sum, (const uint8_t *)outer + before, packet->header_len - before);
+	sum = checksum_add(sum, packet->data + packet->l3_offset, packet->l3_len);
+	checksum = checksum_finish(sum);
+	return glb_be16_get(checksum) == 0 ? glb_be16_put(0xffff) : checksum;
+}
+
+void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out)
+{
+	const struct glb_backend *backends = path->snapshot->backends;
+	const struct glb_director *director = &path->director;
+	const uint8_t further = (uint8_t)(packet->chain_len - 1);
+	const uint32_t length = outer_length(packet);
+	struct outer *outer = (struct outer *)out;
+
+	memcpy(outer->eth.dst, director->gateway_mac, sizeof(outer->eth.dst));
+	memcpy(outer->eth.src, director->local_mac, sizeof(outer->eth.src));
+	outer->eth.type = glb_be16_put(GLB_ETHERTYPE_IPV4);
+	outer->ip = ipv4_header(director, &backends[packet->chain[0]], length);
+	outer->udp = (struct glb_udp){
+		.sport = glb_be16_put((uint16_t)(SOURCE_PORT_BASE | (packet->hash ^ packet->hint))),
+		.dport = glb_be16_put(GLB_GUE_PORT),
+		.length = glb_be16_put((uint16_t)(length - sizeof(outer->ip))),
+	};
+	outer->gue = (struct glb_gue){
+		.version_control_hlen = (uint8_t)(1 + further),
+		.protocol = packet->family == GLB_FAMILY_V4 ? GLB_IPPROTO_IPIP : GLB_IPPROTO_IPV6,
+		.hop_count = further,
+	};
+	for (unsigned i = 0; i < further; i++)
+		memcpy(out + sizeof(*outer) + i * HOP_BYTES, backends[packet->chain[i + 1]].addr.bytes, HOP_BYTES);
+	if (director->outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED)
+		outer->udp.checksum = udp_checksum(outer, packet);
+}

@@ -1,0 +1,64 @@
+/* The classify stage: which service a packet belongs to, or why it is not ours. */
+#include <glb/path.h>
+#include <glb/wire.h>
+
+#include "snapshot_layout.h"
+#include "verdict.h"
+
+/* A too-big belongs to the service that sent the quoted packet. It must be addressed to the same VIP. GLB does not
+ * compare the quoted protocol, so where only the other protocol has this port, that is the service. */
+static enum glb_reason classify_too_big(const struct glb_snapshot *snapshot, struct glb_packet *packet, uint32_t vip)
+{
+	const uint8_t other = packet->protocol == GLB_IPPROTO_TCP ? GLB_IPPROTO_UDP : GLB_IPPROTO_TCP;
+
+	if (packet->dst.family == GLB_FAMILY_NONE)
+		return GLB_REASON_ICMP_NOT_OURS;
+	if (!glb_addr_equal(&packet->dst, &packet->vip) && glb_snapshot_find_vip(snapshot, &packet->dst) != vip)
+		return GLB_REASON_ICMP_NOT_OURS;
+	packet->service = glb_snapshot_find_service(snapshot, vip, packet->protocol, packet->dport);
+	if (packet->service == GLB_INDEX_NONE)
+		packet->service = glb_snapshot_find_service(snapshot, vip, other, packet->dport);
+	return packet->service == GLB_INDEX_NONE ? GLB_REASON_ICMP_NOT_OURS : GLB_REASON_FORWARDED;
+}
+
+static enum glb_reason classify(const struct glb_path *path, struct glb_packet *packet)
+{
+	const struct glb_snapshot *snapshot = path->snapshot;
+	const uint32_t vip = glb_snapshot_find_vip(snapshot, &packet->vip);
+
+	if (vip == GLB_INDEX_NONE)
+		return GLB_REASON_NOT_VIP;
+	switch ((enum glb_packet_kind)packet->kind) {
+	case GLB_PACKET_TCP:
+	case GLB_PACKET_UDP:
+		packet->service = glb_snapshot_find_service(snapshot, vip, packet->protocol, packet->dport);
+		return packet->service == GLB_INDEX_NONE ? GLB_REASON_NO_SERVICE : GLB_REASON_FORWARDED;
+	case GLB_PACKET_ECHO:
+		if (path->director.punt_echo)
+			return GLB_REASON_ICMP_NOT_TAKEN;
+		packet->service = snapshot->vips[vip].echo_service;
+		return GLB_REASON_FORWARDED;
+	case GLB_PACKET_TOO_BIG:
+		return classify_too_big(snapshot, packet, vip);
+	case GLB_PACKET_ICMP:
+		return GLB_REASON_ICMP_NOT_TAKEN;
+	case GLB_PACKET_FRAGMENT:
+		return GLB_REASON_LATER_FRAGMENT;
+	case GLB_PACKET_OTHER:
+		break;
+	}
+	return GLB_REASON_OTHER_PROTOCOL;
+}
+
+void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+
+		if (packet->verdict != GLB_VERDICT_FORWARD)
+			continue;
+		verdict_set(packet, path->snapshot == NULL ? GLB_REASON_NO_SNAPSHOT : classify(path, packet));
+		if (packet->verdict == GLB_VERDICT_FORWARD)
+			__builtin_prefetch(&path->snapshot->services[packet->service]);
+	}
+}

@@ -1,0 +1,119 @@
+/* The hash and select stages: flow hash → row → chain.
+ *
+ * Hash prefetches the row that select reads, select the backends that encapsulation reads. docs/wire/hashing.md.
+ */
+#include <glb/path.h>
+#include <glb/siphash.h>
+#include <glb/wire.h>
+
+#include "verdict.h"
+
+#include <string.h>
+
+enum {
+	FLOW_KEY_MAX = 16 + 16 + 2 + 2,
+};
+
+static size_t put_addr(uint8_t *out, const struct glb_addr *addr)
+{
+	const size_t len = glb_addr_len(addr->family);
+
+	memcpy(out, addr->bytes, len);
+	return len;
+}
+
+static size_t put_port(uint8_t *out, uint16_t port)
+{
+	const glb_be16 wire = glb_be16_put(port);
+
+	memcpy(out, &wire, sizeof(wire));
+	return sizeof(wire);
+}
+
+/* Hash of the chosen fields of the packet's flow, as they are on the wire; an echo request has ports 0. */
+static uint64_t hash_flow(const struct glb_packet *packet, uint8_t fields, const uint8_t key[16])
+{
+	uint8_t message[FLOW_KEY_MAX];
+	size_t len = 0;
+
+	if (fields & GLB_HASH_SRC_ADDR)
+		len += put_addr(message + len, &packet->src);
+	if (fields & GLB_HASH_DST_ADDR)
+		len += put_addr(message + len, &packet->dst);
+	if (fields & GLB_HASH_SRC_PORT)
+		len += put_port(message + len, packet->sport);
+	if (fields & GLB_HASH_DST_PORT)
+		len += put_port(message + len, packet->dport);
+	return glb_siphash24(key, message, len);
+}
+
+/* The row of `hash` in a table, which is on its way into the cache. */
+static uint32_t find_row(const struct glb_snapshot *snapshot, uint32_t table, uint64_t hash)
+{
+	const uint32_t row = (uint32_t)hash & (snapshot->tables[table].rows - 1);
+
+	__builtin_prefetch(glb_snapshot_row(snapshot, table, row));
+	return row;
+}
+
+void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+		const struct glb_service *service;
+
+		if (packet->verdict != GLB_VERDICT_FORWARD)
+			continue;
+		service = &path->snapshot->services[packet->service];
+		packet->hash = hash_flow(packet, service->hash_fields, service->hash_key);
+		packet->row = find_row(path->snapshot, service->table, packet->hash);
+		if (service->alt_hash_fields != 0)
+			packet->alt_row = find_row(path->snapshot, service->alt_table,
+						   hash_flow(packet, service->alt_hash_fields, service->alt_hash_key));
+	}
+}
+
+static bool has_backend(const struct glb_packet *packet, uint32_t backend)
+{
+	for (unsigned i = 0; i < packet->chain_len; i++)
+		if (packet->chain[i] == backend)
+			return true;
+	return false;
+}
+
+/* Appends a row's hops to the chain, up to GLB_HOPS_MAX in all. */
+static void append_row(const struct glb_snapshot *snapshot, struct glb_packet *packet, uint32_t table_index,
+		       uint32_t row, bool keep_duplicates)
+{
+	const struct glb_table *table = &snapshot->tables[table_index];
+	const uint16_t *hops = glb_snapshot_row(snapshot, table_index, row);
+
+	for (unsigned i = 0; i < table->hops && hops[i] != GLB_HOP_NONE; i++) {
+		const uint32_t backend = table->backend_base + hops[i];
+
+		if (packet->chain_len == GLB_HOPS_MAX)
+			return;
+		if (!keep_duplicates && has_backend(packet, backend))
+			continue;
+		__builtin_prefetch(&snapshot->backends[backend]);
+		packet->chain[packet->chain_len++] = backend;
+	}
+}
+
+void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+		const struct glb_service *service;
+
+		if (packet->verdict != GLB_VERDICT_FORWARD)
+			continue;
+		service = &path->snapshot->services[packet->service];
+		append_row(path->snapshot, packet, service->table, packet->row, true);
+		if (service->alt_hash_fields != 0)
+			append_row(path->snapshot, packet, service->alt_table, packet->alt_row,
+				   service->flags & GLB_SERVICE_KEEP_DUPLICATES);
+		if (packet->chain_len == 0)
+			verdict_set(packet, GLB_REASON_NO_BACKEND);
+	}
+}
