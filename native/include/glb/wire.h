@@ -13,11 +13,12 @@
 
 #ifdef __bpf__
 #include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
 typedef __u8 uint8_t;
 typedef __u16 uint16_t;
 typedef __u32 uint32_t;
 typedef __u64 uint64_t;
-typedef _Bool bool;
 #define GLB_STATIC_ASSERT(condition, text) _Static_assert(condition, text);
 #else
 #include "err.h"

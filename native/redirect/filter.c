@@ -1,0 +1,93 @@
+/* Our filter on a device's ingress: tc's clsact qdisc, direct action.
+ *
+ * Priority 1 puts it before other filters; the handle is our own, so nobody else's filter is
+ * replaced or removed.
+ */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "tool.h"
+
+enum {
+	PRIORITY = 1,
+	HANDLE = GLB_GUE_PORT,
+};
+
+int filter_query(int ifindex, uint32_t *program_id)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
+	int err = bpf_tc_query(&hook, &opts);
+
+	/* Without a clsact qdisc the kernel says EINVAL. */
+	if (err)
+		return err == -EINVAL ? -ENOENT : err;
+	*program_id = opts.prog_id;
+	return 0;
+}
+
+int filter_attach(int ifindex, int program_fd)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY, .prog_fd = program_fd,
+			    .flags = BPF_TC_F_REPLACE);
+	int err = bpf_tc_hook_create(&hook);
+
+	if (err && err != -EEXIST)
+		return err;
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* Counts the filters below `parent`; -errno when the kernel does not answer. */
+static int filter_count(int ifindex, uint32_t parent)
+{
+	struct {
+		struct nlmsghdr header;
+		struct tcmsg tc;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETTFILTER,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.tc = {.tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = parent},
+	};
+	char reply[16384] __attribute__((aligned(NLMSG_ALIGNTO)));
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), count = 0;
+	bool more = true;
+
+	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
+		count = -errno;
+	while (more && count >= 0) {
+		ssize_t received = recv(fd, reply, sizeof(reply), 0);
+		struct nlmsghdr *message = (struct nlmsghdr *)reply;
+		size_t left = (size_t)received;
+
+		if (received <= 0)
+			count = received < 0 ? -errno : -EIO;
+		for (; count >= 0 && more && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+			more = message->nlmsg_type == RTM_NEWTFILTER;
+			count += more;
+		}
+	}
+	if (fd >= 0)
+		close(fd);
+	return count;
+}
+
+int filter_detach(int ifindex)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex,
+			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
+	int err = bpf_tc_detach(&hook, &opts);
+
+	if (err)
+		return err;
+	if (filter_count(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) == 0 &&
+	    filter_count(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)) == 0)
+		return bpf_tc_hook_destroy(&both);
+	return 0;
+}

@@ -1,0 +1,207 @@
+/* glb-redirect attach and detach: loads the program, keeps its pinned maps, puts it on a device.
+ *
+ * Attaching again replaces the program in one step; the maps, and so counters and allow-list, stay. Maps left by an
+ * interface that is gone are not trusted: the next attach begins afresh.
+ */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "glb_redirect.skel.h"
+#include "tool.h"
+
+enum {
+	USE_CHECKS = 50, /* how often to look whether a program that was just removed has gone */
+	USE_WAIT_US = 20000,
+};
+
+/* The last thing that libbpf complained of; its own words say best why the kernel refused a program. */
+static char complaint[512];
+
+static int keep_complaint(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	if (level == LIBBPF_WARN && !complaint[0]) {
+		vsnprintf(complaint, sizeof(complaint), format, arguments);
+		complaint[strcspn(complaint, "\n")] = '\0';
+	}
+	return 0;
+}
+
+/* Says why an operation failed, with what the user can do about it. */
+static int fail_because(const char *what, const char *device, int err)
+{
+	if (err == -EPERM || err == -EACCES)
+		return fail("%s %s: not permitted; run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN",
+			    what, device);
+	return fail("%s %s: %s%s%s", what, device, strerror(-err), complaint[0] ? "; " : "", complaint);
+}
+
+/* The index of an Ethernet device; 0 having said why not. */
+static int find_device(const char *device)
+{
+	int ifindex = (int)if_nametoindex(device), fd;
+	struct ifreq request = {0};
+
+	if (!ifindex) {
+		fail("%s: no such device in this network namespace (`ip link` lists them)", device);
+		return 0;
+	}
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request) || request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+		fail("%s: not an Ethernet device", device);
+		ifindex = 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return ifindex;
+}
+
+/* Is the instance free for the device whose filter runs program `attached` (0: none)? Removes stale pins. */
+static int claim_instance(const struct options *options, const char *name, uint32_t attached)
+{
+	struct instance instance;
+	uint32_t user = 0;
+	int err = instance_open(&instance, options->pin_dir, name);
+
+	if (!err) {
+		for (int i = 0; i < USE_CHECKS; i++) {
+			user = instance_program(&instance, attached);
+			if (!user || user == attached)
+				break;
+			usleep(USE_WAIT_US); /* a filter that was just removed lets go of its program a little later */
+		}
+		instance_close(&instance);
+	}
+	if (user && user != attached)
+		return fail("instance %s in %s is in use by program %u on another interface or in another network "
+			    "namespace; choose another --name", name, options->pin_dir, user);
+	if (attached && !user)
+		return fail("%s runs glb-redirect with other pinned maps; give its --pin-dir and --name, or detach it first",
+			    options->device);
+	if (!user) {
+		err = instance_remove(options->pin_dir, name);
+		if (err)
+			return fail("cannot remove stale pins of instance %s in %s: %s", name, options->pin_dir,
+				    strerror(-err));
+	}
+	return EXIT_DONE;
+}
+
+static int set_pins(struct glb_redirect_bpf *skeleton, const char *pin_dir, const char *name)
+{
+	struct bpf_map *maps[] = {skeleton->maps.config, skeleton->maps.counters, skeleton->maps.allow};
+	char path[PATH_LEN + 16];
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]) && !err; i++) {
+		snprintf(path, sizeof(path), "%s/%s/%s", pin_dir, name, bpf_map__name(maps[i]));
+		err = bpf_map__set_pin_path(maps[i], path);
+	}
+	return err;
+}
+
+/* Loads the program, fills its maps, and only then puts it on the device. */
+static int load_and_attach(const struct options *options, const char *name, int ifindex)
+{
+	struct glb_redirect_config config = {.port = options->port, .last_hop_rate = options->last_hop_rate};
+	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
+	uint32_t zero = 0;
+	int err;
+
+	if (!skeleton)
+		return -errno;
+	snprintf(config.interface, sizeof(config.interface), "%s", options->device);
+	err = set_pins(skeleton, options->pin_dir, name);
+	if (!err)
+		err = glb_redirect_bpf__load(skeleton);
+	if (!err)
+		err = bpf_map__update_elem(skeleton->maps.config, &zero, sizeof(zero), &config, sizeof(config), 0);
+	if (!err)
+		err = allow_add(bpf_map__fd(skeleton->maps.allow), &options->prefixes);
+	if (!err)
+		err = filter_attach(ifindex, bpf_program__fd(skeleton->progs.glb_redirect));
+	glb_redirect_bpf__destroy(skeleton);
+	return err;
+}
+
+static void warn_if_empty(const struct options *options, const char *name)
+{
+	struct prefixes prefixes = {0};
+	struct instance instance;
+
+	if (instance_open(&instance, options->pin_dir, name))
+		return;
+	if (!allow_read(instance.allow_fd, &prefixes) && !prefixes.count)
+		fprintf(stderr, "glb-redirect: %s: the allow-list is empty, so every GUE packet will be dropped; "
+			"add directors and peers with `glb-redirect allow add`\n", options->device);
+	prefixes_free(&prefixes);
+	instance_close(&instance);
+}
+
+int command_attach(const struct options *options)
+{
+	const char *name = options->name ? options->name : options->device;
+	uint32_t attached = 0;
+	int ifindex = find_device(options->device), err, status;
+
+	if (!ifindex)
+		return EXIT_FAILED;
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		return fail("this kernel has no BTF (/sys/kernel/btf/vmlinux): glb-redirect needs CONFIG_DEBUG_INFO_BTF");
+	libbpf_set_print(keep_complaint);
+	err = filter_query(ifindex, &attached);
+	if (err && err != -ENOENT)
+		return fail_because("cannot read the filters of", options->device, err);
+	status = instance_prepare(options->pin_dir, name);
+	if (!status)
+		status = claim_instance(options, name, attached);
+	if (!status)
+		status = instance_prepare(options->pin_dir, name); /* again: claiming removes a stale directory */
+	if (status)
+		return status;
+	complaint[0] = '\0';
+	err = load_and_attach(options, name, ifindex);
+	if (err) {
+		if (!attached)
+			instance_remove(options->pin_dir, name);
+		return fail_because("cannot attach to", options->device, err);
+	}
+	warn_if_empty(options, name);
+	return EXIT_DONE;
+}
+
+int command_detach(const struct options *options)
+{
+	const char *name = options->name ? options->name : options->device;
+	int ifindex = (int)if_nametoindex(options->device), err;
+	struct instance instance;
+	uint32_t attached = 0, user = 0;
+	bool pinned;
+
+	libbpf_set_print(keep_complaint);
+	pinned = !instance_open(&instance, options->pin_dir, name);
+	if (!ifindex && !pinned)
+		return fail("%s: no such device, and nothing is pinned for it in %s", options->device, options->pin_dir);
+	if (ifindex && filter_query(ifindex, &attached))
+		attached = 0;
+	if (pinned) {
+		user = instance_program(&instance, attached);
+		instance_close(&instance);
+		if (user && user != attached)
+			return fail("instance %s in %s belongs to another interface or network namespace (program %u); "
+				    "give the --name that attach was given", name, options->pin_dir, user);
+	}
+	err = attached ? filter_detach(ifindex) : 0;
+	if (err)
+		return fail_because("cannot detach from", options->device, err);
+	err = instance_remove(options->pin_dir, name);
+	if (err)
+		return fail_because("cannot remove the pins of", options->device, err);
+	return EXIT_DONE;
+}

@@ -1,0 +1,120 @@
+/* glb-redirect: puts the second chance on a backend's device, and shows and changes what it does.
+ *
+ * Commands parse, call and say how it went; the work is in loader.c, status.c and allow.c.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "tool.h"
+
+static const char usage[] =
+"usage: glb-redirect COMMAND …\n"
+"\n"
+"The backend side of glbpy: takes GUE packets from directors, gives the client's packet\n"
+"to this host when it knows the connection, and to the next hop of the chain when not.\n"
+"\n"
+"  attach DEV    load the eBPF program and put it on DEV's ingress; again: replace it,\n"
+"                keeping counters and allow-list\n"
+"  detach DEV    take it off and remove the pinned maps\n"
+"  status [DEV]  is it attached, and what has it counted\n"
+"  allow …       who may send GUE packets to this host, and whom it may send to\n"
+"\n"
+"`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
+
+#define PIN_OPTIONS \
+"  --pin-dir DIR        on a bpf file system, holds the pinned maps (default\n" \
+"                       /sys/fs/bpf/glb); not below /sys when run by `ip netns exec`\n" \
+"  --name NAME          the instance's directory in it (default: DEV); choose one where\n" \
+"                       several network namespaces share the directory\n"
+
+static const char attach_help[] =
+"usage: glb-redirect attach DEV [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
+"                           [--last-hop-rate N] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"  --allow PREFIX…      IPv4 prefixes that may send GUE packets here: the directors. With\n"
+"                       none at all, every GUE packet is dropped. Several: separated by\n"
+"                       spaces or commas, or the option again\n"
+"  --peer PREFIX…       the other backends: may send here, and may be sent to\n"
+"  --port N             UDP port of GUE, 1..65535 (default 19523)\n"
+"  --last-hop-rate N    packets of unknown connections with no hop left that the stack may\n"
+"                       answer (with RST), per second and CPU; 0 = no limit (default 10000)\n"
+PIN_OPTIONS
+"\n"
+"When DEV has it already, prefixes are added, port and rate are set, counters go on.\n";
+
+static const char detach_help[] =
+"usage: glb-redirect detach DEV [--pin-dir DIR] [--name NAME]\n\n"
+PIN_OPTIONS
+"\n"
+"Does nothing, successfully, when DEV has none.\n";
+
+static const char status_help[] =
+"usage: glb-redirect status [DEV] [--json] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"  --json               one object; without DEV and --name, an array of one for each\n"
+"                       instance in the pin directory\n"
+PIN_OPTIONS;
+
+static const char allow_help[] =
+"usage: glb-redirect allow add PREFIX… [--peer]\n"
+"       glb-redirect allow remove PREFIX…\n"
+"       glb-redirect allow list [--json]\n"
+"\n"
+"The outer source of a GUE packet must be in one of the prefixes (IPv4, such as\n"
+"10.0.0.0/24 or 10.0.0.1), or it is dropped; a next hop must be in one of a peer. The\n"
+"longest prefix that matches decides. Adding again may make a prefix a peer, not undo it.\n"
+"\n"
+"  --peer               these are backends: may also be sent to\n"
+"  --json               [{\"prefix\": …, \"role\": \"source\" | \"peer\"}, …]\n"
+"  --pin-dir DIR        as attach was given (default /sys/fs/bpf/glb)\n"
+"  --name NAME          as attach was given; needed only where there are several instances\n";
+
+static const struct command {
+	const char *name, *help;
+	int (*run)(const struct options *options);
+} commands[] = {
+	{"attach", attach_help, command_attach},
+	{"detach", detach_help, command_detach},
+	{"status", status_help, command_status},
+	{"allow", allow_help, command_allow},
+};
+
+int fail(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("glb-redirect: ", stderr);
+	vfprintf(stderr, format, arguments);
+	fputc('\n', stderr);
+	va_end(arguments);
+	return EXIT_FAILED;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	struct options options;
+	int status = options_read(&options, command->name, argc, argv);
+
+	if (status == EXIT_DONE && options.help)
+		fputs(command->help, stdout);
+	else if (status == EXIT_DONE)
+		status = command->run(&options);
+	prefixes_free(&options.prefixes);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+		fputs(usage, stdout);
+		return EXIT_DONE;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(name, commands[i].name))
+			return run(&commands[i], argc - 1, argv + 1);
+	fputs(usage, stderr);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,178 @@
+/* The command line behind the command's name. */
+#include <errno.h>
+#include <getopt.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tool.h"
+
+enum {
+	PORT_DEFAULT = GLB_GUE_PORT,
+	LAST_HOP_RATE_DEFAULT = 10000,
+	LAST_HOP_RATE_MAX = 100000000,
+};
+
+#define COMMON \
+	{"pin-dir", required_argument, NULL, 'd'}, \
+	{"name", required_argument, NULL, 'n'}, \
+	{"help", no_argument, NULL, 'h'}, \
+	{0}
+
+static const struct option attach_known[] = {
+	{"allow", required_argument, NULL, 'a'},
+	{"peer", required_argument, NULL, 'p'},
+	{"port", required_argument, NULL, 'P'},
+	{"last-hop-rate", required_argument, NULL, 'r'},
+	COMMON,
+};
+static const struct option detach_known[] = {COMMON};
+static const struct option status_known[] = {{"json", no_argument, NULL, 'j'}, COMMON};
+static const struct option allow_known[] = {
+	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
+
+/* What reading has come to. */
+struct reading {
+	struct options *options;
+	const char *command;
+	uint32_t roles; /* of the prefixes that follow; 0: none may */
+};
+
+static int misuse(const struct reading *reading, const char *what, const char *value)
+{
+	fprintf(stderr, "glb-redirect: %s%s (`glb-redirect %s --help`)\n", what, value ? value : "", reading->command);
+	return EXIT_USAGE;
+}
+
+static int read_number(const struct reading *reading, uint32_t *number, uint32_t least, uint32_t most)
+{
+	char *end, message[96];
+	unsigned long value = strtoul(optarg, &end, 10);
+
+	if (optarg[0] < '0' || optarg[0] > '9' || *end || value < least || value > most) {
+		snprintf(message, sizeof(message), "not a number from %u to %u: ", least, most);
+		return misuse(reading, message, optarg);
+	}
+	*number = (uint32_t)value;
+	return EXIT_DONE;
+}
+
+/* One prefix, or several with commas between. */
+static int read_prefixes(struct reading *reading, const char *text, uint32_t roles)
+{
+	char *copy = strdup(text), *rest = copy, *one;
+	struct glb_redirect_prefix prefix;
+	int status = EXIT_DONE;
+
+	while (status == EXIT_DONE && (one = strsep(&rest, ","))) {
+		if (prefix_parse(&prefix, one))
+			status = misuse(reading, "not an IPv4 prefix without host bits, such as 10.0.0.0/24 or 10.0.0.1: ", one);
+		else if (prefixes_push(&reading->options->prefixes, &prefix, roles))
+			status = fail("out of memory");
+	}
+	free(copy);
+	return status;
+}
+
+static int read_word(struct reading *reading, const char *word)
+{
+	struct options *options = reading->options;
+	struct glb_redirect_prefix prefix;
+	bool allow = !strcmp(reading->command, "allow");
+
+	if (allow && !options->action) {
+		if (strcmp(word, "add") && strcmp(word, "remove") && strcmp(word, "list"))
+			return misuse(reading, "allow what? add, remove or list, not ", word);
+		options->action = word;
+		return EXIT_DONE;
+	}
+	if (allow)
+		return strcmp(options->action, "list") ? read_prefixes(reading, word, GLB_REDIRECT_SOURCE)
+						       : misuse(reading, "list takes no prefix: ", word);
+	/* `--allow A B C`: prefixes go on until something else comes. */
+	if (reading->roles && (options->device || !prefix_parse(&prefix, word) || strchr(word, '/')))
+		return read_prefixes(reading, word, reading->roles);
+	if (options->device)
+		return misuse(reading, "one device at a time: ", word);
+	if (strlen(word) >= IFNAMSIZ)
+		return misuse(reading, "not a device name: ", word);
+	options->device = word;
+	return EXIT_DONE;
+}
+
+static int read_option(struct reading *reading, int option)
+{
+	struct options *options = reading->options;
+
+	reading->roles = 0;
+	switch (option) {
+	case 'a':
+		reading->roles = GLB_REDIRECT_SOURCE;
+		return read_prefixes(reading, optarg, reading->roles);
+	case 'p':
+		reading->roles = GLB_REDIRECT_SOURCE | GLB_REDIRECT_PEER;
+		return read_prefixes(reading, optarg, reading->roles);
+	case 'o':
+		options->peer = true;
+		return EXIT_DONE;
+	case 'P':
+		return read_number(reading, &options->port, 1, 65535);
+	case 'r':
+		return read_number(reading, &options->last_hop_rate, 0, LAST_HOP_RATE_MAX);
+	case 'd':
+		options->pin_dir = optarg;
+		return EXIT_DONE;
+	case 'n':
+		if (!*optarg || *optarg == '.' || strchr(optarg, '/') || strlen(optarg) >= NAME_LEN)
+			return misuse(reading, "--name must be a file name of at most 63 characters without a leading dot: ",
+				      optarg);
+		options->name = optarg;
+		return EXIT_DONE;
+	case 'j':
+		options->json = true;
+		return EXIT_DONE;
+	case 'h':
+		options->help = true;
+		return EXIT_DONE;
+	default:
+		return misuse(reading, "wrong option", NULL); /* getopt has said which */
+	}
+}
+
+/* Is everything there that the command needs? */
+static int check(struct reading *reading)
+{
+	struct options *options = reading->options;
+
+	if (options->help)
+		return EXIT_DONE;
+	if (!options->device && (!strcmp(reading->command, "attach") || !strcmp(reading->command, "detach")))
+		return misuse(reading, "which device?", NULL);
+	if (strcmp(reading->command, "allow"))
+		return EXIT_DONE;
+	if (!options->action)
+		return misuse(reading, "allow what? add, remove or list", NULL);
+	if (strcmp(options->action, "list") && !options->prefixes.count)
+		return misuse(reading, "which prefixes?", NULL);
+	for (size_t i = 0; options->peer && i < options->prefixes.count; i++)
+		options->prefixes.roles[i] |= GLB_REDIRECT_PEER;
+	return EXIT_DONE;
+}
+
+int options_read(struct options *options, const char *command, int argc, char **argv)
+{
+	struct reading reading = {.options = options, .command = command};
+	const struct option *options_known = !strcmp(command, "attach") ? attach_known
+					   : !strcmp(command, "detach") ? detach_known
+					   : !strcmp(command, "status") ? status_known : allow_known;
+	int option, status = EXIT_DONE;
+
+	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,
+				    .last_hop_rate = LAST_HOP_RATE_DEFAULT};
+	/* "-": words that are no options come in their place, as option 1. */
+	while (status == EXIT_DONE && (option = getopt_long(argc, argv, "-h", options_known, NULL)) != -1)
+		status = option == 1 ? read_word(&reading, optarg) : read_option(&reading, option);
+	for (; status == EXIT_DONE && optind < argc; optind++)
+		status = read_word(&reading, argv[optind]);
+	return status ? status : check(&reading);
+}

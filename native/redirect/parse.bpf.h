@@ -1,0 +1,186 @@
+/* Reads headers of an skb, wherever its bytes lie.
+ *
+ * One cursor and one bounds idiom: take() copies a fixed number of bytes and moves on, or says that they are not
+ * there. Nothing here looks at sockets or changes the packet.
+ */
+#ifndef GLB_PARSE_BPF_H
+#define GLB_PARSE_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "redirect.h"
+
+enum {
+	EXTENSION_HEADERS_MAX = 8,
+	QUOTED_BYTES = 8, /* of its payload, that every ICMP error quotes */
+};
+
+struct cursor {
+	struct __sk_buff *skb;
+	uint32_t at;  /* bytes from the start of the frame */
+	uint32_t end; /* where the enclosing header says that its payload ends; never beyond the frame */
+};
+
+static __always_inline bool take(struct cursor *c, void *to, uint32_t len)
+{
+	if (c->at + len > c->end || bpf_skb_load_bytes(c->skb, c->at, to, len))
+		return false;
+	c->at += len;
+	return true;
+}
+
+/* The headers that GLB adds, and where they lie. */
+struct outer {
+	struct glb_ipv4 ip;
+	struct glb_udp udp;
+	struct glb_gue gue;
+	uint32_t udp_at;
+	uint32_t gue_at;
+	uint32_t hops_at;
+	uint32_t inner_at;
+};
+
+/* An IP header, and for TCP what finds its socket. */
+struct inner {
+	union {
+		struct glb_ipv4 v4;
+		struct glb_ipv6 v6;
+	} ip;
+	struct glb_tcp tcp;
+	uint32_t l4_bytes; /* of the transport header and its payload */
+	bool is_v6;
+	bool fragment;
+	uint8_t protocol; /* enum glb_ipproto, behind extension headers */
+};
+
+/* Is this UDP over IPv4 to `port`? Fills outer->ip and ->udp and leaves the cursor behind them. */
+static __always_inline bool take_outer(struct cursor *c, struct outer *outer, uint32_t port)
+{
+	uint32_t ip_at = c->at, header_len;
+
+	if (!take(c, &outer->ip, sizeof(outer->ip)))
+		return false;
+	header_len = (outer->ip.version_ihl & 0xf) * 4u;
+	if (outer->ip.version_ihl >> 4 != 4 || header_len < sizeof(outer->ip) ||
+	    outer->ip.protocol != GLB_IPPROTO_UDP || glb_be16_get(outer->ip.fragment) & GLB_IPV4_OFFSET)
+		return false;
+	c->at = outer->udp_at = ip_at + header_len;
+	if (!take(c, &outer->udp, sizeof(outer->udp)) || glb_be16_get(outer->udp.dport) != port)
+		return false;
+	return true;
+}
+
+/* Checks the outer lengths and limits the cursor to the UDP payload. */
+static __always_inline bool limit_outer(struct cursor *c, const struct outer *outer)
+{
+	uint32_t ip_end = outer->udp_at - (outer->ip.version_ihl & 0xf) * 4u + glb_be16_get(outer->ip.total_length);
+	uint32_t udp_end = outer->udp_at + glb_be16_get(outer->udp.length);
+
+	if (ip_end > c->end || udp_end > ip_end || udp_end < c->at)
+		return false;
+	c->end = udp_end;
+	return true;
+}
+
+/* Reads the GUE header. Returns RECEIVED when it is well-formed, else why it is not. */
+static __always_inline enum glb_redirect_reason take_gue(struct cursor *c, struct outer *outer)
+{
+	struct glb_gue *gue = &outer->gue;
+
+	outer->gue_at = c->at;
+	if (!take(c, gue, sizeof(*gue)))
+		return GLB_REDIRECT_TRUNCATED;
+	if (gue->version_control_hlen >> 6)
+		return GLB_REDIRECT_BAD_VERSION;
+	if (gue->version_control_hlen & 0x20)
+		return GLB_REDIRECT_BAD_CONTROL;
+	if (gue->protocol != GLB_IPPROTO_IPIP && gue->protocol != GLB_IPPROTO_IPV6)
+		return GLB_REDIRECT_BAD_PROTOCOL;
+	if (glb_be16_get(gue->flags) || glb_be16_get(gue->private_type))
+		return GLB_REDIRECT_BAD_FLAGS;
+	if ((gue->version_control_hlen & 0x1fu) != 1u + gue->hop_count)
+		return GLB_REDIRECT_BAD_HLEN;
+	if (gue->hop_count > GLB_HOPS_MAX - 1)
+		return GLB_REDIRECT_BAD_HOP_COUNT;
+	if (gue->next_hop > gue->hop_count)
+		return GLB_REDIRECT_BAD_INDEX;
+	outer->hops_at = c->at;
+	c->at += gue->hop_count * 4u;
+	outer->inner_at = c->at;
+	return c->at > c->end ? GLB_REDIRECT_TRUNCATED : GLB_REDIRECT_RECEIVED;
+}
+
+/* Reads an IPv4 header. The packet must fit; one that an ICMP error quotes is usually cut short. */
+static __always_inline bool take_ipv4(struct cursor *c, struct inner *inner, bool quoted)
+{
+	uint32_t at = c->at, header_len, total;
+
+	if (!take(c, &inner->ip.v4, sizeof(inner->ip.v4)))
+		return false;
+	header_len = (inner->ip.v4.version_ihl & 0xf) * 4u;
+	total = glb_be16_get(inner->ip.v4.total_length);
+	if (inner->ip.v4.version_ihl >> 4 != 4 || header_len < sizeof(inner->ip.v4) || total < header_len)
+		return false;
+	if (!quoted) {
+		if (at + total > c->end)
+			return false;
+		c->end = at + total;
+	}
+	c->at = at + header_len;
+	inner->l4_bytes = total - header_len;
+	inner->fragment = glb_be16_get(inner->ip.v4.fragment) & (GLB_IPV4_MF | GLB_IPV4_OFFSET);
+	inner->protocol = inner->ip.v4.protocol;
+	return c->at <= c->end;
+}
+
+/* Moves behind IPv6 extension headers, up to a fragment header. */
+static __always_inline bool skip_extensions(struct cursor *c, struct inner *inner)
+{
+	struct { uint8_t next, length; } header;
+
+	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
+		if (inner->protocol == GLB_IPPROTO_FRAGMENT) {
+			inner->fragment = true;
+			return true;
+		}
+		if (inner->protocol != GLB_IPPROTO_HOPOPTS && inner->protocol != GLB_IPPROTO_ROUTING &&
+		    inner->protocol != GLB_IPPROTO_DSTOPTS)
+			return true;
+		if (!take(c, &header, sizeof(header)))
+			return false;
+		c->at += header.length * 8u + 6;
+		inner->protocol = header.next;
+	}
+	return false;
+}
+
+static __always_inline bool take_ipv6(struct cursor *c, struct inner *inner, bool quoted)
+{
+	uint32_t payload_at, length;
+
+	if (!take(c, &inner->ip.v6, sizeof(inner->ip.v6)))
+		return false;
+	if (inner->ip.v6.version_class_label.b[0] >> 4 != 6)
+		return false;
+	payload_at = c->at;
+	length = glb_be16_get(inner->ip.v6.payload_length);
+	if (!quoted) {
+		if (c->at + length > c->end)
+			return false;
+		c->end = c->at + length;
+	}
+	inner->protocol = inner->ip.v6.next_header;
+	inner->fragment = false;
+	if (!skip_extensions(c, inner) || c->at > payload_at + length)
+		return false;
+	inner->l4_bytes = payload_at + length - c->at;
+	return c->at <= c->end;
+}
+
+/* Reads the IP header at the cursor, of the family that inner->is_v6 says. */
+static __always_inline bool take_ip(struct cursor *c, struct inner *inner, bool quoted)
+{
+	return inner->is_v6 ? take_ipv6(c, inner, quoted) : take_ipv4(c, inner, quoted);
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* What glb-redirect's eBPF program and its user space share: reasons, map layouts, names.
+ *
+ * The maps are pinned and outlive the program, so their layouts only ever grow: reasons are appended, never
+ * renumbered, and spare room is reserved.
+ */
+#ifndef GLB_REDIRECT_H
+#define GLB_REDIRECT_H
+
+#include <glb/wire.h>
+
+/* X(enumerator suffix, name in `status`, what became of the packet, in words).
+ *
+ * Every packet that the program sees counts once as received or as not_gue; every received one counts
+ * once more, under what became of it. */
+#define GLB_REDIRECT_REASONS(X) \
+	X(RECEIVED, received, "GUE packets for this host; the sum of everything below") \
+	X(NOT_GUE, not_gue, "other packets, left alone") \
+	X(TRUNCATED, truncated, "dropped: ends inside its own headers, or lengths that disagree") \
+	X(OUTER_FRAGMENT, outer_fragment, "dropped: first fragment of a GUE packet; send with a larger MTU") \
+	X(NOT_ALLOWED, not_allowed, "dropped: outer source is in no allowed prefix") \
+	X(BAD_VERSION, bad_version, "dropped: GUE version is not 0") \
+	X(BAD_CONTROL, bad_control, "dropped: a GUE control message") \
+	X(BAD_HLEN, bad_hlen, "dropped: GUE header length is not 1 + hop count") \
+	X(BAD_PROTOCOL, bad_protocol, "dropped: GUE protocol is neither 4 nor 41") \
+	X(BAD_FLAGS, bad_flags, "dropped: GUE flags or private type are not 0") \
+	X(BAD_HOP_COUNT, bad_hop_count, "dropped: more hops than a chain can have") \
+	X(BAD_INDEX, bad_index, "dropped: next hop index beyond the hop count") \
+	X(BAD_INNER, bad_inner, "dropped: malformed client packet") \
+	X(GSO_DROP, gso_drop, "dropped: a super-packet; switch UDP GRO forwarding off") \
+	X(DECAP_FAILED, decap_failed, "dropped: the kernel refused to remove the outer headers") \
+	X(REWRITE_FAILED, rewrite_failed, "dropped: the kernel refused to rewrite the outer headers") \
+	X(FORWARD_NOT_PEER, forward_not_peer, "dropped: next hop is in no peer prefix") \
+	X(LAST_HOP_LIMITED, last_hop_limited, "dropped: over the limit for local_last_hop") \
+	X(FORWARDED, forwarded, "sent on to the next hop") \
+	X(LOCAL_SYN, local_syn, "delivered: a new connection") \
+	X(LOCAL_ESTABLISHED, local_established, "delivered: connection is here") \
+	X(LOCAL_REQUEST, local_request, "delivered: ends a handshake begun here") \
+	X(LOCAL_TIMEWAIT, local_timewait, "delivered: fits a connection in TIME_WAIT here") \
+	X(LOCAL_SYNCOOKIE, local_syncookie, "delivered: carries a SYN cookie from here") \
+	X(LOCAL_TOO_BIG, local_too_big, "delivered: too-big for a connection that is here") \
+	X(LOCAL_FRAGMENT, local_fragment, "delivered: a fragment") \
+	X(LOCAL_UDP, local_udp, "delivered: UDP") \
+	X(LOCAL_ICMP, local_icmp, "delivered: ICMP other than too-big for TCP") \
+	X(LOCAL_OTHER, local_other, "delivered: any other protocol") \
+	X(LOCAL_LAST_HOP, local_last_hop, "delivered: unknown here, and no hop left")
+
+#define GLB_REDIRECT_ENUM(id, name, text) GLB_REDIRECT_##id,
+enum glb_redirect_reason {
+	GLB_REDIRECT_REASONS(GLB_REDIRECT_ENUM)
+	GLB_REDIRECT_REASON_COUNT,
+};
+#undef GLB_REDIRECT_ENUM
+
+enum {
+	GLB_REDIRECT_COUNTERS = 64,    /* slots of the counters map; the spare ones are for later reasons */
+	GLB_REDIRECT_PREFIXES = 16384, /* prefixes that the allow map holds */
+};
+GLB_STATIC_ASSERT((int)GLB_REDIRECT_REASON_COUNT <= GLB_REDIRECT_COUNTERS, "every reason has a counter")
+
+/* Map `config`: one entry, written by `attach`. */
+struct glb_redirect_config {
+	char interface[16];      /* NUL-terminated */
+	uint32_t port;           /* UDP port of GUE, host byte order */
+	uint32_t last_hop_rate;  /* local_last_hop packets per second and CPU; 0 = no limit */
+	uint8_t reserved[40];    /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
+
+/* Map `allow`: an LPM trie. The longest matching prefix decides. */
+struct glb_redirect_prefix {
+	uint32_t bits;    /* 0..32 */
+	uint8_t addr[4];  /* network order; bits beyond the prefix are 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_prefix) == 8, "allow map key")
+
+/* Value of map `allow`, u32. Every entry may be an outer source. */
+enum {
+	GLB_REDIRECT_SOURCE = 1, /* directors */
+	GLB_REDIRECT_PEER = 2,   /* backends: may also be sent to */
+};
+
+#endif

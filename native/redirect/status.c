@@ -1,0 +1,192 @@
+/* glb-redirect status: is it attached, what has it counted, whom does it trust. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <jansson.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tool.h"
+
+struct reason {
+	const char *name, *text;
+};
+
+static const struct reason reasons[] = {
+#define REASON(id, name, text) {#name, text},
+	GLB_REDIRECT_REASONS(REASON)
+#undef REASON
+};
+
+/* What `status` says of one interface. */
+struct report {
+	const char *interface;
+	const char *name;
+	const struct instance *instance; /* NULL: nothing is pinned */
+	uint32_t program_id;             /* 0: not attached */
+	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
+	struct prefixes allow;
+};
+
+/* Sums the counters over the CPUs. */
+static int read_counters(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT])
+{
+	int cpus = libbpf_num_possible_cpus(), err = 0;
+	uint64_t *values;
+
+	if (cpus < 1)
+		return -EINVAL;
+	values = calloc((size_t)cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t key = 0; key < GLB_REDIRECT_REASON_COUNT && !err; key++) {
+		counters[key] = 0;
+		if (bpf_map_lookup_elem(fd, &key, values))
+			err = -errno;
+		for (int cpu = 0; cpu < cpus && !err; cpu++)
+			counters[key] += values[cpu];
+	}
+	free(values);
+	return err;
+}
+
+static json_t *report_json(const struct report *report)
+{
+	json_t *counters = json_object(), *allow = json_array(), *peers = json_array();
+	const struct glb_redirect_config *config = report->instance ? &report->instance->config : NULL;
+	char text[PREFIX_TEXT];
+
+	for (size_t i = 0; i < GLB_REDIRECT_REASON_COUNT; i++)
+		json_object_set_new(counters, reasons[i].name, json_integer((json_int_t)report->counters[i]));
+	for (size_t i = 0; i < report->allow.count; i++) {
+		prefix_format(&report->allow.items[i], text);
+		json_array_append_new(allow, json_string(text));
+		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
+			json_array_append_new(peers, json_string(text));
+	}
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:i, s:i}", "interface", report->interface,
+			 "attached", report->program_id != 0,
+			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
+			 "counters", counters, "allow", allow, "peers", peers, "name", report->name,
+			 "port", config ? (int)config->port : 0,
+			 "last_hop_rate", config ? (int)config->last_hop_rate : 0);
+}
+
+static void report_text(const struct report *report)
+{
+	char text[PREFIX_TEXT];
+
+	if (report->program_id)
+		printf("%s: attached as program %u, name %s\n", report->interface, report->program_id, report->name);
+	else
+		printf("%s: not attached\n", report->interface);
+	if (!report->instance)
+		return;
+	printf("  UDP port %u; at most %u unknown packets per second and CPU to the stack (0 = no limit)\n",
+	       report->instance->config.port, report->instance->config.last_hop_rate);
+	for (size_t i = 0; i < report->allow.count; i++) {
+		prefix_format(&report->allow.items[i], text);
+		printf("  allow %-18s %s\n", text, report->allow.roles[i] & GLB_REDIRECT_PEER ? "peer" : "source");
+	}
+	if (!report->allow.count)
+		printf("  the allow-list is empty: every GUE packet is dropped\n");
+	for (size_t i = 0; i < GLB_REDIRECT_REASON_COUNT; i++)
+		printf("  %12llu  %-18s %s\n", (unsigned long long)report->counters[i], reasons[i].name,
+		       reasons[i].text);
+}
+
+/* Fills the rest of a report from its instance. */
+static int report_fill(struct report *report)
+{
+	int err;
+
+	if (!report->instance)
+		return 0;
+	err = read_counters(report->instance->counters_fd, report->counters);
+	return err ? err : allow_read(report->instance->allow_fd, &report->allow);
+}
+
+/* Appends the instance to the JSON array `context`, or prints it when that is NULL. */
+static int show(struct instance *instance, void *context)
+{
+	struct report report = {.interface = instance->config.interface, .name = instance->name, .instance = instance};
+	int err = report_fill(&report);
+	uint32_t attached = 0;
+
+	/* The interface may be in another network namespace: then the program that uses the maps is all there is. */
+	if (filter_query((int)if_nametoindex(report.interface), &attached))
+		attached = 0;
+	report.program_id = instance_program(instance, attached);
+	if (err)
+		return fail("cannot read instance %s: %s", instance->name, strerror(-err));
+	if (context)
+		json_array_append_new(context, report_json(&report));
+	else
+		report_text(&report);
+	prefixes_free(&report.allow);
+	return EXIT_DONE;
+}
+
+static void print_json(json_t *value)
+{
+	json_dumpf(value, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(value);
+}
+
+static int show_all(const struct options *options)
+{
+	json_t *array = options->json ? json_array() : NULL;
+	int status = instance_each(options->pin_dir, show, array);
+
+	if (array)
+		print_json(array);
+	return status;
+}
+
+static int show_none(const struct options *options, const char *name)
+{
+	struct report report = {.interface = options->device, .name = name};
+
+	if (!if_nametoindex(options->device))
+		return fail("%s: no such device, and nothing is pinned for it in %s", options->device, options->pin_dir);
+	if (options->json)
+		print_json(report_json(&report));
+	else
+		report_text(&report);
+	return EXIT_DONE;
+}
+
+static int silent(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	(void)level, (void)format, (void)arguments;
+	return 0;
+}
+
+int command_status(const struct options *options)
+{
+	const char *name = options->name ? options->name : options->device;
+	struct instance instance;
+	json_t *array;
+	int err, status;
+
+	libbpf_set_print(silent); /* "no such filter" is an answer here */
+	if (!name)
+		return show_all(options);
+	err = instance_open(&instance, options->pin_dir, name);
+	if (err == -ENOENT && options->device)
+		return show_none(options, name);
+	if (err)
+		return fail("instance %s in %s: %s%s", name, options->pin_dir, strerror(-err),
+			    err == -EPERM || err == -EACCES ? "; run as root" : "");
+	array = options->json ? json_array() : NULL;
+	status = show(&instance, array);
+	if (array) {
+		if (status == EXIT_DONE)
+			print_json(json_incref(json_array_get(array, 0)));
+		json_decref(array);
+	}
+	instance_close(&instance);
+	return status;
+}

@@ -1,0 +1,99 @@
+/* glb-redirect's user space: what its source files offer each other.
+ *
+ * Functions return an exit status (enum exit_status) when they speak to the user themselves, and 0 or -errno when
+ * their caller does.
+ */
+#ifndef GLB_REDIRECT_TOOL_H
+#define GLB_REDIRECT_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "redirect.h"
+
+enum exit_status {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+};
+
+enum {
+	PATH_LEN = 512,
+	NAME_LEN = 64,
+	PREFIX_TEXT = 20,    /* "255.255.255.255/32" and its NUL */
+};
+
+struct prefixes {
+	struct glb_redirect_prefix *items; /* owned */
+	uint32_t *roles;                   /* owned; GLB_REDIRECT_SOURCE and _PEER */
+	size_t count;
+};
+
+struct options {
+	const char *device;     /* NULL: not given */
+	const char *pin_dir;
+	const char *name;       /* NULL: the device's */
+	const char *action;     /* of `allow`: add, remove, list */
+	uint32_t port;
+	uint32_t last_hop_rate;
+	bool peer;              /* `allow add`: these are peers */
+	bool json;
+	bool help;
+	struct prefixes prefixes;
+};
+
+/* main.c: tells the user what is wrong, after "glb-redirect: ". Returns EXIT_FAILED. */
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* options.c: reads the arguments behind the command. Returns EXIT_DONE, or EXIT_USAGE having said why. */
+int options_read(struct options *options, const char *command, int argc, char **argv);
+
+/* prefix.c: "10.0.0.0/8" or "10.0.0.1", host bits must be 0. parse returns 0 or -EINVAL. */
+int prefix_parse(struct glb_redirect_prefix *prefix, const char *text);
+void prefix_format(const struct glb_redirect_prefix *prefix, char text[PREFIX_TEXT]);
+
+/* instance.c: one attachment's pinned maps, in PIN_DIR/NAME. */
+struct instance {
+	char dir[PATH_LEN];
+	char name[NAME_LEN];
+	int config_fd; /* -1: no such pin */
+	int counters_fd;
+	int allow_fd;
+	struct glb_redirect_config config;
+};
+
+/* Opens the pins. 0, -ENOENT when there are none, or -errno. On 0 the caller closes. */
+int instance_open(struct instance *instance, const char *pin_dir, const char *name);
+void instance_close(struct instance *instance);
+/* The id of a loaded program that uses the instance's maps; 0 when there is none. `preferred` wins. */
+uint32_t instance_program(const struct instance *instance, uint32_t preferred);
+/* Removes the pins and their directory. 0, also when there are none, or -errno. */
+int instance_remove(const char *pin_dir, const char *name);
+/* Makes the instance's directory. EXIT_DONE, or EXIT_FAILED having said why (bpffs is not mounted, and how to). */
+int instance_prepare(const char *pin_dir, const char *name);
+/* Finds the instance that options name: by --name, by device, or the only one in the pin directory. Opens it;
+ * EXIT_DONE, or EXIT_FAILED having said why. */
+int instance_find(struct instance *instance, const struct options *options);
+/* Calls `visit` for each instance in the pin directory, until it returns other than EXIT_DONE. */
+int instance_each(const char *pin_dir, int (*visit)(struct instance *instance, void *context), void *context);
+
+/* filter.c: our filter on the ingress of a device in this network namespace. 0 or -errno. */
+int filter_query(int ifindex, uint32_t *program_id); /* -ENOENT: none */
+int filter_attach(int ifindex, int program_fd);      /* replaces ours atomically */
+int filter_detach(int ifindex);                      /* and the clsact qdisc, once nothing is left on it */
+
+/* loader.c, status.c, allow.c: the commands. */
+int command_attach(const struct options *options);
+int command_detach(const struct options *options);
+int command_status(const struct options *options);
+int command_allow(const struct options *options);
+
+/* allow.c: adds prefixes to an allow map, keeping roles that they have. 0 or -errno. */
+int allow_add(int fd, const struct prefixes *prefixes);
+/* Reads an allow map, sorted by address. 0 or -errno; prefixes_free when done. */
+int allow_read(int fd, struct prefixes *prefixes);
+void prefixes_free(struct prefixes *prefixes);
+/* Appends one. 0 or -ENOMEM. */
+int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles);
+
+#endif
