@@ -1,0 +1,190 @@
+/* The outer header: every byte of it, its checksums, and what becomes too long for it. */
+#include "check.h"
+#include "world.h"
+
+#include <glb/gue.h>
+
+/* A naive sum over the outer UDP packet with its pseudo header; 0xffff when its checksum is right. */
+static uint16_t udp_sum(const uint8_t *packet, uint32_t len)
+{
+	uint32_t sum = GLB_IPPROTO_UDP + len - 20;
+
+	for (uint32_t i = 12; i < len; i++)
+		sum += i % 2 == 0 ? (uint32_t)packet[i] << 8 : packet[i];
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+static uint16_t header_sum(const uint8_t *packet)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < 20; i += 2)
+		sum += (uint32_t)packet[i] << 8 | packet[i + 1];
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+/* The frame that would be sent, in memory of exactly that size. */
+static uint8_t *send_frame(const struct glb_path *path, const struct glb_packet *p, uint32_t *len)
+{
+	uint8_t *out;
+
+	*len = p->header_len + p->l3_len;
+	out = malloc(*len);
+	if (out == NULL)
+		abort();
+	glb_path_encap(path, p, out);
+	memcpy(out + p->header_len, p->data + p->l3_offset, p->l3_len);
+	return out;
+}
+
+static void writes_the_outer_header(void)
+{
+	struct world w;
+
+	CHECK(world_open(&w));
+	for (unsigned i = 0; i < 8; i++) {
+		const unsigned family = i & 1 ? 4 : 6;
+		const bool computed = i & 2, udp = i & 4;
+		struct frame frame = udp ? udp_frame(family, 0xabcd, 53) : tcp_frame(family, 40000, 443);
+		const struct glb_backend *backends = w.snapshot.backends;
+		struct glb_gue_packet gue;
+		struct glb_packet p;
+		const struct outer {
+			struct glb_eth eth;
+			struct glb_ipv4 ip;
+			struct glb_udp udp;
+		} GLB_WIRE *outer;
+		uint32_t len;
+		uint8_t *out;
+
+		put_zeros(&frame, 7); /* an odd length, cut off as padding */
+		w.path.director.outer_checksum = computed;
+		p = run(&w.path, &frame);
+		CHECK(p.verdict == GLB_VERDICT_FORWARD);
+		CHECK(p.header_len == 50 + 4 * (p.chain_len - 1));
+		out = send_frame(&w.path, &p, &len);
+		outer = (const struct outer *)out;
+		CHECK(memcmp(outer->eth.dst, w.director.gateway_mac, 6) == 0);
+		CHECK(memcmp(outer->eth.src, w.director.local_mac, 6) == 0);
+		CHECK(glb_be16_get(outer->eth.type) == GLB_ETHERTYPE_IPV4);
+		CHECK(outer->ip.version_ihl == 0x45 && outer->ip.tos == 0 && glb_be16_get(outer->ip.id) == 0);
+		CHECK(glb_be16_get(outer->ip.fragment) == GLB_IPV4_DF && outer->ip.ttl == 64);
+		CHECK(glb_be16_get(outer->ip.total_length) == len - 14 && outer->ip.protocol == GLB_IPPROTO_UDP);
+		CHECK(header_sum(out + 14) == 0xffff);
+		CHECK(memcmp(outer->ip.src, w.director.outer_source_v4.bytes, 4) == 0);
+		CHECK(memcmp(outer->ip.dst, backends[p.chain[0]].addr.bytes, 4) == 0);
+		CHECK(glb_be16_get(outer->udp.sport) == (0x8000 | ((p.hash ^ (udp ? 0xabcd : 40000)) & 0x7fff)));
+		CHECK(glb_be16_get(outer->udp.dport) == GLB_GUE_PORT);
+		CHECK(glb_be16_get(outer->udp.length) == len - 34);
+		if (computed)
+			CHECK(udp_sum(out + 14, len - 14) == 0xffff && glb_be16_get(outer->udp.checksum) != 0);
+		else
+			CHECK(glb_be16_get(outer->udp.checksum) == 0);
+		CHECK(glb_gue_parse(out + 42, len - 42, &gue) == GLB_GUE_OK);
+		CHECK(gue.inner_family == family && gue.next_hop == 0 && gue.hop_count == p.chain_len - 1);
+		for (unsigned hop = 0; hop < gue.hop_count; hop++)
+			CHECK(memcmp(gue.hops[hop], backends[p.chain[hop + 1]].addr.bytes, 4) == 0);
+		free(out);
+	}
+	world_close(&w);
+}
+
+/* A computed checksum that comes to zero is sent as ffff: found by trying payloads. */
+static void never_sends_a_computed_zero(void)
+{
+	struct world w;
+	unsigned all_ones = 0;
+
+	CHECK(world_open(&w));
+	w.path.director.outer_checksum = GLB_OUTER_CHECKSUM_COMPUTED;
+	for (unsigned value = 0; value < 65536; value++) {
+		struct frame frame = tcp_frame(4, 40000, 80);
+		struct glb_packet p;
+		uint8_t header[GLB_HEADER_MAX];
+
+		frame.bytes[34 + 14] = (uint8_t)(value >> 8); /* the TCP window */
+		frame.bytes[34 + 15] = (uint8_t)value;
+		p = run(&w.path, &frame);
+		CHECK(p.verdict == GLB_VERDICT_FORWARD);
+		glb_path_encap(&w.path, &p, header);
+		CHECK(header[40] != 0 || header[41] != 0);
+		all_ones += header[40] == 0xff && header[41] == 0xff;
+	}
+	CHECK(all_ones == 1);
+	world_close(&w);
+}
+
+static void drops_what_becomes_too_long(void)
+{
+	static uint8_t bytes[14 + 65535];
+	struct frame frame = tcp_frame(4, 1, 80);
+	struct glb_packet p = {.data = bytes, .data_len = sizeof(bytes), .frame_len = sizeof(bytes)};
+	struct world w;
+
+	CHECK(world_open(&w));
+	w.path.director.mtu = 40 + 40; /* TCP without payload, one further hop */
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_FORWARDED);
+	w.path.director.mtu = 79;
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+	w.path.director.mtu = 0;
+	memcpy(bytes, frame.bytes, frame.len);
+	for (unsigned length = 65490; length <= 65535; length++) {
+		((struct glb_ipv4 *)(bytes + 14))->total_length = glb_be16_put((uint16_t)length);
+		p.verdict = GLB_VERDICT_FORWARD;
+		glb_path_burst(&w.path, &p, 1);
+		CHECK(p.reason == (length <= 65535 - 40 ? GLB_REASON_FORWARDED : GLB_REASON_TOO_LONG));
+	}
+	world_close(&w);
+}
+
+/* Whatever is forwarded, a receiver finds well-formed, and the client's packet in it untouched. */
+static void receivers_accept_what_is_sent(void)
+{
+	uint64_t state = 4096;
+	unsigned sent = 0;
+	struct world w;
+
+	CHECK(world_open(&w));
+	w.path.director.outer_checksum = GLB_OUTER_CHECKSUM_COMPUTED;
+	for (unsigned round = 0; round < 100000; round++) {
+		const unsigned family = test_random(&state) & 1 ? 4 : 6;
+		struct frame frame = test_random(&state) & 1 ? tcp_frame(family, 1, 443) : udp_frame(family, 1, 53);
+		struct glb_gue_packet gue;
+		struct glb_packet p;
+		uint32_t len;
+		uint8_t *out;
+
+		put_zeros(&frame, test_random(&state) % 5);
+		if (test_random(&state) & 1)
+			frame.bytes[test_random(&state) % frame.len] = (uint8_t)test_random(&state);
+		p = packet_of(&frame, frame.len);
+		glb_path_burst(&w.path, &p, 1);
+		if (p.verdict == GLB_VERDICT_FORWARD) {
+			out = send_frame(&w.path, &p, &len);
+			CHECK(glb_gue_parse(out + 42, len - 42, &gue) == GLB_GUE_OK && gue.inner_len == p.l3_len);
+			CHECK(memcmp(out + 42 + gue.inner_offset, p.data + p.l3_offset, p.l3_len) == 0);
+			CHECK(udp_sum(out + 14, len - 14) == 0xffff && header_sum(out + 14) == 0xffff);
+			free(out);
+			sent++;
+		}
+		packet_free(&p);
+	}
+	CHECK(sent > 50000);
+	world_close(&w);
+}
+
+int main(void)
+{
+	static const struct check_case cases[] = {
+		{"writes the outer header", writes_the_outer_header},
+		{"never sends a computed zero", never_sends_a_computed_zero},
+		{"receivers accept what is sent", receivers_accept_what_is_sent},
+		{"drops what becomes too long", drops_what_becomes_too_long},
+	};
+
+	return check_run(cases, sizeof(cases) / sizeof(cases[0]));
+}
