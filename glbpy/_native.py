@@ -11,26 +11,25 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from glbpy import abi
 from glbpy.errors import AbiError, GlbError, InvalidInputError, SnapshotError
-
-ABI = 1  # GLB_ABI_VERSION that this module is written for
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _load() -> tuple[Any, Any]:
-    """Import the extension and return its (ffi, lib). Raises AbiError when this module cannot talk to it.
-
-    The one place that looks at the ABI of the extension.
-    """
+    """Check the extension's ABI note, import it, and return its (ffi, lib). Raises AbiError."""
+    spec = find_spec("glbpy._glb")
+    if spec is None or spec.origin is None:
+        raise AbiError("the extension glbpy._glb is not built: run `make setup`")
+    abi.check_extension(Path(spec.origin))
     from glbpy import _glb
 
-    found = _glb.lib.glb_abi_get().abi
-    if found != ABI:
-        raise AbiError(f"glbpy speaks ABI {ABI}, the extension {_glb.__file__} has {found}: build both again")
     return _glb.ffi, _glb.lib
 
 
