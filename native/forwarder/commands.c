@@ -1,0 +1,142 @@
+/* Requests to replies (commands.h). What status says is in status.c. */
+#include "commands.h"
+#include "control.h"
+#include "status.h"
+
+#include <glb/abi.h>
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The reply as a line; takes over `reply`. NULL when out of memory. */
+static char *finish(json_t *reply)
+{
+	char *text = json_dumps(reply, JSON_COMPACT), *line;
+	size_t len;
+
+	json_decref(reply);
+	if (text == NULL)
+		return NULL;
+	len = strlen(text);
+	line = realloc(text, len + 2);
+	if (line == NULL) {
+		free(text);
+		return NULL;
+	}
+	memcpy(line + len, "\n", 2);
+	return line;
+}
+
+static json_t *refuse(const char *code, const char *message)
+{
+	/* a message may quote bytes of a request or file that are no UTF-8 */
+	json_t *text = json_string(message);
+
+	return json_pack("{s:i, s:b, s:{s:s, s:o}}", "version", GLB_CONTROL_VERSION, "ok", 0, "error", "code", code,
+			 "message", text != NULL ? text : json_string("(a message that is not UTF-8)"));
+}
+
+char *control_too_long(void)
+{
+	return finish(refuse("too_long", "a request is at most 65536 bytes, newline included; closing"));
+}
+
+static json_t *do_load(struct commands *commands, json_t *request)
+{
+	const char *path = json_string_value(json_object_get(request, "path"));
+	struct swap *swap = commands->swap;
+	struct swap_result result;
+	json_t *reply;
+
+	if (path == NULL || path[0] != '/' || strlen(path) >= CONFIG_PATH_MAX)
+		return refuse("bad_request", "path: must be the absolute path of a snapshot file");
+	if (swap_load(swap, path, &result) != 0)
+		return refuse("snapshot_refused", swap->last_error.text);
+	reply = json_pack("{s:i, s:b, s:I, s:I, s:I}", "version", GLB_CONTROL_VERSION, "ok", 1, "generation",
+			  (json_int_t)swap->generation, "load_us", (json_int_t)result.load_us, "switch_us",
+			  (json_int_t)result.switch_us);
+	status_add_snapshot(reply, swap);
+	return reply;
+}
+
+static json_t *do_status(struct commands *commands, json_t *request)
+{
+	json_t *reply = json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
+
+	(void)request;
+	status_add(reply, commands);
+	return reply;
+}
+
+static json_t *do_stop(struct commands *commands, json_t *request)
+{
+	(void)request;
+	commands->stop = true;
+	return json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
+}
+
+struct command {
+	const char *name;
+	const char *argument; /* the only field it takes besides version and command, or NULL */
+	json_t *(*run)(struct commands *commands, json_t *request);
+};
+
+static const struct command table[] = {
+	{"load", "path", do_load},
+	{"status", NULL, do_status},
+	{"stop", NULL, do_stop},
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (unsigned i = 0; name != NULL && i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	return NULL;
+}
+
+static json_t *dispatch(struct commands *commands, json_t *request)
+{
+	const json_t *version = json_object_get(request, "version");
+	const json_t *name = json_object_get(request, "command");
+	const struct command *command = find_command(json_string_value(name));
+	const char *field;
+	json_t *value;
+	char text[160];
+
+	if (!json_is_object(request))
+		return refuse("bad_request", "a request is one JSON object on a line");
+	if (!json_is_integer(version))
+		return refuse("bad_request", "version: missing, or not an integer; this forwarder speaks 1");
+	if (json_integer_value(version) != GLB_CONTROL_VERSION)
+		return refuse("unsupported_version", "version: this forwarder speaks 1");
+	if (!json_is_string(name))
+		return refuse("bad_request", "command: missing, or not a string");
+	if (command == NULL)
+		return refuse("unknown_command", "command: must be load, status or stop");
+	json_object_foreach(request, field, value) {
+		if (strcmp(field, "version") == 0 || strcmp(field, "command") == 0 ||
+		    (command->argument != NULL && strcmp(field, command->argument) == 0))
+			continue;
+		snprintf(text, sizeof(text), "%.40s: %s does not take this field", field, command->name);
+		return refuse("bad_request", text);
+	}
+	return command->run(commands, request);
+}
+
+char *commands_answer(void *context, const char *line, size_t len)
+{
+	json_error_t wrong;
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &wrong), *reply;
+	char text[200];
+
+	if (request == NULL) {
+		snprintf(text, sizeof(text), "not a JSON object: %.120s", wrong.text);
+		reply = refuse("bad_request", text);
+	} else {
+		reply = dispatch(context, request);
+		json_decref(request);
+	}
+	return finish(reply);
+}

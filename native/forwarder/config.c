@@ -1,0 +1,233 @@
+/* The configuration's keys, in one table, and how a document is held against it (config.h).
+ *
+ * How one value is read is in config_value.c; files and overrides are in config_file.c.
+ */
+#include "config.h"
+#include "config_value.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define KEY(section_, name_, kind_, member, ...)                                             \
+	{.section = section_, .name = name_, .kind = kind_, .offset = offsetof(struct config, member), \
+	 .size = sizeof(((struct config *)0)->member), __VA_ARGS__}
+#define RANGE(min_, max_) .min = min_, .max = max_
+#define COUNT(member) .count_offset = offsetof(struct config, member)
+
+static const char *const checksum_names[] = {"zero", "computed", NULL};
+static const char *const idle_names[] = {"adaptive", "busy", NULL};
+static const char *const echo_names[] = {"forward", "punt", NULL};
+
+static const struct config_key keys[] = {
+	KEY("director", "name", CONFIG_NAME, name, .required = true),
+	KEY("director", "snapshot", CONFIG_PATH, snapshot),
+	KEY("director", "run_dir", CONFIG_PATH, run_dir),
+	KEY("forward", "outer_source_v4", CONFIG_IPV4, director.outer_source_v4),
+	KEY("forward", "outer_source_v6", CONFIG_IPV6, director.outer_source_v6),
+	KEY("forward", "gateway_mac", CONFIG_MAC, director.gateway_mac, .required = true),
+	KEY("forward", "local_mac", CONFIG_MAC, director.local_mac),
+	KEY("forward", "filter_mac", CONFIG_BOOL, director.filter_mac),
+	KEY("forward", "outer_udp_checksum", CONFIG_CHOICE, director.outer_checksum, .words = checksum_names),
+	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.punt_echo, .words = echo_names),
+	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
+	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
+	KEY("eal", "args", CONFIG_WORDS, eal_args, RANGE(0, CONFIG_EAL_ARGS_MAX), COUNT(eal_arg_count)),
+	KEY("eal", "workers", CONFIG_INTEGER, workers, RANGE(1, CONFIG_WORKERS_MAX)),
+	KEY("eal", "main_lcore", CONFIG_INTEGER, main_lcore, RANGE(0, 1023)),
+	KEY("eal", "worker_lcores", CONFIG_INTEGERS, worker_lcores, RANGE(0, 1023), COUNT(worker_lcore_count)),
+	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(2048, 65407)),
+	KEY("eal", "mbufs", CONFIG_INTEGER, mbufs, RANGE(1024, 1 << 22)),
+	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
+	KEY("stats", "backend_slots", CONFIG_INTEGER, backend_slots, RANGE(1, 1 << 20)),
+};
+
+enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
+
+static void set_defaults(struct config *config)
+{
+	memset(config, 0, sizeof(*config));
+	config->director.filter_mac = 1;
+	config->mtu = CONFIG_MTU_OF_PORT;
+	config->main_lcore = -1;
+	config->service_slots = 1024;
+	config->backend_slots = 4096;
+}
+
+static bool is_section(const char *name)
+{
+	for (unsigned i = 0; i < KEYS; i++)
+		if (strcmp(keys[i].section, name) == 0)
+			return true;
+	return false;
+}
+
+static const struct config_key *find_key(const char *section, const char *name)
+{
+	for (unsigned i = 0; i < KEYS; i++)
+		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+/* "a, b, c": the names of a section's keys, for errors. */
+static void list_keys(const char *section, char *out, size_t len)
+{
+	out[0] = '\0';
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (strcmp(keys[i].section, section) != 0)
+			continue;
+		if (out[0] != '\0')
+			strncat(out, ", ", len - strlen(out) - 1);
+		strncat(out, keys[i].name, len - strlen(out) - 1);
+	}
+}
+
+static int read_section(struct config *config, const char *section, json_t *table, const char *origin,
+			struct glb_error *error)
+{
+	const char *name;
+	json_t *value;
+
+	if (!json_is_object(table))
+		return glb_error_set(error, -EINVAL, "%s: %s: must be a table, [%s]", origin, section, section);
+	json_object_foreach(table, name, value) {
+		const struct config_key *key = find_key(section, name);
+		char known[200];
+		int ret;
+
+		if (key == NULL) {
+			list_keys(section, known, sizeof(known));
+			return glb_error_set(error, -EINVAL, "%s: %s.%.40s: unknown key; [%s] has %s", origin, section,
+					     name, section, known);
+		}
+		ret = config_value_read(config, key, value, origin, error);
+		if (ret != 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int read_ports(struct config *config, json_t *list, const char *origin, struct glb_error *error)
+{
+	static const struct config_key devargs = {
+		.section = "port", .name = "devargs", .kind = CONFIG_STRING, .size = CONFIG_DEVARGS_MAX,
+	};
+	json_t *port, *value;
+	const char *name;
+	size_t i;
+
+	if (!json_is_array(list))
+		return glb_error_set(error, -EINVAL, "%s: port: must be a list of tables, [[port]]", origin);
+	if (json_array_size(list) > CONFIG_PORTS_MAX)
+		return glb_error_set(error, -EINVAL, "%s: port: %zu given, at most %d are supported", origin,
+				     json_array_size(list), CONFIG_PORTS_MAX);
+	json_array_foreach(list, i, port) {
+		if (!json_is_object(port))
+			return glb_error_set(error, -EINVAL, "%s: port[%zu]: must be a table, [[port]]", origin, i);
+		json_object_foreach(port, name, value) {
+			if (strcmp(name, devargs.name) != 0)
+				return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs",
+						     origin, i, name);
+		}
+		value = json_object_get(port, devargs.name);
+		if (value == NULL)
+			return glb_error_set(error, -EINVAL, "%s: port[%zu].devargs: missing; give a device, for example "
+					     "\"net_af_packet0,iface=eth0\" or a PCI address", origin, i);
+		int ret = config_value_read(&config->ports[i], &devargs, value, origin, error);
+		if (ret != 0)
+			return ret;
+	}
+	config->port_count = (unsigned)json_array_size(list);
+	return 0;
+}
+
+static int check_required(const json_t *root, const char *origin, struct glb_error *error)
+{
+	for (unsigned i = 0; i < KEYS; i++)
+		if (keys[i].required &&
+		    json_object_get(json_object_get(root, keys[i].section), keys[i].name) == NULL)
+			return glb_error_set(error, -EINVAL, "%s: %s.%s: missing, and there is no default", origin,
+					     keys[i].section, keys[i].name);
+	return 0;
+}
+
+/* EAL options that have a key of their own, which must not be bypassed. */
+static int check_eal_args(const struct config *config, const char *origin, struct glb_error *error)
+{
+	static const struct { const char *option, *instead; } own[] = {
+		{"--file-prefix", "it is made from director.name"}, {"--lcores", "use eal.workers and eal.worker_lcores"},
+		{"-l", "use eal.workers and eal.worker_lcores"}, {"-c", "use eal.workers and eal.worker_lcores"},
+		{"--main-lcore", "use eal.main_lcore"}, {"--", "only EAL options belong here"},
+	};
+
+	for (unsigned i = 0; i < config->eal_arg_count; i++) {
+		size_t len = strcspn(config->eal_args[i], "=");
+
+		for (unsigned j = 0; j < sizeof(own) / sizeof(own[0]); j++)
+			if (strlen(own[j].option) == len && strncmp(config->eal_args[i], own[j].option, len) == 0)
+				return glb_error_set(error, -EINVAL, "%s: eal.args[%u]: %s is not allowed: %s", origin, i,
+						     own[j].option, own[j].instead);
+	}
+	return 0;
+}
+
+/* What no key can say alone, and the defaults that follow from others. */
+static int complete(struct config *config, const char *origin, struct glb_error *error)
+{
+	const struct glb_director *director = &config->director;
+
+	if (director->outer_source_v4.family == GLB_FAMILY_NONE && director->outer_source_v6.family == GLB_FAMILY_NONE)
+		return glb_error_set(error, -EINVAL, "%s: forward.outer_source_v4: missing; give it, or "
+				     "forward.outer_source_v6 where all backends are IPv6", origin);
+	if (config->workers != 0 && config->worker_lcore_count != 0 &&
+	    config->workers != config->worker_lcore_count)
+		return glb_error_set(error, -EINVAL, "%s: eal.worker_lcores: %u given for %d in eal.workers; "
+				     "make them equal", origin, config->worker_lcore_count, (int)config->workers);
+	if (config->workers == 0)
+		config->workers = config->worker_lcore_count;
+	if (config->snapshot[0] == '\0')
+		snprintf(config->snapshot, sizeof(config->snapshot), "/var/lib/glb/%s/snapshot.glb", config->name);
+	if (config->run_dir[0] == '\0')
+		snprintf(config->run_dir, sizeof(config->run_dir), "/run/glb/%s", config->name);
+	if (strlen(config->run_dir) + sizeof("/control.sock") > sizeof(((struct sockaddr_un *)0)->sun_path))
+		return glb_error_set(error, -EINVAL, "%s: director.run_dir: too long for a socket inside it; "
+				     "at most %zu bytes", origin,
+				     sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/control.sock"));
+	return check_eal_args(config, origin, error);
+}
+
+int config_from_json(struct config *config, const json_t *root, const char *origin, struct glb_error *error)
+{
+	json_t *value, *document = (json_t *)(uintptr_t)root; /* jansson's iteration takes no const */
+	const char *name;
+	int ret = 0;
+
+	set_defaults(config);
+	json_object_foreach(document, name, value) {
+		if (strcmp(name, "port") == 0)
+			ret = read_ports(config, value, origin, error);
+		else if (is_section(name))
+			ret = read_section(config, name, value, origin, error);
+		else
+			ret = glb_error_set(error, -EINVAL, "%s: %.40s: unknown key; there are director, forward, eal, "
+					    "port, stats", origin, name);
+		if (ret != 0)
+			break;
+	}
+	if (ret == 0)
+		ret = check_required(document, origin, error);
+	if (ret == 0)
+		ret = complete(config, origin, error);
+	if (ret != 0)
+		config_free(config);
+	return ret;
+}
+
+void config_free(struct config *config)
+{
+	for (unsigned i = 0; i < config->eal_arg_count; i++)
+		free(config->eal_args[i]);
+	config->eal_arg_count = 0;
+}

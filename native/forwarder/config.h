@@ -1,0 +1,67 @@
+/* The director's configuration: what a TOML file says, checked and in the program's own types.
+ *
+ * Every key is in one table (config.c) with its type and range. Whatever is not in it, or does not fit,
+ * is refused with the key's path and what would be right. Nothing here touches DPDK, so that the
+ * configuration can be checked anywhere (`glb-forwarder --check`).
+ */
+#ifndef FORWARDER_CONFIG_H
+#define FORWARDER_CONFIG_H
+
+#include <glb/path.h>
+
+#include <jansson.h>
+
+enum {
+	CONFIG_PORTS_MAX = 16,
+	CONFIG_WORKERS_MAX = 64,
+	CONFIG_EAL_ARGS_MAX = 128,
+	CONFIG_PATH_MAX = 4096,
+	CONFIG_DEVARGS_MAX = 1024,
+	CONFIG_NAME_MAX = 32,
+	CONFIG_MTU_OF_PORT = -1,
+};
+
+enum config_idle { CONFIG_IDLE_ADAPTIVE = 0, CONFIG_IDLE_BUSY = 1 };
+
+struct config_port {
+	char devargs[CONFIG_DEVARGS_MAX]; /* a virtual device (--vdev) or a PCI address (-a) */
+};
+
+struct config {
+	/* [director] */
+	char name[CONFIG_NAME_MAX + 1]; /* [a-z0-9-]+ */
+	char snapshot[CONFIG_PATH_MAX];
+	char run_dir[CONFIG_PATH_MAX];
+	/* [forward]; local_mac all zero = the port's own */
+	struct glb_director director;
+	int64_t mtu;  /* bytes of IP on the way out; 0 = no limit, CONFIG_MTU_OF_PORT */
+	int64_t idle; /* enum config_idle */
+	/* [eal] */
+	char *eal_args[CONFIG_EAL_ARGS_MAX]; /* owned */
+	unsigned eal_arg_count;
+	int64_t workers;       /* 1..CONFIG_WORKERS_MAX; 0 = not given */
+	int64_t main_lcore;    /* CPU; -1 = any */
+	int64_t worker_lcores[CONFIG_WORKERS_MAX]; /* CPU of each worker */
+	unsigned worker_lcore_count; /* 0 = any CPU; else equal to workers */
+	int64_t mbuf_bytes;    /* room for a frame in one buffer; 0 = by MTU */
+	int64_t mbufs;         /* buffers in the pool; 0 = as many as are useful and fit */
+	/* [[port]] */
+	struct config_port ports[CONFIG_PORTS_MAX];
+	unsigned port_count;   /* 0: the ports that the EAL options bring */
+	/* [stats] */
+	int64_t service_slots;
+	int64_t backend_slots;
+};
+
+/* Reads the TOML file at `path` and applies the `set_count` overrides ("forward.mtu=1600"; the value is TOML, or a
+ * bare word taken as a string). `path` may be NULL when all comes from overrides. On success
+ * *config owns memory until config_free(). Returns 0, or -EINVAL, -ENOENT, -EACCES with *error filled. */
+int config_read(struct config *config, const char *path, char *const *sets, unsigned set_count,
+		struct glb_error *error);
+
+/* The same from a parsed document (borrowed). `origin` is named in errors. */
+int config_from_json(struct config *config, const json_t *root, const char *origin, struct glb_error *error);
+
+void config_free(struct config *config);
+
+#endif

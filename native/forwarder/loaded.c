@@ -1,0 +1,137 @@
+/* Snapshot files into memory (loaded.h). */
+#include "loaded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define FILE_MAX ((off_t)16 << 30) /* bytes of a snapshot */
+
+/* Anonymous memory that starts at a huge page, so that the kernel can back it with some. */
+static void *map_aligned(size_t len, size_t *map_len)
+{
+	size_t whole = (len + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	uint8_t *map, *start;
+
+	map = mmap(NULL, whole + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return NULL;
+	start = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	if (start != map)
+		munmap(map, (size_t)(start - map));
+	if (start + whole != map + whole + HUGE_PAGE)
+		munmap(start + whole, (size_t)(map + HUGE_PAGE - start));
+	madvise(start, whole, MADV_HUGEPAGE); /* a wish: without it pages are small, no more */
+	*map_len = whole;
+	return start;
+}
+
+static int read_whole(int fd, uint8_t *out, size_t len)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		ssize_t n = read(fd, out + got, len - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n == 0 ? -EINVAL : -errno; /* 0: it shrank meanwhile */
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+/* O_NONBLOCK: a FIFO under this name must not stop the main lcore. */
+static int read_file(struct loaded *loaded, const char *path, size_t *len, struct glb_error *error)
+{
+	struct stat stat;
+	int ret = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return glb_error_set(error, -errno, "%.100s: %s", path, strerror(errno));
+	if (fstat(fd, &stat) != 0)
+		ret = glb_error_set(error, -errno, "%.100s: %s", path, strerror(errno));
+	else if (!S_ISREG(stat.st_mode))
+		ret = glb_error_set(error, -EINVAL, "%.100s: not a regular file", path);
+	else if (stat.st_size == 0)
+		ret = glb_error_set(error, -EINVAL, "%.100s: the file is empty", path);
+	else if (stat.st_size > FILE_MAX)
+		ret = glb_error_set(error, -EFBIG, "%.100s: too large for a snapshot", path);
+	if (ret == 0) {
+		*len = (size_t)stat.st_size;
+		loaded->bytes = map_aligned(*len, &loaded->map_len);
+		if (loaded->bytes == NULL)
+			ret = glb_error_set(error, -ENOMEM, "%.100s: no memory for %zu bytes", path, *len);
+		else
+			ret = read_whole(fd, loaded->bytes, *len);
+		if (ret != 0 && loaded->bytes != NULL)
+			glb_error_set(error, ret, "%.100s: cannot be read: %s", path, strerror(-ret));
+	}
+	close(fd);
+	return ret;
+}
+
+static int join(struct loaded *loaded, const struct glb_director *director, const struct ports *ports,
+		const struct glb_snapshot *snapshot, struct glb_error *error)
+{
+	static const uint8_t none[6];
+	int ret = 0;
+
+	for (unsigned i = 0; i < ports->count && ret == 0; i++) {
+		struct glb_director own = *director;
+
+		if (memcmp(own.local_mac, none, sizeof(none)) == 0)
+			memcpy(own.local_mac, ports->port[i].mac, sizeof(own.local_mac));
+		own.mtu = ports->port[i].mtu;
+		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
+	}
+	return ret;
+}
+
+struct loaded *loaded_read(const char *path, const struct glb_director *director, const struct ports *ports,
+			   struct glb_error *error)
+{
+	struct loaded *loaded = calloc(1, sizeof(*loaded));
+	size_t len = 0;
+	int ret = 0;
+
+	if (loaded == NULL) {
+		glb_error_set(error, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (path != NULL) {
+		ret = read_file(loaded, path, &len, error);
+		if (ret == 0)
+			ret = glb_snapshot_open(loaded->bytes, len, &loaded->snapshot, error);
+		if (ret == 0) {
+			snprintf(loaded->path, sizeof(loaded->path), "%s", path);
+			loaded->service_slot = calloc(loaded->snapshot.service_count + 1, sizeof(uint32_t));
+			loaded->backend_slot = calloc(loaded->snapshot.backend_count + 1, sizeof(uint32_t));
+			if (loaded->service_slot == NULL || loaded->backend_slot == NULL)
+				ret = glb_error_set(error, -ENOMEM, "out of memory");
+		}
+	}
+	if (ret == 0)
+		ret = join(loaded, director, ports, path != NULL ? &loaded->snapshot : NULL, error);
+	if (ret == 0)
+		return loaded;
+	loaded_free(loaded);
+	return NULL;
+}
+
+void loaded_free(struct loaded *loaded)
+{
+	if (loaded == NULL)
+		return;
+	if (loaded->bytes != NULL)
+		munmap(loaded->bytes, loaded->map_len);
+	free(loaded->service_slot);
+	free(loaded->backend_slot);
+	free(loaded);
+}

@@ -1,0 +1,33 @@
+/* A snapshot as the workers use it: its bytes in private memory, checked, joined with what this director adds.
+ *
+ * Immutable once made; the workers read it through one RCU pointer (swap.h). */
+#ifndef FORWARDER_LOADED_H
+#define FORWARDER_LOADED_H
+
+#include "config.h"
+#include "port.h"
+
+#include <glb/path.h>
+
+struct loaded {
+	struct glb_path paths[CONFIG_PORTS_MAX]; /* by index of the port */
+	struct glb_snapshot snapshot;            /* all zero when there is none */
+	uint32_t *service_slot;                  /* counter slot by index of the service; SLOT_NONE = not counted */
+	uint32_t *backend_slot;
+	void *bytes;                             /* mapping of map_len bytes, huge pages where the kernel has them */
+	size_t map_len;
+	uint64_t epoch;                          /* number of this load, ascending */
+	uint64_t token;                          /* RCU: workers quiescent since then have left it */
+	struct loaded *next;                     /* list of those that wait for the workers */
+	char path[CONFIG_PATH_MAX];              /* "" when there is none */
+};
+
+/* Reads and checks the file at `path`, or makes the empty one (everything is punted) when `path` is NULL. The slots are
+ * still to be assigned. Returns NULL with *error. Main lcore. */
+struct loaded *loaded_read(const char *path, const struct glb_director *director, const struct ports *ports,
+			   struct glb_error *error);
+
+/* Frees it. No worker may use it any more. */
+void loaded_free(struct loaded *loaded);
+
+#endif

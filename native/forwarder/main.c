@@ -1,0 +1,207 @@
+/* glb-forwarder: the order in which things start, and end in reverse. */
+#include "commands.h"
+#include "config.h"
+#include "control.h"
+#include "eal.h"
+#include "log.h"
+#include "opts.h"
+#include "port.h"
+#include "run_dir.h"
+#include "stats_file.h"
+#include "status.h"
+#include "swap.h"
+#include "times.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum {
+	EXIT_USAGE = 2,
+	POLL_MS = 1000,       /* the main lcore has nothing to do on its own */
+	POLL_BUSY_MS = 5,     /* while something must be looked after */
+	STOP_WAIT_MS = 5000,
+};
+
+struct forwarder {
+	struct opts opts;
+	struct config config;
+	struct ports ports;
+	struct stats_file stats;
+	struct swap swap;
+	struct times times;
+	struct workers workers;
+	struct commands commands;
+};
+
+/* SIGTERM and SIGINT as a file descriptor, for all threads that come; SIGPIPE is no reason to die. */
+static int take_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -1;
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static bool signalled(int fd)
+{
+	struct signalfd_siginfo info;
+
+	return read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
+}
+
+/* The last good snapshot, when there is one; without it everything is punted, and status says why. */
+static void load_first(struct forwarder *fwd)
+{
+	struct swap_result result;
+
+	if (access(fwd->config.snapshot, F_OK) != 0 && errno == ENOENT)
+		log_info("no snapshot at %s yet: everything is left to the kernel", fwd->config.snapshot);
+	else if (swap_load(&fwd->swap, fwd->config.snapshot, &result) == 0)
+		log_info("loaded %s", fwd->config.snapshot);
+}
+
+/* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
+static void serve(struct forwarder *fwd, struct control *control, int signals)
+{
+	while (!fwd->commands.stop && !signalled(signals)) {
+		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
+
+		if (fwd->opts.replay && workers_done(&fwd->workers))
+			break;
+		control_poll(control, signals, busy ? POLL_BUSY_MS : POLL_MS);
+	}
+}
+
+static void print_replay(const struct stats_file *stats)
+{
+	json_t *result = status_replay(stats);
+
+	json_dumpf(result, stdout, JSON_COMPACT);
+	putchar('\n');
+	fflush(stdout);
+	json_decref(result);
+}
+
+static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_error *error)
+{
+	struct times *times = fwd->opts.times != NULL ? &fwd->times : NULL;
+	struct control *control;
+	int ret;
+
+	load_first(fwd);
+	ret = workers_start(&fwd->workers, &fwd->config, &fwd->ports, &fwd->swap, &fwd->stats, fwd->opts.replay, times,
+			    error);
+	if (ret != 0)
+		return ret;
+	fwd->commands = (struct commands){
+		.config = &fwd->config, .ports = &fwd->ports, .stats = &fwd->stats, .workers = &fwd->workers,
+		.swap = &fwd->swap,
+	};
+	control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
+	if (control != NULL) {
+		log_info("ready: %d workers", (int)fwd->config.workers);
+		serve(fwd, control, signals);
+		log_info("stopping");
+		control_close(control);
+	} else {
+		ret = error->code;
+	}
+	if (!workers_stop(&fwd->workers, STOP_WAIT_MS)) {
+		log_error("a worker does not stop: giving up without cleaning up");
+		stats_file_close(&fwd->stats);
+		_exit(EXIT_FAILURE);
+	}
+	if (ret == 0 && fwd->opts.replay)
+		print_replay(&fwd->stats);
+	return ret;
+}
+
+/* What lies between EAL's start and its end. */
+static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error)
+{
+	const struct config *config = &fwd->config;
+	int ret = ports_start(&fwd->ports, config, error);
+
+	if (ret != 0)
+		return ret;
+	ret = stats_file_open(&fwd->stats, config->run_dir, (uint32_t)config->workers, (uint32_t)config->service_slots,
+			      (uint32_t)config->backend_slots, error);
+	if (ret != 0)
+		goto stop_ports;
+	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, error);
+	if (ret != 0)
+		goto close_stats;
+	if (fwd->opts.times != NULL)
+		ret = times_open(&fwd->times, fwd->opts.times, error);
+	if (ret == 0)
+		ret = serve_with_workers(fwd, signals, error);
+	times_close(&fwd->times);
+	swap_close(&fwd->swap);
+close_stats:
+	stats_file_close(&fwd->stats);
+stop_ports:
+	ports_stop(&fwd->ports);
+	return ret;
+}
+
+static int run(struct forwarder *fwd, struct glb_error *error)
+{
+	int ret, run_dir, signals = take_signals();
+
+	if (signals < 0)
+		return glb_error_set(error, -errno, "signals cannot be taken");
+	run_dir = run_dir_open(fwd->config.run_dir, error);
+	if (run_dir < 0)
+		return run_dir;
+	ret = eal_start(&fwd->config, &fwd->opts, error);
+	if (ret == 0) {
+		ret = run_ports(fwd, signals, error);
+		eal_stop();
+	}
+	run_dir_close(run_dir, fwd->config.run_dir);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	static struct forwarder fwd;
+	struct glb_error error = {0};
+	int ret = opts_parse(&fwd.opts, argc, argv, &error);
+
+	if (ret == 0 && fwd.opts.help) {
+		opts_print_help();
+		return EXIT_SUCCESS;
+	}
+	if (ret == 0 && fwd.opts.version) {
+		puts("glb-forwarder " GLB_PROGRAM_VERSION);
+		return EXIT_SUCCESS;
+	}
+	if (ret == 0)
+		ret = config_read(&fwd.config, fwd.opts.config, fwd.opts.sets, fwd.opts.set_count, &error);
+	if (ret != 0) {
+		log_error("%s", error.text);
+		return EXIT_USAGE;
+	}
+	if (fwd.opts.check) {
+		printf("%s: ok\n", fwd.opts.config != NULL ? fwd.opts.config : "options");
+	} else {
+		log_open(fwd.config.name);
+		ret = run(&fwd, &error);
+		if (ret != 0)
+			log_error("%s", error.text);
+	}
+	config_free(&fwd.config);
+	if (ret == -EINVAL)
+		return EXIT_USAGE;
+	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

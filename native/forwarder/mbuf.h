@@ -1,0 +1,21 @@
+/* Between DPDK's packet buffers and libglb's packets: what a burst looks like, and the outer header in front of one. */
+#ifndef FORWARDER_MBUF_H
+#define FORWARDER_MBUF_H
+
+#include <glb/path.h>
+
+#include <rte_mbuf.h>
+
+enum { MBUF_SCRATCH = 65536 + 256 }; /* bytes: the longest frame that is put together for its checksum */
+
+/* Sets the input fields of n packets from their buffers. Only the first segment is shown to the stages: headers
+ * that do not lie in it are counted as truncated. */
+void mbuf_describe(struct rte_mbuf *const *mbufs, struct glb_packet *packets, unsigned n);
+
+/* Turns a frame whose verdict is FORWARD into the frame to send: what is behind the IP packet is cut off, the outer header comes in
+ * front. `scratch` (MBUF_SCRATCH bytes) is used when a checksum runs over several segments. Returns GLB_REASON_FORWARDED, or
+ * GLB_REASON_NO_HEADROOM with the frame spoilt. */
+enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
+			   uint8_t *scratch);
+
+#endif

@@ -1,0 +1,54 @@
+/* Buffers (pool.h): how large, and how many. */
+#include "pool.h"
+#include "log.h"
+
+#include <rte_errno.h>
+#include <rte_ether.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+
+#include <errno.h>
+
+enum {
+	BUFFERS_PER_QUEUE = 8192, /* af_xdp alone keeps 4096 of a queue's in the kernel */
+	BUFFERS_MAX = 1 << 17,
+	BUFFERS_MIN = 1024,
+	CACHE = 256,
+};
+
+/* Room for the longest frame that the MTU lets pass, at least the 2 KB that drivers expect. */
+static uint32_t frame_room(const struct config *config)
+{
+	uint32_t room = RTE_MBUF_DEFAULT_DATAROOM;
+
+	if (config->mbuf_bytes != 0)
+		return (uint32_t)config->mbuf_bytes;
+	if (config->mtu != CONFIG_MTU_OF_PORT && config->mtu + RTE_ETHER_HDR_LEN + 8 > room)
+		room = RTE_ALIGN_CEIL((uint32_t)config->mtu + RTE_ETHER_HDR_LEN + 8, 64);
+	return RTE_MIN(room, (uint32_t)UINT16_MAX - RTE_PKTMBUF_HEADROOM);
+}
+
+struct rte_mempool *pool_create(const struct config *config, unsigned ports, struct glb_error *error)
+{
+	uint16_t room = (uint16_t)(frame_room(config) + RTE_PKTMBUF_HEADROOM);
+	uint32_t wanted = RTE_MIN(BUFFERS_PER_QUEUE * ports * (uint32_t)config->workers, (uint32_t)BUFFERS_MAX);
+	struct rte_mempool *pool = NULL;
+	uint32_t count;
+
+	if (config->mbufs != 0)
+		wanted = (uint32_t)config->mbufs;
+	for (count = wanted; count >= BUFFERS_MIN; count /= 2) {
+		pool = rte_pktmbuf_pool_create("glb_packets", count - 1, CACHE, 0, room, (int)rte_socket_id());
+		if (pool != NULL || rte_errno != ENOMEM || config->mbufs != 0)
+			break;
+	}
+	if (pool == NULL) {
+		glb_error_set(error, -ENOMEM, "no room for %u packet buffers of %u bytes (%s); give EAL more memory "
+			      "(-m in eal.args, MB) or more hugepages, or set eal.mbufs", count, room,
+			      rte_strerror(rte_errno));
+		return NULL;
+	}
+	if (count < wanted)
+		log_warning("memory for %u packet buffers only, %u would be better: raise -m in eal.args", count, wanted);
+	return pool;
+}

@@ -1,0 +1,174 @@
+/* Ports (port.h). The buffers are in pool.c. */
+#include "port.h"
+#include "log.h"
+#include "pool.h"
+
+#include <rte_ethdev.h>
+#include <rte_errno.h>
+
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	RX_DESCRIPTORS = 1024,
+	TX_DESCRIPTORS = 1024,
+};
+
+/* The MTU of a kernel interface, or 0. */
+static uint32_t kernel_mtu(unsigned if_index)
+{
+	struct ifreq request = {0};
+	int fd, mtu = 0;
+
+	if (if_index == 0 || if_indextoname(if_index, request.ifr_name) == NULL)
+		return 0;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, SIOCGIFMTU, &request) == 0)
+		mtu = request.ifr_mtu;
+	close(fd);
+	return (uint32_t)mtu;
+}
+
+/* What may be sent: as configured, else what the interface behind the port takes, else what the driver says. */
+static void settle_mtu(struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
+{
+	uint32_t interface = kernel_mtu(info->if_index);
+	uint16_t mtu = 0;
+
+	if (config->mtu != CONFIG_MTU_OF_PORT) {
+		port->mtu = (uint32_t)config->mtu;
+		if (interface != 0 && port->mtu > interface)
+			log_warning("port %s: forward.mtu is %u, but its interface takes %u: longer packets will be lost; "
+				    "raise the interface's MTU", port->name, port->mtu, interface);
+		return;
+	}
+	rte_eth_dev_get_mtu(port->id, &mtu);
+	port->mtu = interface != 0 ? interface : mtu;
+}
+
+static int describe(struct port *port, const struct config *config, struct rte_eth_dev_info *info,
+		    struct glb_error *error)
+{
+	struct rte_ether_addr mac;
+	int ret = rte_eth_dev_info_get(port->id, info);
+
+	if (ret == 0)
+		ret = rte_eth_macaddr_get(port->id, &mac);
+	if (ret != 0)
+		return glb_error_set(error, ret, "port %u: cannot be asked about itself: %s", port->id,
+				     rte_strerror(-ret));
+	memcpy(port->mac, mac.addr_bytes, sizeof(port->mac));
+	if (rte_eth_dev_get_name_by_port(port->id, port->name) != 0)
+		snprintf(port->name, sizeof(port->name), "port%u", port->id);
+	snprintf(port->driver, sizeof(port->driver), "%s", info->driver_name);
+	if (config->workers > info->max_rx_queues || config->workers > info->max_tx_queues)
+		return glb_error_set(error, -EINVAL, "eal.workers: %d, but port %s has %u receive and %u transmit queues; "
+				     "use fewer workers, or give the device more queues (net_af_packet: qpairs=, "
+				     "net_af_xdp: queue_count=)", (int)config->workers, port->name, info->max_rx_queues,
+				     info->max_tx_queues);
+	return 0;
+}
+
+static int configure(const struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
+{
+	struct rte_eth_conf conf = {0};
+	uint16_t queues = (uint16_t)config->workers;
+
+	if (queues > 1 && info->flow_type_rss_offloads != 0) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf =
+			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+	}
+	if (config->mtu > RTE_ETHER_MTU && config->mtu <= info->max_mtu)
+		conf.rxmode.mtu = (uint32_t)config->mtu;
+	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	return rte_eth_dev_configure(port->id, queues, queues, &conf);
+}
+
+static int set_up_queues(const struct port *port, uint16_t queues, struct rte_mempool *pool)
+{
+	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
+	unsigned socket = rte_socket_id();
+	int ret = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx, &tx);
+
+	if (rte_eth_dev_socket_id(port->id) >= 0)
+		socket = (unsigned)rte_eth_dev_socket_id(port->id);
+	for (uint16_t queue = 0; queue < queues && ret == 0; queue++) {
+		ret = rte_eth_rx_queue_setup(port->id, queue, rx, socket, NULL, pool);
+		if (ret == 0)
+			ret = rte_eth_tx_queue_setup(port->id, queue, tx, socket, NULL);
+	}
+	return ret;
+}
+
+static int start_one(struct port *port, const struct config *config, struct rte_mempool *pool,
+		     struct glb_error *error)
+{
+	struct rte_eth_dev_info info;
+	const char *what = "configured";
+	int ret = describe(port, config, &info, error);
+
+	if (ret != 0)
+		return ret;
+	ret = configure(port, config, &info);
+	if (ret == 0) {
+		what = "given its queues";
+		ret = set_up_queues(port, (uint16_t)config->workers, pool);
+	}
+	if (ret == 0) {
+		what = "started";
+		ret = rte_eth_dev_start(port->id);
+	}
+	if (ret != 0)
+		return glb_error_set(error, ret, "port %s (%s) cannot be %s: %s", port->name, port->driver, what,
+				     rte_strerror(-ret));
+	settle_mtu(port, config, &info);
+	log_info("port %s: %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, sends up to %u bytes of IP", port->name, port->driver,
+		 port->mac[0], port->mac[1], port->mac[2], port->mac[3], port->mac[4], port->mac[5], port->mtu);
+	return 0;
+}
+
+int ports_start(struct ports *ports, const struct config *config, struct glb_error *error)
+{
+	uint16_t id;
+	int ret = 0;
+
+	memset(ports, 0, sizeof(*ports));
+	RTE_ETH_FOREACH_DEV(id) {
+		if (ports->count == CONFIG_PORTS_MAX)
+			return glb_error_set(error, -EINVAL, "more than %d ports", CONFIG_PORTS_MAX);
+		ports->port[ports->count++].id = id;
+	}
+	if (ports->count == 0)
+		return glb_error_set(error, -EINVAL, "port: none; add a [[port]] with devargs, for example "
+				     "\"net_af_packet0,iface=eth0\"");
+	ports->pool = pool_create(config, ports->count, error);
+	if (ports->pool == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < ports->count && ret == 0; i++)
+		ret = start_one(&ports->port[i], config, ports->pool, error);
+	if (ret != 0)
+		ports_stop(ports);
+	return ret;
+}
+
+void ports_stop(struct ports *ports)
+{
+	for (unsigned i = 0; i < ports->count; i++) {
+		int ret = rte_eth_dev_stop(ports->port[i].id);
+
+		if (ret == 0)
+			ret = rte_eth_dev_close(ports->port[i].id);
+		if (ret != 0)
+			log_warning("port %s did not close: %s", ports->port[i].name, rte_strerror(-ret));
+	}
+	rte_mempool_free(ports->pool);
+	ports->count = 0;
+	ports->pool = NULL;
+}

@@ -1,0 +1,31 @@
+/* The ports: every ethdev that EAL brought, with one rx and one tx queue for each worker. */
+#ifndef FORWARDER_PORT_H
+#define FORWARDER_PORT_H
+
+#include "config.h"
+
+#include <rte_mempool.h>
+
+enum { PORT_NAME_MAX = 64 };
+
+struct port {
+	uint16_t id;              /* of the ethdev */
+	char name[PORT_NAME_MAX]; /* of the device */
+	char driver[PORT_NAME_MAX];
+	uint8_t mac[6];
+	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
+};
+
+struct ports {
+	struct port port[CONFIG_PORTS_MAX];
+	unsigned count;
+	struct rte_mempool *pool; /* all received packets are in it */
+};
+
+/* Makes the buffers and starts all ports. Returns 0 or a negative errno with *error; nothing is left running then. */
+int ports_start(struct ports *ports, const struct config *config, struct glb_error *error);
+
+/* Stops and closes the ports and frees the buffers. No worker may run any more. */
+void ports_stop(struct ports *ports);
+
+#endif

@@ -1,0 +1,67 @@
+/* The run-time directory (run_dir.h). */
+#include "run_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int make_directories(const char *path)
+{
+	char part[4096];
+	size_t len = strlen(path);
+
+	if (len >= sizeof(part))
+		return ENAMETOOLONG;
+	for (size_t i = 1; i <= len; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0755) != 0 && errno != EEXIST)
+			return errno;
+	}
+	return 0;
+}
+
+/* Whether `fd` is still what `path` names: an instance that stops removes its directory. */
+static bool is_there(int fd, const char *path)
+{
+	struct stat open_one, named;
+
+	return fstat(fd, &open_one) == 0 && stat(path, &named) == 0 && open_one.st_dev == named.st_dev &&
+	       open_one.st_ino == named.st_ino;
+}
+
+int run_dir_open(const char *path, struct glb_error *error)
+{
+	int fd, ret = make_directories(path);
+
+	if (ret != 0)
+		return glb_error_set(error, -ret, "director.run_dir: cannot make %.100s: %s", path, strerror(ret));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return glb_error_set(error, -errno, "director.run_dir: %.100s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		ret = errno;
+		close(fd);
+		if (ret == EWOULDBLOCK)
+			return glb_error_set(error, -EBUSY, "another forwarder is running in %.100s; stop it, or choose "
+					     "another director.name", path);
+		return glb_error_set(error, -ret, "director.run_dir: cannot lock %.100s: %s", path, strerror(ret));
+	}
+	if (!is_there(fd, path)) {
+		close(fd);
+		return glb_error_set(error, -EAGAIN, "director.run_dir: %.100s was removed by a forwarder that stopped just "
+				     "now; start again", path);
+	}
+	return fd;
+}
+
+void run_dir_close(int fd, const char *path)
+{
+	rmdir(path); /* fails, rightly, when somebody keeps something in it */
+	close(fd);
+}

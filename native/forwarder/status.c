@@ -1,0 +1,155 @@
+/* Status and counters as JSON (status.h). */
+#include "status.h"
+
+#include <rte_ethdev.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void set_integer(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+void status_add_snapshot(json_t *reply, const struct swap *swap)
+{
+	const struct glb_snapshot_header *header = swap->current->snapshot.header;
+	char digest[2 * sizeof(header->digest) + 1];
+
+	if (header == NULL) {
+		json_object_set_new(reply, "revision", json_null());
+		json_object_set_new(reply, "digest", json_null());
+		return;
+	}
+	for (unsigned i = 0; i < sizeof(header->digest); i++)
+		snprintf(digest + 2 * i, 3, "%02x", header->digest[i]);
+	set_integer(reply, "revision", header->revision);
+	json_object_set_new(reply, "digest", json_string(digest));
+}
+
+static json_t *last_error(const struct swap *swap)
+{
+	json_t *text;
+
+	if (swap->last_error.code == 0)
+		return json_null();
+	text = json_string(swap->last_error.text);
+	return json_pack("{s:s, s:o, s:s}", "code", "snapshot_refused", "message",
+			 text != NULL ? text : json_string("(a message that is not UTF-8)"), "path",
+			 swap->last_error_path);
+}
+
+static json_t *workers_status(const struct commands *commands)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < commands->stats->header->worker_count; i++) {
+		const struct glb_worker_stats *stats = stats_file_worker(commands->stats, i);
+		json_t *worker = json_object();
+
+		set_integer(worker, "worker", i);
+		set_integer(worker, "lcore", stats->lcore);
+		set_integer(worker, "rx_packets", stats->rx_packets);
+		set_integer(worker, "rx_bytes", stats->rx_bytes);
+		set_integer(worker, "tx_packets", stats->tx_packets);
+		set_integer(worker, "tx_bytes", stats->tx_bytes);
+		set_integer(worker, "bursts", stats->bursts);
+		set_integer(worker, "idle_polls", stats->idle_polls);
+		set_integer(worker, "sleeps", stats->sleeps);
+		json_array_append_new(list, worker);
+	}
+	return list;
+}
+
+static json_t *ports_status(const struct ports *ports)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < ports->count; i++) {
+		const struct port *port = &ports->port[i];
+		struct rte_eth_stats stats = {0};
+		struct rte_eth_link link = {0};
+		char mac[18];
+
+		rte_eth_stats_get(port->id, &stats);
+		rte_eth_link_get_nowait(port->id, &link);
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port->mac[0], port->mac[1], port->mac[2],
+			 port->mac[3], port->mac[4], port->mac[5]);
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I}", "port", port->id,
+			"name", port->name, "mac", mac, "mtu", (json_int_t)port->mtu, "driver", port->driver,
+			"link_up", link.link_status == RTE_ETH_LINK_UP, "rx_missed",
+			(json_int_t)(stats.imissed + stats.rx_nombuf), "rx_errors", (json_int_t)stats.ierrors,
+			"tx_errors", (json_int_t)stats.oerrors));
+	}
+	return list;
+}
+
+/* {reason: packets} over all workers; every reason but the forwarded, zeros included. */
+static json_t *reason_counters(const struct glb_worker_stats *total)
+{
+	json_t *counters = json_object();
+
+	for (unsigned reason = 0; reason < GLB_REASON_COUNT; reason++)
+		set_integer(counters, glb_reason_name(reason), total->reasons[reason]);
+	return counters;
+}
+
+static double uptime_s(const struct stats_file *stats)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return ((double)now.tv_sec * 1e9 + (double)now.tv_nsec - (double)stats->header->start_time_ns) / 1e9;
+}
+
+void status_add(json_t *reply, const struct commands *commands)
+{
+	const struct swap *swap = commands->swap;
+	struct glb_worker_stats total;
+
+	glb_stats_sum(commands->stats->header, &total);
+	json_object_set_new(reply, "instance", json_string(commands->config->name));
+	set_integer(reply, "pid", (uint64_t)getpid());
+	json_object_set_new(reply, "program_version", json_string(GLB_PROGRAM_VERSION));
+	json_object_set_new(reply, "uptime_s", json_real(uptime_s(commands->stats)));
+	set_integer(reply, "generation", swap->generation);
+	status_add_snapshot(reply, swap);
+	json_object_set_new(reply, "snapshot_path",
+			    swap->current->path[0] != '\0' ? json_string(swap->current->path) : json_null());
+	json_object_set_new(reply, "last_error", last_error(swap));
+	json_object_set_new(reply, "workers", workers_status(commands));
+	json_object_set_new(reply, "ports", ports_status(commands->ports));
+	json_object_set_new(reply, "counters", reason_counters(&total));
+	json_object_set_new(reply, "stats_path", json_string(commands->stats->path));
+}
+
+json_t *status_replay(const struct stats_file *stats)
+{
+	json_t *result = json_object(), *by_reason[4];
+	uint64_t by_verdict[4] = {0};
+	struct glb_worker_stats total;
+
+	glb_stats_sum(stats->header, &total);
+	for (unsigned i = 0; i < 4; i++)
+		by_reason[i] = json_object();
+	for (unsigned reason = 0; reason < GLB_REASON_COUNT; reason++) {
+		unsigned verdict = glb_reason_verdict(reason);
+
+		by_verdict[verdict] += total.reasons[reason];
+		if (total.reasons[reason] != 0)
+			set_integer(by_reason[verdict], glb_reason_name(reason), total.reasons[reason]);
+	}
+	set_integer(result, "in", total.rx_packets);
+	set_integer(result, "forwarded", by_verdict[GLB_VERDICT_FORWARD]);
+	set_integer(result, "answered", by_verdict[GLB_VERDICT_ANSWER]);
+	set_integer(result, "punted", by_verdict[GLB_VERDICT_PUNT]);
+	set_integer(result, "dropped", by_verdict[GLB_VERDICT_DROP]);
+	set_integer(result, "out", total.tx_packets);
+	json_object_set_new(result, "punted_by_reason", by_reason[GLB_VERDICT_PUNT]);
+	json_object_set_new(result, "dropped_by_reason", by_reason[GLB_VERDICT_DROP]);
+	json_decref(by_reason[GLB_VERDICT_FORWARD]);
+	json_decref(by_reason[GLB_VERDICT_ANSWER]);
+	return result;
+}

@@ -1,0 +1,204 @@
+/* Swapping snapshots under RCU (swap.h). */
+#include "swap.h"
+#include "log.h"
+
+#include <rte_errno.h>
+#include <rte_malloc.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	SWITCH_WAIT_US = 1000000, /* how long a load waits for the workers before it leaves the old one to reclaim */
+	SWITCH_POLL_NS = 20000,   /* the main lcore may share a CPU with a worker: it sleeps, so that the worker runs */
+	WAITING_MAX = 4,
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
+	      const struct stats_file *stats, struct glb_error *error)
+{
+	uint32_t workers = (uint32_t)config->workers;
+
+	memset(swap, 0, sizeof(*swap));
+	swap->config = config;
+	swap->ports = ports;
+	swap->stats = stats;
+	swap->current = loaded_read(NULL, &config->director, ports, error);
+	if (swap->current == NULL)
+		return error->code;
+	swap->services = slots_create(stats_file_service_ids(stats), (uint32_t)config->service_slots);
+	swap->backends = slots_create(stats_file_backend_ids(stats), (uint32_t)config->backend_slots);
+	swap->workers = rte_zmalloc("glb_rcu", rte_rcu_qsbr_get_memsize(workers), RTE_CACHE_LINE_SIZE);
+	if (swap->services == NULL || swap->backends == NULL || swap->workers == NULL ||
+	    rte_rcu_qsbr_init(swap->workers, workers) != 0) {
+		swap_close(swap);
+		return glb_error_set(error, -ENOMEM, "no memory for the snapshot's bookkeeping");
+	}
+	return 0;
+}
+
+static void clear_service(void *context, uint32_t slot)
+{
+	const struct swap *swap = context;
+
+	for (uint32_t i = 0; i < swap->stats->header->worker_count; i++)
+		stats_file_services(swap->stats, i)[slot] = (struct glb_traffic){0, 0};
+}
+
+static void clear_backend(void *context, uint32_t slot)
+{
+	const struct swap *swap = context;
+
+	for (uint32_t i = 0; i < swap->stats->header->worker_count; i++)
+		stats_file_backends(swap->stats, i)[slot] = (struct glb_traffic){0, 0};
+}
+
+/* The oldest load that a worker may still be using: slots asked for since then stay with their ids. */
+static uint64_t oldest_in_use(const struct swap *swap)
+{
+	uint64_t oldest = swap->current->epoch;
+
+	for (const struct loaded *old = swap->waiting; old != NULL; old = old->next)
+		oldest = old->epoch < oldest ? old->epoch : oldest;
+	return oldest;
+}
+
+static int assign_slots(struct swap *swap, struct loaded *fresh, struct glb_error *error)
+{
+	const struct glb_snapshot *snapshot = &fresh->snapshot;
+	uint32_t n = snapshot->service_count > snapshot->backend_count ? snapshot->service_count
+								       : snapshot->backend_count;
+	uint32_t *ids = calloc((size_t)n + 1, sizeof(*ids));
+	uint64_t keep_since = oldest_in_use(swap);
+	int64_t without;
+
+	if (ids == NULL)
+		return glb_error_set(error, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < snapshot->service_count; i++)
+		ids[i] = snapshot->services[i].id;
+	without = slots_assign(swap->services, ids, snapshot->service_count, fresh->service_slot, fresh->epoch,
+			       keep_since, clear_service, swap);
+	if (without != 0)
+		log_warning("%lld services are not counted: raise stats.service_slots", (long long)without);
+	for (uint32_t i = 0; i < snapshot->backend_count; i++)
+		ids[i] = snapshot->backends[i].id;
+	without = slots_assign(swap->backends, ids, snapshot->backend_count, fresh->backend_slot, fresh->epoch,
+			       keep_since, clear_backend, swap);
+	if (without != 0)
+		log_warning("%lld backends are not counted: raise stats.backend_slots", (long long)without);
+	free(ids);
+	return 0;
+}
+
+/* Waits until every worker has been quiescent since `token`; false when that takes too long. */
+static bool wait_for_workers(const struct swap *swap, uint64_t token, uint64_t since_us)
+{
+	const struct timespec pause = {.tv_nsec = SWITCH_POLL_NS};
+
+	while (rte_rcu_qsbr_check(swap->workers, token, false) == 0) {
+		if (now_us() - since_us > SWITCH_WAIT_US)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+static void put_in_force(struct swap *swap, struct loaded *fresh, uint64_t since_us)
+{
+	struct loaded *old = swap->current;
+
+	__atomic_store_n(&swap->current, fresh, __ATOMIC_RELEASE);
+	__atomic_store_n(&swap->stats->header->generation, ++swap->generation, __ATOMIC_RELAXED);
+	old->token = rte_rcu_qsbr_start(swap->workers);
+	if (wait_for_workers(swap, old->token, since_us)) {
+		loaded_free(old);
+		return;
+	}
+	log_warning("a worker has not left the old snapshot after %d ms", SWITCH_WAIT_US / 1000);
+	old->next = swap->waiting;
+	swap->waiting = old;
+}
+
+static bool too_many_wait(const struct swap *swap)
+{
+	unsigned n = 0;
+
+	for (const struct loaded *old = swap->waiting; old != NULL; old = old->next)
+		n++;
+	return n >= WAITING_MAX;
+}
+
+int swap_load(struct swap *swap, const char *path, struct swap_result *result)
+{
+	uint64_t start = now_us(), switched;
+	struct glb_error error = {0};
+	struct loaded *fresh = NULL;
+	int ret = 0;
+
+	swap_reclaim(swap);
+	if (too_many_wait(swap))
+		ret = glb_error_set(&error, -EBUSY, "workers hang: older snapshots are still in use");
+	if (ret == 0) {
+		fresh = loaded_read(path, &swap->config->director, swap->ports, &error);
+		ret = fresh != NULL ? 0 : error.code;
+	}
+	if (ret == 0) {
+		fresh->epoch = ++swap->epoch;
+		ret = assign_slots(swap, fresh, &error);
+	}
+	if (ret != 0) {
+		loaded_free(fresh);
+		swap->last_error = error;
+		snprintf(swap->last_error_path, sizeof(swap->last_error_path), "%s", path);
+		log_error("snapshot refused: %s", error.text);
+		return ret;
+	}
+	switched = now_us();
+	put_in_force(swap, fresh, switched);
+	swap->last_error = (struct glb_error){0};
+	result->load_us = switched - start;
+	result->switch_us = now_us() - switched;
+	return 0;
+}
+
+bool swap_reclaim(struct swap *swap)
+{
+	struct loaded **link = &swap->waiting;
+
+	while (*link != NULL) {
+		struct loaded *old = *link;
+
+		if (rte_rcu_qsbr_check(swap->workers, old->token, false) == 0) {
+			link = &old->next;
+			continue;
+		}
+		*link = old->next;
+		loaded_free(old);
+	}
+	return swap->waiting != NULL;
+}
+
+void swap_close(struct swap *swap)
+{
+	while (swap->waiting != NULL) {
+		struct loaded *old = swap->waiting;
+
+		swap->waiting = old->next;
+		loaded_free(old);
+	}
+	loaded_free(swap->current);
+	slots_free(swap->services);
+	slots_free(swap->backends);
+	rte_free(swap->workers);
+	memset(swap, 0, sizeof(*swap));
+}

@@ -1,0 +1,50 @@
+/* The snapshot in force, and its replacement with traffic running.
+ *
+ * Workers read `current` once per burst and report a quiescent state after it (RCU QSBR). The main lcore replaces the pointer, waits
+ * for the workers a bounded time, and frees the old one when all of them have moved on; one that does not in
+ * time is freed later. A file that is refused changes nothing but `last_error`.
+ */
+#ifndef FORWARDER_SWAP_H
+#define FORWARDER_SWAP_H
+
+#include "loaded.h"
+#include "slots.h"
+#include "stats_file.h"
+
+#include <rte_rcu_qsbr.h>
+
+struct swap {
+	struct loaded *current;       /* never NULL; workers load it atomically */
+	struct rte_rcu_qsbr *workers; /* thread id = index of the worker */
+	struct loaded *waiting;       /* replaced, maybe still in use; newest first */
+	struct slots *services;
+	struct slots *backends;
+	const struct config *config;  /* borrowed */
+	const struct ports *ports;    /* borrowed */
+	const struct stats_file *stats; /* borrowed */
+	uint64_t epoch;               /* loads tried */
+	uint64_t generation;          /* loads done */
+	struct glb_error last_error;  /* code 0 = the last load was good */
+	char last_error_path[CONFIG_PATH_MAX];
+};
+
+struct swap_result {
+	uint64_t load_us;   /* reading and checking */
+	uint64_t switch_us; /* until the last worker had moved on */
+};
+
+/* Starts without a snapshot: everything is punted. Returns 0 or -ENOMEM with *error. */
+int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
+	      const struct stats_file *stats, struct glb_error *error);
+
+/* Loads the file at `path` and puts it in force. Returns 0, or a negative errno with swap->last_error filled: then what was
+ * in force stays. */
+int swap_load(struct swap *swap, const char *path, struct swap_result *result);
+
+/* Frees what the workers have left. Returns whether something still waits for them. */
+bool swap_reclaim(struct swap *swap);
+
+/* Frees everything. No worker may run any more. */
+void swap_close(struct swap *swap);
+
+#endif
