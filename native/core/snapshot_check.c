@@ -55,6 +55,9 @@ static int check_strings(const struct glb_snapshot *s, struct glb_error *error)
 
 	if (count == 0 || s->strings[0] != '\0' || s->strings[count - 1] != '\0')
 		return REFUSE("strings do not begin and end with a NUL");
+	for (uint64_t i = 1; i < count; i++)
+		if (s->strings[i] == '\0' && s->strings[i - 1] == '\0')
+			return REFUSE("string at offset %llu is empty", (unsigned long long)i);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ static inline int check_run(const struct check_case *cases, unsigned n)
 {
 	bool any_failed = false;
 
+	setvbuf(stdout, NULL, _IOLBF, 0); /* what was said stays said when a sanitizer ends us */
 	printf("1..%u\n", n);
 	for (unsigned i = 0; i < n; i++) {
 		check_failed = false;

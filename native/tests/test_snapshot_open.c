@@ -1,0 +1,428 @@
+/* Opening snapshots: what was compiled comes back, and damage of every kind is refused.
+ *
+ * Damage is tried in buffers of exactly the file's size, so that the sanitizers see a read
+ * beyond it, and once more with the digest made right again, so that the structural checks are
+ * what refuses it.
+ */
+#include <errno.h>
+
+#include "check.h"
+#include "snapshot_make.h"
+
+#include "snapshot_layout.h"
+
+/* A configuration with something in every section. */
+static void full_make(struct make *m)
+{
+	make_init(m, 2, 4, 3);
+	m->backends[0][2].state = GLB_STATE_INACTIVE;
+	m->services[1].alt_hash_fields = GLB_HASH_DST_ADDR;
+	m->services[1].hops = 3;
+	m->services[2].seed[0] = 0xaa; /* pool 0 like service 0, but a table of its own */
+	make_bind(m, 0, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_TCP, 80, 80);
+	make_bind(m, 0, make_v4(203, 0, 113, 0), 24, GLB_IPPROTO_UDP, 53, 60);
+	make_bind(m, 1, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_UDP, 55, 55);
+	make_bind(m, 2, make_v6(0), 64, GLB_IPPROTO_TCP, 443, 443);
+	make_bind(m, 2, make_v6(7), 128, GLB_IPPROTO_TCP, 1, 65535);
+}
+
+static struct glb_snapshot_header *copy_of(const struct glb_buffer *buffer)
+{
+	void *copy = malloc(buffer->len);
+
+	memcpy(copy, buffer->data, buffer->len);
+	return copy;
+}
+
+static void comes_back(void)
+{
+	struct glb_snapshot s;
+	struct glb_buffer buffer;
+	struct make m;
+
+	full_make(&m);
+	CHECK(make_open(&m, &buffer, &s));
+	CHECK(buffer.len == s.header->file_bytes);
+	CHECK(s.header->revision == 7);
+	CHECK(s.service_count == 3 && s.backend_count == 8 && s.table_count == 3 && s.vip_count == 4);
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK(s.services[i].id == i + 1);
+		CHECK(strcmp(s.strings + s.services[i].name, m.services[i].name) == 0);
+		CHECK(memcmp(s.services[i].hash_key, m.services[i].hash_key, 16) == 0);
+		CHECK(strcmp(s.strings + s.tables[s.services[i].table].pool_name, m.pools[i % 2].name) == 0);
+		CHECK(s.tables[s.services[i].table].hops == m.services[i].hops);
+	}
+	for (uint32_t b = 0; b < 8; b++) {
+		CHECK(s.backends[b].id == m.backends[b / 4][b % 4].id);
+		CHECK(strcmp(s.strings + s.backends[b].name, m.backends[b / 4][b % 4].name) == 0);
+		CHECK(glb_addr_equal(&s.backends[b].addr, &m.backends[b / 4][b % 4].addr));
+	}
+	glb_buffer_free(&buffer);
+}
+
+static void rows_are_those_of_the_table_builder(void)
+{
+	static uint16_t rows[256 * 3];
+	struct glb_table_config config = {.rows = 256, .hops = 3};
+	struct glb_snapshot s;
+	struct glb_buffer buffer;
+	struct make m;
+
+	full_make(&m);
+	config.backends = m.backends[1];
+	config.backend_count = 4;
+	memcpy(config.seed, m.services[1].seed, 16);
+	CHECK(glb_table_build(&config, rows, NULL) == 0);
+	CHECK(make_open(&m, &buffer, &s));
+	CHECK(memcmp(glb_snapshot_row(&s, s.services[1].table, 0), rows, sizeof(rows)) == 0);
+	CHECK(glb_snapshot_row(&s, s.services[1].table, 9) == glb_snapshot_row(&s, s.services[1].table, 0) + 27);
+	glb_buffer_free(&buffer);
+}
+
+static void equal_services_share_a_table(void)
+{
+	struct glb_snapshot s;
+	struct glb_buffer buffer;
+	struct make m;
+
+	make_init(&m, 1, 3, 4);
+	m.services[2].rows = 512;
+	m.services[3].seed[15] = 1;
+	CHECK(make_open(&m, &buffer, &s));
+	CHECK(s.table_count == 3);
+	CHECK(s.services[0].table == s.services[1].table);
+	CHECK(s.services[2].table != s.services[0].table && s.services[3].table != s.services[0].table);
+	CHECK(s.services[3].table != s.services[2].table);
+	glb_buffer_free(&buffer);
+}
+
+static void equal_configurations_give_equal_bytes(void)
+{
+	struct glb_buffer a, b;
+	struct make m, n;
+
+	full_make(&m);
+	full_make(&n);
+	memset(n.binds[0][0].addr.pad, 0xee, 3); /* what a compiler leaves in padding */
+	memset(n.backends[0][0].addr.bytes + 4, 0xee, 12);
+	memset(n.binds[0][1].addr.bytes + 3, 0xee, 13); /* host bits */
+	CHECK(glb_snapshot_compile(&m.config, &a, NULL) == 0);
+	CHECK(glb_snapshot_compile(&n.config, &b, NULL) == 0);
+	CHECK(a.len == b.len && memcmp(a.data, b.data, a.len) == 0);
+	glb_buffer_free(&a);
+	glb_buffer_free(&b);
+}
+
+static void pools_without_backends_have_empty_chains(void)
+{
+	struct glb_snapshot s;
+	struct glb_buffer buffer;
+	struct make m;
+
+	make_init(&m, 2, 2, 2);
+	m.pools[0].backend_count = 0;
+	m.backends[1][0].state = m.backends[1][1].state = GLB_STATE_INACTIVE;
+	CHECK(make_open(&m, &buffer, &s));
+	for (uint32_t t = 0; t < 2; t++)
+		for (uint32_t i = 0; i < 512; i++)
+			CHECK(glb_snapshot_row(&s, t, 0)[i] == GLB_HOP_NONE);
+	glb_buffer_free(&buffer);
+}
+
+static void every_truncation_is_refused(void)
+{
+	struct glb_buffer buffer;
+	struct make m;
+
+	full_make(&m);
+	CHECK(glb_snapshot_compile(&m.config, &buffer, NULL) == 0);
+	for (size_t len = 0; len < buffer.len; len++) {
+		uint8_t *cut = malloc(len > 0 ? len : 1);
+		struct glb_snapshot s;
+		struct glb_error error = {0};
+		int status;
+
+		memcpy(cut, buffer.data, len);
+		status = glb_snapshot_open(cut, len, &s, &error);
+		free(cut);
+		CHECK(status == -EINVAL);
+		CHECK(error.text[0] != '\0');
+		CHECK(s.header == NULL);
+	}
+	glb_buffer_free(&buffer);
+}
+
+static void every_flipped_bit_is_refused(void)
+{
+	struct glb_buffer buffer;
+	struct make m;
+
+	full_make(&m);
+	CHECK(glb_snapshot_compile(&m.config, &buffer, NULL) == 0);
+	for (size_t bit = 0; bit < buffer.len * 8; bit += bit < sizeof(struct glb_snapshot_header) * 8 ? 1 : 13) {
+		void *copy = copy_of(&buffer);
+		struct glb_snapshot s;
+		int status;
+
+		((uint8_t *)copy)[bit / 8] ^= 1 << bit % 8;
+		status = glb_snapshot_open(copy, buffer.len, &s, NULL);
+		free(copy);
+		CHECK(status == -EINVAL || status == -EBADMSG || status == -EPROTONOSUPPORT);
+	}
+	glb_buffer_free(&buffer);
+}
+
+static void other_versions_are_refused_as_such(void)
+{
+	struct glb_snapshot_header *copy;
+	struct glb_buffer buffer;
+	struct glb_error error;
+	struct glb_snapshot s;
+	struct make m;
+
+	full_make(&m);
+	CHECK(glb_snapshot_compile(&m.config, &buffer, NULL) == 0);
+	copy = copy_of(&buffer);
+	copy->version = GLB_SNAPSHOT_VERSION + 1;
+	CHECK(glb_snapshot_open(copy, buffer.len, &s, &error) == -EPROTONOSUPPORT);
+	CHECK(strstr(error.text, "version 2") != NULL && strstr(error.text, "version 1") != NULL);
+	free(copy);
+	glb_buffer_free(&buffer);
+}
+
+static void bytes_behind_the_end_are_refused(void)
+{
+	struct glb_buffer buffer;
+	struct glb_snapshot s;
+	struct make m;
+	uint8_t *longer;
+
+	full_make(&m);
+	CHECK(glb_snapshot_compile(&m.config, &buffer, NULL) == 0);
+	longer = calloc(1, buffer.len + 64);
+	memcpy(longer, buffer.data, buffer.len);
+	CHECK(glb_snapshot_open(longer, buffer.len + 64, &s, NULL) == -EINVAL);
+	free(longer);
+	glb_buffer_free(&buffer);
+}
+
+/* Writes `value` over `bytes` bytes at `at` and makes the digest right. */
+static int open_damaged(const struct glb_buffer *buffer, size_t at, unsigned bytes, uint64_t value)
+{
+	struct glb_snapshot_header *copy = copy_of(buffer);
+	struct glb_error error = {0};
+	struct glb_snapshot s;
+	int status;
+
+	memcpy((uint8_t *)copy + at, &value, bytes);
+	glb_snapshot_digest(copy, buffer->len, copy->digest);
+	status = glb_snapshot_open(copy, buffer->len, &s, &error);
+	free(copy);
+	return status == -EINVAL && error.text[0] == '\0' ? 0 : status;
+}
+
+#define FIELD(kind, type, index, field) \
+	kind, (index) * sizeof(struct type) + offsetof(struct type, field), sizeof(((struct type *)0)->field)
+
+static void every_field_is_checked_behind_the_digest(void)
+{
+	static const struct {
+		enum glb_section_kind kind;
+		size_t at;
+		unsigned bytes;
+		uint64_t value;
+	} damages[] = {
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, id), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 1, id), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, name), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, name), 2},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, name), 0xffffffff},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, table), 3},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_table), 3},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, hash_fields), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, hash_fields), 16},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_hash_fields), 32},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), 2},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[11]), 1},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, id), 0},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, name), 3},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 0},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 5},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.bytes[4]), 1},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.pad[0]), 1},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, state), 4},
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, state), GLB_STATE_INACTIVE}, /* but it is in chains */
+		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, health), 3},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, row_base), 32},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 1, row_base), 0},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 1, row_base), UINT64_MAX},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 2, rows), 0},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 2, rows), 512},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 2, rows), 255},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, backend_base), 9},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, backend_base), 0xffffffff},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, backend_count), 9},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, backend_count), 1}, /* below indices in rows */
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, backend_count), 0xffffffff},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, pool_name), 2},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, hops), 0},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, hops), 9},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, policy), 2},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 1, policy), GLB_POLICY_GLB}, /* of 3 hops */
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, pad[0]), 1},
+		{GLB_SECTION_ROWS, 0, 2, 4},             /* not in the pool */
+		{GLB_SECTION_ROWS, 0, 2, GLB_HOP_NONE},  /* a hole */
+		{GLB_SECTION_ROWS, 0, 2, 2},             /* inactive */
+		{GLB_SECTION_ROWS, 0, 4, 0x00010001},    /* the same twice */
+		{FIELD(GLB_SECTION_PREFIXES, glb_prefix_len, 0, bits), 31},
+		{FIELD(GLB_SECTION_PREFIXES, glb_prefix_len, 0, family), GLB_FAMILY_V6},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, addr.bytes[0]), 204}, /* not in its slot */
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 1, addr.bytes[3]), 1},   /* a host bit */
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, addr.family), GLB_FAMILY_V6},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, bits), 33},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, bits), 8},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, bind_first), 1},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, bind_count), 0},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, bind_count), 2},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 3, bind_count), 0xffffffff},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, echo_service), 3},
+		{FIELD(GLB_SECTION_VIPS, glb_vip, 0, pad[2]), 1},
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 0, port_first), 81},
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 1, port_last), 55}, /* overlaps the next */
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 0, protocol), 7},
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 1, protocol), GLB_IPPROTO_TCP}, /* before port 80's */
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 0, pad[1]), 1},
+		{FIELD(GLB_SECTION_BINDS, glb_bind, 0, service), 3},
+		{GLB_SECTION_STRINGS, 0, 1, 'x'},
+	};
+	struct glb_buffer buffer;
+	struct glb_snapshot s;
+	struct make m;
+
+	full_make(&m);
+	CHECK(make_open(&m, &buffer, &s));
+	CHECK(open_damaged(&buffer, offsetof(struct glb_snapshot_header, revision), 8, 8) == 0); /* no damage at all */
+	for (unsigned i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+		size_t at = s.header->sections[damages[i].kind].offset + damages[i].at;
+		int status = open_damaged(&buffer, at, damages[i].bytes, damages[i].value);
+
+		if (status != -EINVAL)
+			printf("# damage %u of section %d is not refused\n", i, (int)damages[i].kind);
+		CHECK(status == -EINVAL);
+	}
+	glb_buffer_free(&buffer);
+}
+
+static void header_and_slots_are_checked_behind_the_digest(void)
+{
+	struct glb_snapshot s;
+	struct glb_buffer buffer;
+	struct make m;
+
+	full_make(&m);
+	CHECK(make_open(&m, &buffer, &s));
+	CHECK(open_damaged(&buffer, offsetof(struct glb_snapshot_header, vip_probe_max), 4, 0) == -EINVAL);
+	CHECK(open_damaged(&buffer, offsetof(struct glb_snapshot_header, vip_probe_max), 4, 100) == -EINVAL);
+	CHECK(open_damaged(&buffer, offsetof(struct glb_snapshot_header, pad), 4, 1) == -EINVAL);
+	for (unsigned kind = 0; kind < GLB_SECTION_COUNT; kind++) {
+		size_t at = offsetof(struct glb_snapshot_header, sections) + kind * sizeof(struct glb_section);
+		const struct glb_section *section = &s.header->sections[kind];
+
+		CHECK(open_damaged(&buffer, at, 8, section->offset + 64) == -EINVAL);
+		CHECK(open_damaged(&buffer, at, 8, section->offset + 1) == -EINVAL);
+		CHECK(open_damaged(&buffer, at, 8, UINT64_MAX - 7) == -EINVAL);
+		CHECK(open_damaged(&buffer, at + 8, 8, section->count + 1) == -EINVAL);
+		CHECK(open_damaged(&buffer, at + 8, 8, section->count - 1) == -EINVAL);
+		CHECK(open_damaged(&buffer, at + 8, 8, UINT64_MAX / 2) == -EINVAL);
+		CHECK(open_damaged(&buffer, at + 8, 8, 0) == -EINVAL);
+	}
+	for (uint32_t slot = 0; slot <= s.vip_slot_mask; slot++) { /* another VIP, none, one too many, out of range */
+		size_t at = s.header->sections[GLB_SECTION_VIP_SLOTS].offset + slot * 4;
+
+		for (uint32_t vip = 0; vip <= s.vip_count + 1; vip++)
+			CHECK(vip == s.vip_slots[slot] || open_damaged(&buffer, at, 4, vip) == -EINVAL);
+	}
+	glb_buffer_free(&buffer);
+}
+
+/* Follows every index that a packet could make the data plane follow. */
+static uint64_t walk(const struct glb_snapshot *s)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t v = 0; v < s->vip_count; v++) {
+		uint32_t vip = glb_snapshot_find_vip(s, &s->vips[v].addr);
+
+		sum += s->services[s->vips[vip].echo_service].id;
+		for (uint32_t port = 0; port < 65536; port += 11) {
+			uint32_t index = glb_snapshot_find_service(s, vip, port & 1 ? 6 : 17, (uint16_t)port);
+			const struct glb_table *table;
+			const uint16_t *row;
+
+			if (index == GLB_INDEX_NONE)
+				continue;
+			table = &s->tables[s->services[index].alt_table];
+			row = glb_snapshot_row(s, s->services[index].alt_table, port & (table->rows - 1));
+			for (unsigned hop = 0; hop < table->hops && row[hop] != GLB_HOP_NONE; hop++)
+				sum += strlen(s->strings + s->backends[table->backend_base + row[hop]].name);
+		}
+	}
+	return sum + (uint64_t)glb_snapshot_leavers(s, s, NULL, 0);
+}
+
+/* Random damage with a right digest: refused, or else safe to follow. */
+static void what_is_accepted_is_safe_to_follow(void)
+{
+	struct glb_buffer buffer;
+	struct glb_snapshot original;
+	uint64_t random = 0xda3a6e;
+	unsigned accepted = 0, refused = 0;
+	struct make m;
+
+	full_make(&m);
+	CHECK(make_open(&m, &buffer, &original));
+	for (unsigned round = 0; round < 6000; round++) {
+		struct glb_snapshot_header *copy = copy_of(&buffer);
+		unsigned kind = make_random(&random, GLB_SECTION_COUNT);
+		const struct glb_section *section = &original.header->sections[kind];
+		struct glb_snapshot s;
+
+		for (unsigned n = 1 + make_random(&random, 3); n > 0; n--) {
+			uint64_t bytes = section->count * glb_section_element[kind];
+
+			((uint8_t *)copy)[section->offset + make_random(&random, (uint32_t)bytes)] =
+				(uint8_t)(make_random(&random, 2) ? make_random(&random, 8) : make_random(&random, 256));
+		}
+		glb_snapshot_digest(copy, buffer.len, copy->digest);
+		if (glb_snapshot_open(copy, buffer.len, &s, NULL) == 0) {
+			accepted++;
+			check_failed |= walk(&s) == 0;
+		} else {
+			refused++;
+		}
+		free(copy);
+	}
+	CHECK(accepted > 100 && refused > 1000);
+	glb_buffer_free(&buffer);
+}
+
+int main(void)
+{
+	static const struct check_case cases[] = {
+		{"what was compiled comes back", comes_back},
+		{"rows are those of the table builder", rows_are_those_of_the_table_builder},
+		{"equal services share a table", equal_services_share_a_table},
+		{"equal configurations give equal bytes", equal_configurations_give_equal_bytes},
+		{"pools without backends have empty chains", pools_without_backends_have_empty_chains},
+		{"every truncation is refused", every_truncation_is_refused},
+		{"every flipped bit is refused", every_flipped_bit_is_refused},
+		{"other versions are refused as such", other_versions_are_refused_as_such},
+		{"bytes behind the end are refused", bytes_behind_the_end_are_refused},
+		{"every field is checked behind the digest", every_field_is_checked_behind_the_digest},
+		{"header and slots are checked behind the digest", header_and_slots_are_checked_behind_the_digest},
+		{"what is accepted is safe to follow", what_is_accepted_is_safe_to_follow},
+	};
+
+	return check_run(cases, sizeof(cases) / sizeof(cases[0]));
+}
