@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from . import bpf
+from . import packets as p
 from .netns import Namespace, run
 
 PROGRAM = Path(__file__).resolve().parents[2] / "build/dev/native/redirect/glb-redirect"
@@ -26,8 +27,8 @@ class Redirect:
     def call(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `glb-redirect command …` in the namespace with the instance's pins."""
         where = ["--pin-dir", str(self.pin_dir), "--name", self.name]
-        prefix = ["ip", "netns", "exec", self.namespace.name, str(PROGRAM)]
-        return subprocess.run([*prefix, command, *arguments, *where], capture_output=True, text=True, check=False)
+        whole = ["ip", "netns", "exec", self.namespace.name, str(PROGRAM), command, *arguments, *where]
+        return subprocess.run(whole, capture_output=True, text=True, check=False)
 
     def must(self, command: str, *arguments: str) -> str:
         done = self.call(command, *arguments)
@@ -48,14 +49,20 @@ class Redirect:
         counters: dict[str, int] = self.status()["counters"]
         return counters
 
-    def feed(self, frame: bytes, *, gso_size: int = 0) -> tuple[bpf.Ran, dict[str, int]]:
-        """Runs the attached program on a frame; also the counters that it moved."""
+    def feed(self, packet: bytes, **more: int) -> tuple[bpf.Ran, str]:
+        """Runs the attached program on a packet or frame; also under which reason it was counted."""
+        frame = packet if packet[:6] == p.NO_MAC else p.ethernet(packet)
         before = self.status()
         with self.namespace.entered():
-            ran = bpf.test_run(before["program_id"], frame, gso_size=gso_size)
+            ran = bpf.run_program(before["program_id"], frame, **more)
         after = self.counters()
         moved = {key: after[key] - before["counters"][key] for key in after}
-        return ran, {key: value for key, value in moved.items() if value}
+        moved = {key: value for key, value in moved.items() if value}
+        if moved == {"not_gue": 1}:
+            return ran, "not_gue"
+        assert moved.pop("received") == 1
+        assert list(moved.values()) == [1]
+        return ran, next(iter(moved))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def is_v6(text: str) -> bool:
 def checksum(data: bytes) -> int:
     """The Internet checksum: 0 over data whose own checksum is right."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -38,10 +38,10 @@ def put(data: bytes, at: int, new: bytes) -> bytes:
 
 
 def ipv4(
-    src: str, dst: str, protocol: int, payload: bytes, *, fragment: int = 0x4000, options: bytes = b"", ttl: int = 64
+    src: str, dst: str, protocol: int, payload: bytes, *, fragment: int = 0x4000, options: bytes = b""
 ) -> bytes:
     ihl = 5 + len(options) // 4
-    head = struct.pack("!BBHHHBBH", 0x40 | ihl, 0, ihl * 4 + len(payload), 0, fragment, ttl, protocol, 0)
+    head = struct.pack("!BBHHHBBH", 0x40 | ihl, 0, ihl * 4 + len(payload), 0, fragment, 64, protocol, 0)
     head += addr(src) + addr(dst) + options
     return put(head, 10, struct.pack("!H", checksum(head))) + payload
 
@@ -83,7 +83,8 @@ def too_big(router: str, vip: str, mtu: int, quoted: bytes) -> bytes:
 
 
 def gue_header(protocol: int, hops: Sequence[str], next_hop: int = 0) -> bytes:
-    return struct.pack("!BBHHBB", 1 + len(hops), protocol, 0, 0, next_hop, len(hops)) + b"".join(map(addr, hops))
+    head = struct.pack("!BBHHBB", 1 + len(hops), protocol, 0, 0, next_hop, len(hops))
+    return head + b"".join(map(addr, hops))
 
 
 def gue(
