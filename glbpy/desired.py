@@ -4,7 +4,7 @@ Resources are named by their REST paths: ``services/www``, ``pools/web``, ``pool
 Nothing here stores anything, and health is not part of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -50,6 +50,9 @@ class Desired:
         if found is None:
             raise NotFoundError(backend_path(pool, name))
         return found
+
+
+Edit = Callable[[Desired], Document]  # from the current state to the next whole document
 
 
 class Expect(Protocol):
@@ -139,6 +142,23 @@ def remove_backend(state: Desired, pool_name: str, name: str) -> Document:
 def set_state(state: Desired, pool_name: str, name: str, wanted: State) -> Document:
     backend = state.backend(pool_name, name)
     return put_backend(state, pool_name, backend.model_copy(update={"state": wanted}))
+
+
+def drain(state: Desired, pool_name: str, name: str) -> Document:
+    """Make a backend draining. Raises ConflictError for an inactive one: it would come back into chains."""
+    if state.backend(pool_name, name).state == State.INACTIVE:
+        raise ConflictError(f"{backend_path(pool_name, name)} is inactive: there is nothing to drain")
+    return set_state(state, pool_name, name, State.DRAINING)
+
+
+def undrain(state: Desired, pool_name: str, name: str) -> Document:
+    """Make a draining backend active. Active and filling ones stay as they are."""
+    wanted = state.backend(pool_name, name).state
+    if wanted == State.INACTIVE:
+        raise ConflictError(f"{backend_path(pool_name, name)} is inactive, not draining: put its state")
+    if wanted != State.DRAINING:
+        return state.document
+    return set_state(state, pool_name, name, State.ACTIVE)
 
 
 def _with_states(pool: Pool, current: Pool | None) -> Pool:

@@ -2,9 +2,11 @@
 
 Every write is one transaction and makes one revision, or none when nothing changes. A revision keeps
 the whole state, so listing, comparing and rolling back need nothing else; revisions are never deleted. One
-connection behind a lock: any thread may call, and several processes may share the file.
+connection behind a lock: any thread may call. current() and secret never wait, so an event loop may call them
+while a thread writes. One process at a time has a store; a second one is refused.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -16,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from glbpy import desired, keys
-from glbpy.desired import Desired
+from glbpy.desired import Desired, Edit
 from glbpy.errors import ConflictError, NotFoundError, StoreError
 from glbpy.models import Document, Health, Model, check_whole
 
@@ -71,9 +73,6 @@ class Written:
         return self.after is not self.before
 
 
-Edit = Callable[[Desired], Document]
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -85,24 +84,37 @@ class Store:
         self.path = path
         self._now = now
         self._lock = threading.RLock()
-        self._cache = Desired()
+        self._current = Desired()
+        self._secret = b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._file_lock = open(path.with_name(path.name + ".lock"), "w")  # noqa: SIM115 - held until close()
+        except OSError as error:
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        try:
+            fcntl.flock(self._file_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file_lock.close()
+            raise StoreError(f"the store {path} is in use by another `glb serve`") from None
+        try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         except (OSError, sqlite3.Error) as error:
+            self._file_lock.close()
             raise StoreError(f"cannot open the store {path}: {error}") from error
         try:
             self._prepare()
         except (sqlite3.Error, StoreError) as error:
-            self._db.close()
+            self.close()
             if isinstance(error, StoreError):
                 raise
             raise StoreError(f"cannot use the store {path}: {error}") from error
 
     def close(self) -> None:
+        """Close the file and let another process have it. Twice is fine."""
         with self._lock:
             self._db.close()
+            self._file_lock.close()
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -119,6 +131,9 @@ class Store:
                     self._db.execute(statement)
                 self._set_meta("secret", keys.new_secret())
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            newest = self._db.execute("SELECT max(number) FROM revision").fetchone()[0] or 0
+            self._current = self._load(newest)
+            self._secret = self._meta("secret") or b""
 
     @contextmanager
     def _transaction(self, keep: bool = True) -> Iterator[None]:
@@ -139,19 +154,12 @@ class Store:
 
     @property
     def secret(self) -> bytes:
-        """The cluster secret, made at first start."""
-        with self._lock:
-            secret = self._meta("secret")
-        assert secret is not None
-        return secret
+        """The cluster secret, made at first start. Never waits."""
+        return self._secret
 
     def current(self) -> Desired:
-        """Return the desired state as of the newest revision."""
-        with self._lock:
-            newest = self._db.execute("SELECT max(number) FROM revision").fetchone()[0] or 0
-            if newest != self._cache.revision:
-                self._cache = self._load(newest)
-            return self._cache
+        """Return the desired state as of the newest revision. Never waits."""
+        return self._current
 
     def write(
         self, edit: Edit, *, actor: str, action: str, secret: bytes | None = None, dry_run: bool = False
@@ -162,25 +170,23 @@ class Store:
         ``secret`` that differs is taken only while there are no services. With ``dry_run`` nothing is kept.
         Raises DocumentError, ConflictError, StoreError, and what ``edit`` raises.
         """
-        written = None
         with self._lock:
+            before = after = self._current
             with self._transaction(keep=not dry_run):
-                before = self.current()
                 document = edit(before)
                 check_whole(document)
                 if secret is not None:
                     self._adopt_secret(secret, before)
-                if document == before.document:
-                    return Written(before, before)
-                after = self._next(before, document)
-                self._insert(after, actor, action)
-                written = Written(before, after)
+                if document != before.document:
+                    after = self._next(before, document)
+                    self._insert(after, actor, action)
             if not dry_run:
-                self._cache = after
-        return written
+                self._current = after
+                self._secret = self._meta("secret") or b""
+            return Written(before, after)
 
     def _adopt_secret(self, secret: bytes, before: Desired) -> None:
-        if secret == self._meta("secret"):
+        if secret == self._secret:
             return
         if before.document.services:
             raise ConflictError(

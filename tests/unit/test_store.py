@@ -151,6 +151,13 @@ def test_revisions_are_listed_read_and_compared(store: Store):
         store.revision(9)
 
 
+def test_a_store_has_one_process_at_a_time(store: Store):
+    with pytest.raises(StoreError, match="in use"):
+        Store(store.path)
+    store.close()
+    Store(store.path).close()
+
+
 def test_a_store_from_the_future_or_of_something_else_is_refused(tmp_path: Path):
     path = tmp_path / "store.db"
     store = Store(path)

@@ -1,0 +1,365 @@
+"""The controller: takes writes, and makes the directors forward by them.
+
+desired state (store) + health → compile → snapshot → each director → confirmed generation. It holds all
+behaviour; routes and commands only call it. Runs on one event loop: call its methods from there. What
+blocks (store, compiler, sockets) runs in threads.
+
+A write is committed, then compiled; its result says what may break. Changes that come while a compile runs,
+or within ``gap_s`` of it, are taken together. When a compile fails, the old snapshot stays in force
+and status() says why.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from glbpy import desired
+from glbpy.desired import Desired, Edit, Expect
+from glbpy.director import Director
+from glbpy.errors import ForwarderError, GlbError, NotFoundError
+from glbpy.health import Monitor, Probe, Target, check
+from glbpy.models import Backend, Document, Health, Pool, Service, State
+from glbpy.snapshot import Compiler, Snapshot
+from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
+from glbpy.store import HealthRecord, Revision, Store, Written, utc_now
+
+log = logging.getLogger(__name__)
+
+GAP_S = 0.05  # between compiles: at most 20 snapshots a second
+COMPILE_WAIT_S = 10.0  # how long a write waits to hear what it may break
+
+
+class Controller:
+    """``async with controller.run():`` starts it; reads and writes work from then on."""
+
+    def __init__(
+        self,
+        store: Store,
+        compiler: Compiler,
+        directors: Sequence[Director],
+        *,
+        probe: Probe = check,
+        now: Callable[[], datetime] = utc_now,
+        gap_s: float = GAP_S,
+    ) -> None:
+        if len(directors) > 1:
+            raise ValueError("several directors need the filling step between them, which is not built yet")
+        self.store = store
+        self._compiler = compiler
+        self._directors = {director.name: director for director in directors}
+        self._gap_s = gap_s
+        self._monitor = Monitor(store.health(), self._health_changed, probe=probe, now=now)
+        self._dirty = asyncio.Event()
+        self._compiled = asyncio.Condition()
+        self._attempted = 0  # revision of the last compile, good or bad
+        self._inputs: object = None  # of the last good compile
+        self._snapshot: Snapshot | None = None
+        self._leavers: tuple[Leaver, ...] = ()
+        self._trouble: Trouble | None = None
+        self._unsaved: dict[int, HealthRecord] = {}
+        self._running = False
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator["Controller"]:
+        """Run health checks, compiler and directors until the block ends. Forwarders go on after it."""
+        self._dirty.set()
+        self._running = True
+        work = [self._compile_loop(), *(director.run() for director in self._directors.values())]
+        tasks = [asyncio.create_task(one) for one in work]
+        try:
+            yield self
+        finally:
+            self._running = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._monitor.close()
+            await self._save_health()
+
+    # ---- reading ----
+
+    @property
+    def desired(self) -> Desired:
+        return self.store.current()
+
+    def backend_status(self, pool: str, backend: str) -> BackendStatus:
+        """Return one backend's observed status. Raises NotFoundError."""
+        return self._backend_status(self.desired, pool, self.desired.backend(pool, backend))
+
+    def backend_statuses(self, pool: str | None = None) -> list[BackendStatus]:
+        """Return the status of every backend, or of one pool's. Raises NotFoundError."""
+        state = self.desired
+        pools = state.document.pools if pool is None else (state.pool(pool),)
+        return [self._backend_status(state, p.name, backend) for p in pools for backend in p.backends]
+
+    def _backend_status(self, state: Desired, pool: str, backend: Backend) -> BackendStatus:
+        number = state.ids[desired.backend_path(pool, backend.name)]
+        record = self._monitor.record(number)
+        assert backend.state is not None
+        return BackendStatus(
+            pool=pool,
+            backend=backend.name,
+            id=number,
+            state=backend.state,
+            health=record.health,
+            since=record.since,
+            detail=record.detail,
+            available=backend.state == State.ACTIVE and record.health != Health.UNHEALTHY,
+        )
+
+    def director_statuses(self) -> list[DirectorStatus]:
+        return [director.status() for director in self._directors.values()]
+
+    def director_status(self, name: str) -> DirectorStatus:
+        if name not in self._directors:
+            raise NotFoundError(f"directors/{name}")
+        return self._directors[name].status()
+
+    def status(self) -> ControllerStatus:
+        directors = tuple(self.director_statuses())
+        alarms = self._pool_alarms(self.desired)
+        if self._trouble is not None:
+            alarms.append(f"the desired state does not compile: {self._trouble.message}")
+        alarms += [f"director {d.name}: {d.trouble.message}" for d in directors if d.trouble is not None]
+        return ControllerStatus(
+            revision=self.desired.revision,
+            compiled_revision=self._snapshot.revision if self._snapshot else None,
+            compile_trouble=self._trouble,
+            alarms=tuple(alarms),
+            directors=directors,
+        )
+
+    def _pool_alarms(self, state: Desired) -> list[str]:
+        alarms = []
+        for service in state.document.services:
+            pool = state.pool(service.pool)
+            if not any(self._backend_status(state, pool.name, b).available for b in pool.backends):
+                alarms.append(f"service {service.name}: no backend of pool {pool.name} is available")
+        return alarms
+
+    # ---- writing ----
+
+    async def apply(
+        self, document: Document, *, prune: bool = False, dry_run: bool = False, actor: str = "-"
+    ) -> WriteResult:
+        """Create or replace all that ``document`` has, as one revision; ``prune`` removes what it has not."""
+        return await self._write(
+            lambda state: desired.merge(state.document, document, prune),
+            action="apply --prune" if prune else "apply",
+            actor=actor,
+            secret=bytes.fromhex(document.secret) if document.secret is not None else None,
+            dry_run=dry_run,
+        )
+
+    async def put_service(
+        self, service: Service, *, expect: Expect | None = None, actor: str = "-"
+    ) -> WriteResult:
+        return await self._write(
+            lambda state: desired.put_service(state.document, service),
+            action="put", actor=actor, path=desired.service_path(service.name), expect=expect,
+        )
+
+    async def delete_service(
+        self, name: str, *, expect: Expect | None = None, actor: str = "-"
+    ) -> WriteResult:
+        return await self._write(
+            lambda state: desired.remove_service(state, name),
+            action="delete", actor=actor, path=desired.service_path(name), expect=expect,
+        )
+
+    async def put_pool(self, pool: Pool, *, expect: Expect | None = None, actor: str = "-") -> WriteResult:
+        """Create or replace a pool with its backends. One without a state keeps the state that it has."""
+        return await self._write(
+            lambda state: desired.put_pool(state.document, pool),
+            action="put", actor=actor, path=desired.pool_path(pool.name), expect=expect,
+        )
+
+    async def delete_pool(self, name: str, *, expect: Expect | None = None, actor: str = "-") -> WriteResult:
+        return await self._write(
+            lambda state: desired.remove_pool(state, name),
+            action="delete", actor=actor, path=desired.pool_path(name), expect=expect,
+        )
+
+    async def put_backend(
+        self, pool: str, backend: Backend, *, expect: Expect | None = None, actor: str = "-"
+    ) -> WriteResult:
+        return await self._write(
+            lambda state: desired.put_backend(state, pool, backend),
+            action="put", actor=actor, path=desired.backend_path(pool, backend.name), expect=expect,
+        )
+
+    async def delete_backend(
+        self, pool: str, name: str, *, expect: Expect | None = None, actor: str = "-"
+    ) -> WriteResult:
+        return await self._write(
+            lambda state: desired.remove_backend(state, pool, name),
+            action="delete", actor=actor, path=desired.backend_path(pool, name), expect=expect,
+        )
+
+    async def drain(self, pool: str, name: str, *, actor: str = "-") -> WriteResult:
+        """Send new connections elsewhere; those that live on the backend go on, by second chance."""
+        return await self._write(
+            lambda state: desired.drain(state, pool, name),
+            action="drain", actor=actor, path=desired.backend_path(pool, name),
+        )
+
+    async def undrain(self, pool: str, name: str, *, actor: str = "-") -> WriteResult:
+        """Make a draining backend active again."""
+        return await self._write(
+            lambda state: desired.undrain(state, pool, name),
+            action="undrain", actor=actor, path=desired.backend_path(pool, name),
+        )
+
+    async def rollback(self, number: int, *, actor: str = "-") -> WriteResult:
+        """Make the state of revision ``number`` the wanted one again, as a new revision, states included."""
+        revision: Revision = await asyncio.to_thread(self.store.revision, number)
+        document = revision.document
+        assert document is not None
+        return await self._write(lambda state: document, action=f"rollback to {number}", actor=actor)
+
+    async def _write(
+        self,
+        edit: Edit,
+        *,
+        action: str,
+        actor: str,
+        path: str | None = None,
+        expect: Expect | None = None,
+        secret: bytes | None = None,
+        dry_run: bool = False,
+    ) -> WriteResult:
+        def checked(state: Desired) -> Document:
+            if path is not None:
+                desired.check_version(state, path, expect)
+            return edit(state)
+
+        loop = asyncio.get_running_loop()
+        words = action if path is None else f"{action} {path}"
+
+        def work() -> Written:
+            written = self.store.write(checked, actor=actor, action=words, secret=secret, dry_run=dry_run)
+            if not dry_run:
+                # From the thread: also when the caller has been cancelled meanwhile, the change takes effect.
+                loop.call_soon_threadsafe(self._dirty.set)
+            return written
+
+        written = await asyncio.to_thread(work)
+        leavers: tuple[Leaver, ...] = ()
+        warnings: list[str] = []
+        if written.changed and not dry_run:
+            log.info("revision %d by %s: %s", written.after.revision, actor, words)
+            leavers, warnings = await self._consequences(written)
+        return WriteResult(
+            revision=written.before.revision if dry_run else written.after.revision,
+            changed=written.changed,
+            created=path is not None and path not in written.before.versions,
+            version=written.after.versions.get(path) if path is not None else None,
+            dry_run=dry_run,
+            notes=() if action == "undrain" else tuple(
+                f"{ended}: its drain has ended, it takes new connections again"
+                for ended in desired.ended_drains(written.before.document, written.after.document)
+            ),
+            warnings=(*warnings, *map(str, leavers)),
+            leavers=leavers,
+        )
+
+    async def _consequences(self, written: Written) -> tuple[tuple[Leaver, ...], list[str]]:
+        """Wait for the compile of what was written; return who leaves chains, and other warnings."""
+        before = set(self._pool_alarms(written.before))
+        warnings = [alarm for alarm in self._pool_alarms(written.after) if alarm not in before]
+        if not self._running:
+            return (), warnings
+        try:
+            async with asyncio.timeout(COMPILE_WAIT_S), self._compiled:
+                await self._compiled.wait_for(lambda: self._attempted >= written.after.revision)
+        except TimeoutError:
+            return (), [*warnings, "the snapshot is still being compiled: see the directors' status"]
+        if self._trouble is not None:
+            return (), [*warnings, f"stored, but it does not compile: {self._trouble.message}"]
+        return self._leavers, warnings
+
+    async def wait(self, revision: int, timeout_s: float = 30.0) -> None:
+        """Return once every director has confirmed ``revision``. Raises ForwarderError, code ``timeout``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                for director in self._directors.values():
+                    await director.wait(revision)
+        except TimeoutError:
+            troubles = [str(t.message) for d in self.director_statuses() if (t := d.trouble) is not None]
+            if self._trouble is not None:
+                troubles.append(self._trouble.message)
+            reason = "; ".join(troubles) or "no director says why"
+            text = f"revision {revision} was not confirmed within {timeout_s:g} s: {reason}"
+            raise ForwarderError(text, "timeout") from None
+
+    # ---- the loop ----
+
+    def _health_changed(self, number: int, record: HealthRecord | None) -> None:
+        """From the monitor: a backend's health turned over, or (None) is not known any more."""
+        self._unsaved[number] = record if record is not None else HealthRecord()
+        self._dirty.set()
+
+    async def _compile_loop(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await self._save_health()
+            try:
+                await self._compile()
+            except GlbError as error:
+                self._fail(Trouble(code="refused", message=str(error)))
+            except Exception as error:  # a fault of ours must not end the loop: later changes may compile
+                log.exception("the compile loop failed")
+                self._fail(Trouble(code="internal", message=f"{type(error).__name__}: {error}"))
+            async with self._compiled:
+                self._compiled.notify_all()
+            await asyncio.sleep(self._gap_s)
+
+    def _fail(self, trouble: Trouble) -> None:
+        if trouble != self._trouble:
+            log.error("revision %d does not compile: %s", self._attempted, trouble.message)
+        self._trouble = trouble
+
+    async def _save_health(self) -> None:
+        unsaved, self._unsaved = self._unsaved, {}
+        for number, record in unsaved.items():
+            try:
+                await asyncio.to_thread(self.store.save_health, number, record)
+            except GlbError as error:  # checks go on, and the next change tries again
+                log.error("health of backend %d is not saved: %s", number, error)
+                self._unsaved.setdefault(number, record)
+
+    async def _compile(self) -> None:
+        state = await asyncio.to_thread(self.store.current)
+        secret = self.store.secret
+        self._monitor.watch(targets(state))
+        backends = [number for path, number in state.ids.items() if path.startswith("pools/")]
+        health = {number: self._monitor.record(number).health for number in backends}
+        inputs = (state.revision, secret, health)
+        self._attempted = state.revision
+        if inputs == self._inputs:
+            return
+        snapshot = await asyncio.to_thread(self._compiler.compile, state, secret, health)
+        leavers: list[Leaver] = []
+        for director in self._directors.values():
+            running = director.running or self._snapshot
+            if running is not None:
+                leavers += await asyncio.to_thread(self._compiler.leavers, running, snapshot)
+        for leaver in leavers:
+            log.warning("revision %d: %s", state.revision, leaver)
+        self._leavers = tuple(leavers)
+        self._inputs, self._snapshot, self._trouble = inputs, snapshot, None
+        for director in self._directors.values():
+            director.want(snapshot)
+
+
+def targets(state: Desired) -> dict[int, Target]:
+    """Return what is to be checked, by backend id. Inactive backends are checked too: they may come back."""
+    return {
+        state.ids[desired.backend_path(pool.name, backend.name)]: Target(backend.address, pool.health_check)
+        for pool in state.document.pools
+        if pool.health_check is not None
+        for backend in pool.backends
+    }

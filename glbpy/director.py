@@ -1,0 +1,205 @@
+"""One director as the controller sees it: gets the wanted snapshot into its forwarder, and keeps it there.
+
+Adopts a forwarder that runs, starts one that does not (when told how), loads again after a restart, and
+retries with bounded back-off. Never stops a forwarder: packets flow on without the control plane.
+
+The wanted snapshot is written to ``<snapshot>.next`` and loaded from there; once the forwarder has confirmed
+it, it takes the place of ``<snapshot>``, from which the forwarder starts alone. So that file is
+always one that was good.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from glbpy.errors import ForwarderError, GlbError
+from glbpy.forwarder import ForwarderStatus, Loaded
+from glbpy.snapshot import Compiler, Snapshot, move_file, write_file
+from glbpy.status import DirectorStatus, Trouble
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0  # how often a quiet forwarder is asked how it is
+BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts while it is away or refuses
+
+
+class Client(Protocol):
+    """glbpy.forwarder.Forwarder, or what a test injects. Methods block."""
+
+    def load(self, path: str | os.PathLike[str]) -> Loaded: ...
+
+    def status(self) -> ForwarderStatus: ...
+
+
+class Director:
+    """``launch`` starts a forwarder that outlives this process; it returns the pid. None: not ours."""
+
+    def __init__(
+        self,
+        name: str,
+        snapshot_path: Path,
+        client: Client,
+        compiler: Compiler,
+        launch: Callable[[], int] | None = None,
+    ) -> None:
+        self.name = name
+        self.snapshot_path = snapshot_path
+        self.running: Snapshot | None = None  # what the forwarder forwards from, when it is known
+        self._client = client
+        self._compiler = compiler
+        self._launch = launch
+        self._wanted: Snapshot | None = None
+        self._kept = ""  # digest of what we know to be at snapshot_path
+        self._seen: ForwarderStatus | None = None
+        self._trouble: Trouble | None = None
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Condition()
+
+    # ---- for the controller ----
+
+    def want(self, snapshot: Snapshot) -> None:
+        """Make ``snapshot`` the wanted one. Returns at once; run() does the work."""
+        self._wanted = snapshot
+        self._wake.set()
+
+    @property
+    def confirmed(self) -> Snapshot | None:
+        """The wanted snapshot, if the forwarder forwards from it."""
+        wanted, seen = self._wanted, self._seen
+        return wanted if wanted is not None and seen is not None and seen.digest == wanted.digest else None
+
+    def status(self) -> DirectorStatus:
+        """Return what is known now, without asking the forwarder."""
+        wanted, seen = self._wanted, self._seen
+        known = {} if seen is None else {
+            "pid": seen.pid,
+            "program_version": seen.program_version,
+            "uptime_s": seen.uptime_s,
+            "generation": seen.generation,
+            "digest": seen.digest,
+            "confirmed_revision": seen.revision,
+            "counters": seen.counters,
+        }
+        return DirectorStatus.model_validate(
+            {
+                "name": self.name,
+                "reachable": seen is not None,
+                "wanted_revision": wanted.revision if wanted else None,
+                "in_force": self.confirmed is not None,
+                "trouble": self._trouble,
+                **known,
+            }
+        )
+
+    async def wait(self, revision: int) -> None:
+        """Return once the forwarder has confirmed ``revision`` or a later one."""
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: self.confirmed is not None and self.confirmed.revision >= revision
+            )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                await self._converge()
+                failures, self._trouble, pause = 0, None, POLL_S
+            except (GlbError, OSError) as error:
+                self._note(error)
+                pause = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+                failures += 1
+            except Exception as error:  # a fault of ours must not end the loop: later attempts may work
+                log.exception("director %s", self.name)
+                self._trouble = Trouble(code="internal", message=f"{type(error).__name__}: {error}")
+                pause = BACKOFF_S[-1]
+            async with self._moved:
+                self._moved.notify_all()
+            # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    def _note(self, error: GlbError | OSError) -> None:
+        code = error.code if isinstance(error, ForwarderError) else "failed"
+        trouble = Trouble(code=code, message=str(error))
+        if trouble != self._trouble:
+            log.warning("director %s: %s", self.name, trouble.message)
+        self._trouble = trouble
+
+    # ---- the work ----
+
+    async def _converge(self) -> None:
+        """Ask the forwarder how it is; start it if it is away; load what is wanted if it has other."""
+        seen = await self._look()
+        if self.running is None or self.running.digest != seen.digest:
+            self.running = await asyncio.to_thread(self._find_running, seen)
+        wanted = self._wanted
+        if wanted is None:
+            return
+        if seen.digest != wanted.digest:
+            await asyncio.to_thread(self._load, wanted)
+            self.running = wanted
+            self._seen = await asyncio.to_thread(self._client.status)
+        elif self._kept != wanted.digest:
+            await asyncio.to_thread(self._keep, wanted)
+
+    async def _look(self) -> ForwarderStatus:
+        try:
+            seen = await asyncio.to_thread(self._client.status)
+        except ForwarderError as error:
+            self._seen = None
+            if error.code != "unreachable" or self._launch is None:
+                raise
+            log.info("director %s: no forwarder runs (%s): starting one", self.name, error)
+            pid = await asyncio.to_thread(self._launch)
+            log.info("director %s: started forwarder, pid %d", self.name, pid)
+            seen = await asyncio.to_thread(self._client.status)
+        if seen.instance != self.name:
+            self._seen = None
+            raise ForwarderError(
+                f"the forwarder at this socket is instance {seen.instance}, not {self.name}: "
+                "check run_dir in the director's configuration",
+                "other_instance",
+            )
+        if self._seen is None or self._seen.pid != seen.pid:
+            log.info("director %s: forwarder %d answers, generation %d", self.name, seen.pid, seen.generation)
+        self._seen = seen
+        return seen
+
+    def _find_running(self, seen: ForwarderStatus) -> Snapshot | None:
+        """Return the snapshot that an adopted forwarder runs, from its file, if that is still the one."""
+        if seen.digest is None or not self.snapshot_path.exists():
+            return None
+        try:
+            snapshot = self._compiler.open(self.snapshot_path.read_bytes())
+        except GlbError as error:
+            log.warning("director %s: %s: %s", self.name, self.snapshot_path, error)
+            return None
+        return snapshot if snapshot.digest == seen.digest else None
+
+    def _load(self, snapshot: Snapshot) -> None:
+        pending = self.snapshot_path.with_name(self.snapshot_path.name + ".next")
+        pending.parent.mkdir(parents=True, exist_ok=True)
+        write_file(pending, snapshot.data)
+        loaded = self._client.load(pending)
+        if loaded.digest != snapshot.digest:
+            raise ForwarderError(
+                f"loaded {pending}, but the forwarder reports digest {loaded.digest}, not {snapshot.digest}",
+                "other_digest",
+            )
+        move_file(pending, self.snapshot_path)
+        self._kept = snapshot.digest
+        log.info("director %s: revision %d is generation %d", self.name, loaded.revision, loaded.generation)
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """Make sure that an adopted forwarder would start from what it runs: we may have died before that."""
+        self.snapshot_path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.snapshot_path.exists() or self.snapshot_path.read_bytes() != snapshot.data:
+            write_file(self.snapshot_path, snapshot.data)
+        self._kept = snapshot.digest

@@ -1,0 +1,168 @@
+"""Health checks: is a backend there, by TCP or HTTP, at its own address.
+
+A Monitor runs one task per backend. Checks start every ``interval`` (the first within one, at random, so
+that they spread), end after ``timeout`` at the latest, and never overlap; so a failure is found within
+fall * interval + timeout. Time is the event loop's. What follows from health is the controller's business.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from glbpy import __version__
+from glbpy.models import Health, HealthCheck, parse_range
+from glbpy.store import HealthRecord, utc_now
+
+log = logging.getLogger(__name__)
+
+STATUS_LINE_MAX = 8192  # bytes
+DETAIL_MAX = 200  # characters of what a check says that are kept
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is checked, and how."""
+
+    address: str
+    check: HealthCheck
+
+
+class CheckFailed(Exception):
+    """A check found something wrong; the message says what."""
+
+
+Probe = Callable[[Target], Awaitable[str]]  # returns what it saw; raises CheckFailed, OSError
+Changed = Callable[[int, HealthRecord | None], None]
+
+
+async def check(target: Target) -> str:
+    """Check once, without a time limit of its own; return what was seen. Raises CheckFailed, OSError."""
+    reader, writer = await asyncio.open_connection(target.address, target.check.port, limit=STATUS_LINE_MAX)
+    try:
+        if target.check.type == "tcp":
+            return "connected"
+        return await _http(target, reader, writer)
+    finally:
+        # The answer is known: do not wait for the peer's end of the connection.
+        writer.transport.abort()
+
+
+async def _http(target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    host = target.check.host or (f"[{target.address}]" if ":" in target.address else target.address)
+    if target.check.host is None and target.check.port != 80:
+        host += f":{target.check.port}"
+    request = (
+        f"GET {target.check.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: glbpy-health/{__version__}\r\n"
+        "Accept: */*\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(request.encode("ascii"))
+    await writer.drain()
+    try:
+        line = await reader.readline()
+    except ValueError:
+        raise CheckFailed(f"no end of the status line within {STATUS_LINE_MAX} bytes") from None
+    words = line.split(None, 2)
+    if not line.endswith(b"\n") or len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+        raise CheckFailed("the answer is not HTTP" if line else "closed without an answer")
+    if len(words[1]) != 3 or not words[1].isdigit():
+        raise CheckFailed("the answer's status is not a number")
+    status = int(words[1])
+    for wanted in target.check.expected_status or ():
+        first, last = parse_range(wanted)
+        if first <= status <= last:
+            return f"status {status}"
+    raise CheckFailed(f"status {status}")
+
+
+class Monitor:
+    """Keeps checking the targets that it is told to watch. Lives on one event loop.
+
+    ``changed`` is called, on the loop, when a backend's health turns over, with None when it is forgotten.
+    ``records`` are the last known ones, by backend id; they hold until checks say otherwise.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[int, HealthRecord],
+        changed: Changed,
+        *,
+        probe: Probe = check,
+        now: Callable[[], datetime] = utc_now,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._records = dict(records)
+        self._changed = changed
+        self._probe = probe
+        self._now = now
+        self._jitter = jitter
+        self._tasks: dict[int, tuple[Target, asyncio.Task[None]]] = {}
+
+    def record(self, backend: int) -> HealthRecord:
+        return self._records.get(backend, HealthRecord())
+
+    def watch(self, targets: Mapping[int, Target]) -> None:
+        """Check exactly these from now on. Health of others is forgotten: nobody would find it changed."""
+        for backend in self._tasks.keys() - targets.keys():
+            self._tasks.pop(backend)[1].cancel()
+        for backend in self._records.keys() - targets.keys():
+            del self._records[backend]
+            self._changed(backend, None)
+        for backend, target in targets.items():
+            known = self._tasks.get(backend)
+            if known is not None and known[0] == target:
+                continue
+            if known is not None:
+                known[1].cancel()
+            task = asyncio.create_task(self._run(backend, target), name=f"health {backend}")
+            self._tasks[backend] = (target, task)
+
+    async def close(self) -> None:
+        """Stop all checks and wait until they have ended."""
+        tasks = [task for _, task in self._tasks.values()]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, backend: int, target: Target) -> None:
+        loop = asyncio.get_running_loop()
+        interval = target.check.interval_ms / 1000
+        due = loop.time() + interval * self._jitter()
+        good = bad = 0  # in a row
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            due = max(due + interval, loop.time())  # after a stall: no burst of late checks
+            passed, detail = await self._once(target)
+            good, bad = (good + 1, 0) if passed else (0, bad + 1)
+            self._judge(backend, target.check, good, bad, detail)
+
+    async def _once(self, target: Target) -> tuple[bool, str]:
+        try:
+            async with asyncio.timeout(target.check.timeout_ms / 1000):
+                return True, await self._probe(target)
+        except TimeoutError:
+            return False, f"no answer in {target.check.timeout_ms} ms"
+        except CheckFailed as error:
+            return False, str(error)[:DETAIL_MAX]
+        except OSError as error:
+            return False, (error.strerror or str(error))[:DETAIL_MAX]
+        except Exception as error:  # a check that cannot be made is a failed one, never the end of checking
+            log.exception("health check of %s", target.address)
+            return False, f"{type(error).__name__}: {error}"[:DETAIL_MAX]
+
+    def _judge(self, backend: int, how: HealthCheck, good: int, bad: int, detail: str) -> None:
+        old = self.record(backend).health
+        if old != Health.UNHEALTHY and bad >= how.fall:
+            new = Health.UNHEALTHY
+        elif (old == Health.UNHEALTHY and good >= how.rise) or (old == Health.UNKNOWN and good):
+            new = Health.HEALTHY
+        else:
+            return
+        record = HealthRecord(health=new, since=self._now(), detail=detail)
+        self._records[backend] = record
+        level = logging.WARNING if Health.UNHEALTHY in (old, new) else logging.INFO
+        log.log(level, "backend %d is %s: %s", backend, new, detail)
+        self._changed(backend, record)

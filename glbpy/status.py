@@ -1,0 +1,82 @@
+"""What was observed: of directors, of backends, and of a write. The API shows these models as they are."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from glbpy.models import Health, Model, State
+
+
+class Trouble(Model):
+    """Something that is wrong now. ``code`` is stable, ``message`` is for people."""
+
+    code: str
+    message: str
+
+
+class BackendStatus(Model):
+    """A backend's observed health. Changes neither revisions nor ETags."""
+
+    pool: str
+    backend: str
+    id: int
+    state: State
+    health: Health
+    since: datetime | None = Field(description="When the health last changed; null: never checked.")
+    detail: str = Field(description="What the check that decided it said.")
+    available: bool = Field(description="Active and not unhealthy: it is given new connections.")
+
+
+class Leaver(Model):
+    """A backend that leaves chains between two snapshots: connections that live there may break."""
+
+    service: str
+    backend: str
+    rows: int
+    first: int = Field(description="Of these, rows in which it was the first hop.")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.backend} leaves {self.rows} rows of {self.service} (first hop in {self.first}): "
+            "connections that live there may break"
+        )
+
+
+class DirectorStatus(Model):
+    """A director as last seen: what it forwards from, and whether that is what is wanted."""
+
+    name: str
+    reachable: bool
+    pid: int | None = None
+    program_version: str | None = None
+    uptime_s: float | None = None
+    generation: int | None = Field(default=None, description="Snapshots it has loaded since it started.")
+    digest: str | None = Field(default=None, description="Of the snapshot that it forwards from.")
+    wanted_revision: int | None = Field(default=None, description="Of the newest compiled snapshot.")
+    confirmed_revision: int | None = Field(default=None, description="Of the snapshot that it forwards from.")
+    in_force: bool = Field(default=False, description="It forwards from the newest compiled snapshot.")
+    trouble: Trouble | None = None
+    counters: dict[str, int] = Field(default_factory=dict, description="Packets by reason, all workers.")
+
+
+class WriteResult(Model):
+    """The outcome of a write. ``revision`` is the current one, new only if ``changed``."""
+
+    revision: int
+    changed: bool
+    created: bool = False
+    version: int | None = Field(default=None, description="Of the resource written, if it was a single one.")
+    dry_run: bool = False
+    notes: tuple[str, ...] = Field(default=(), description="What the write did beyond its letter.")
+    warnings: tuple[str, ...] = Field(default=(), description="What it may break.")
+    leavers: tuple[Leaver, ...] = ()
+
+
+class ControllerStatus(Model):
+    """The whole at a glance."""
+
+    revision: int
+    compiled_revision: int | None
+    compile_trouble: Trouble | None
+    alarms: tuple[str, ...] = Field(description="What an operator should see to now.")
+    directors: tuple[DirectorStatus, ...]
