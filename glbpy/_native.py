@@ -1,4 +1,4 @@
-"""The only importer of the C extension: compile and read snapshots, build rows, compare, name reasons.
+"""The only importer of the C extension: compile and read snapshots, build rows, compare, trace, name reasons.
 
 Input is plain dataclasses in which positions count; ``state``, ``health``, ``policy`` and so on are the words
 of the configuration. Every C error leaves here as a :class:`~glbpy.errors.GlbError`. Nothing in here does
@@ -55,6 +55,8 @@ POLICIES = _constants("POLICY", "ordered", "glb")
 ENCAPSULATIONS = _constants("ENCAP", "gue")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp")
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
+OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
+KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment")
 
 
 # ---- input ----
@@ -480,6 +482,128 @@ def leavers(before: Snapshot, after: Snapshot) -> list[Leaver]:
         if count <= capacity:
             return [Leaver(x.service, x.backend, x.rows, x.first) for x in out[0:count]]
         capacity = count
+
+
+# ---- the packet path ----
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorInput:
+    """What a director adds to a snapshot. MACs have 6 bytes; ``mtu`` is bytes of outer IP, 0 is no limit."""
+
+    outer_source_v4: ipaddress.IPv4Address
+    local_mac: bytes
+    gateway_mac: bytes
+    outer_udp_checksum: str = "zero"
+    punt_echo: bool = False
+    filter_mac: bool = False
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow as the client sends it. Ports are 0 where it has none."""
+
+    family: int  # 4 or 6
+    protocol: int  # IP protocol number
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the packet path made of one frame. What it did not come to is None or empty."""
+
+    verdict: str
+    reason: str
+    kind: str | None  # KINDS; None: not parsed to the end
+    length: int  # of the client's IP packet, bytes
+    tags: int  # VLAN tags
+    vip: Address | None  # destination of the packet itself
+    flow: Flow | None
+    service: ServiceInfo | None
+    hash: int | None
+    row: int | None
+    alt_row: int | None
+    chain: tuple[BackendInfo, ...]
+    output: bytes | None  # the frame to send
+
+
+class PacketPath:
+    """A snapshot joined with a director: the forwarder's packet path, one frame at a time."""
+
+    def __init__(self, snapshot: Snapshot, director: DirectorInput) -> None:
+        """Raises InvalidInputError when the snapshot needs what the director does not have."""
+        self.snapshot = snapshot
+        c = ffi.new("struct glb_director *")
+        _set_address(c.outer_source_v4, director.outer_source_v4)
+        for out, mac in ((c.local_mac, director.local_mac), (c.gateway_mac, director.gateway_mac)):
+            if len(mac) != 6:
+                raise InvalidInputError(f"a MAC address of {len(mac)} bytes instead of 6")
+            ffi.buffer(out)[:] = mac
+        c.outer_checksum = _word(OUTER_CHECKSUMS, director.outer_udp_checksum, "outer_udp_checksum")
+        c.punt_echo = director.punt_echo
+        c.filter_mac = director.filter_mac
+        c.mtu = _number(director.mtu, 0, 65535, "mtu")
+        self._c = ffi.new("struct glb_path *")
+        error = ffi.new("struct glb_error *")
+        if lib.glb_path_init(self._c, snapshot.c, c, error) != 0:
+            raise InvalidInputError(_message(error))
+
+    def decide(self, frame: bytes) -> Decision:
+        """Return what becomes of an Ethernet frame, by the same C code as in the forwarder."""
+        data = ffi.from_buffer("uint8_t[]", frame)
+        packet = ffi.new("struct glb_packet *")
+        packet.data = data
+        packet.data_len = packet.frame_len = len(frame)
+        lib.glb_path_burst(self._c, packet, 1)
+        hashed = packet.row != lib.GLB_INDEX_NONE
+        return Decision(
+            verdict=verdict_name(packet.verdict),
+            reason=reason_name(packet.reason),
+            kind=_name_of(KINDS, packet.kind) if self._parsed(packet) else None,
+            length=packet.l3_len,
+            tags=max(packet.l3_offset - 14, 0) // 4,
+            vip=_address_from_c(packet.vip) if packet.vip.family else None,
+            flow=self._flow(packet),
+            service=None
+            if packet.service == lib.GLB_INDEX_NONE
+            else self.snapshot.services[packet.service],
+            hash=packet.hash if hashed else None,
+            row=packet.row if hashed else None,
+            alt_row=packet.alt_row if packet.alt_row != lib.GLB_INDEX_NONE else None,
+            chain=tuple(self.snapshot.backends[packet.chain[i]] for i in range(packet.chain_len)),
+            output=self._output(packet),
+        )
+
+    @staticmethod
+    def _parsed(packet: Any) -> bool:
+        return bool(packet.vip.family) and packet.reason not in (
+            lib.GLB_REASON_L4_TRUNCATED,
+            lib.GLB_REASON_ICMP_QUOTE_TRUNCATED,
+        )
+
+    @classmethod
+    def _flow(cls, packet: Any) -> Flow | None:
+        if not cls._parsed(packet) or not packet.src.family:
+            return None
+        return Flow(
+            family=packet.family,
+            protocol=packet.protocol,
+            source=_address_from_c(packet.src),
+            source_port=packet.sport,
+            destination=_address_from_c(packet.dst),
+            destination_port=packet.dport,
+        )
+
+    def _output(self, packet: Any) -> bytes | None:
+        if packet.verdict != lib.GLB_VERDICT_FORWARD:
+            return None
+        header = ffi.new("uint8_t[]", packet.header_len)
+        lib.glb_path_encap(self._c, packet, header)
+        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(packet.data + packet.l3_offset, packet.l3_len))
 
 
 # ---- names ----
