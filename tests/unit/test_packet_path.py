@@ -1,0 +1,192 @@
+"""The packet path in C against the oracle: its vectors, GLB's reference packets, and random frames."""
+
+import json
+import random
+from functools import cache
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oracle import shared
+from oracle.decide import Decision, decide
+from oracle.model import Bind, Config, Director, Service, director_from_glb, from_glb
+from oracle.rows import Backend
+
+from glbpy import _native as native
+from glbpy.errors import InvalidInputError
+
+VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors/frames.json").read_text())
+
+
+def config_input(config: Config) -> native.ConfigInput:
+    """Return the oracle's configuration as libglb takes it: each service with a pool of its own."""
+    protocols = {number: word for word, number in native.PROTOCOLS.items()}
+    pools, services, backend_id = [], [], 0
+    for position, service in enumerate(config.services):
+        backends = []
+        for backend in service.backends:
+            backend_id += 1
+            backends.append(
+                native.BackendInput(
+                    f"b{backend_id}", backend_id, ip_address(backend.address), backend.state, backend.health
+                )
+            )
+        pools.append(native.PoolInput(f"pool{position}", tuple(backends)))
+        binds = [native.BindInput(b.prefix, protocols[b.protocol], b.first, b.last) for b in service.binds]
+        services.append(
+            native.ServiceInput(
+                service.name, service.id, position, service.hash_key, service.seed, tuple(binds),
+                rows=service.rows, hops=service.hops, policy=service.policy,
+                hash_fields=service.hash_fields, alt_hash_fields=service.alt_hash_fields,
+            )
+        )  # fmt: skip
+    return native.ConfigInput(tuple(pools), tuple(services))
+
+
+def director_input(director: Director) -> native.DirectorInput:
+    return native.DirectorInput(
+        outer_source_v4=IPv4Address(director.source_v4),
+        local_mac=bytes.fromhex(director.local_mac.replace(":", "")),
+        gateway_mac=bytes.fromhex(director.gateway_mac.replace(":", "")),
+        outer_udp_checksum=director.checksum,
+        punt_echo=director.punt_echo,
+        filter_mac=director.filter_mac,
+        mtu=director.mtu,
+    )
+
+
+def path_of(config: Config, director: Director) -> native.PacketPath:
+    return native.PacketPath(
+        native.Snapshot(native.compile_snapshot(config_input(config))), director_input(director)
+    )
+
+
+def as_decision(mine: native.Decision) -> Decision:
+    """Return what the C decided in the oracle's form."""
+    return Decision(
+        verdict=mine.verdict,
+        reason=mine.reason,
+        service=mine.service.name if mine.service else None,
+        hash=None if mine.hash is None else f"{mine.hash:016x}",
+        row=mine.row,
+        chain=[str(backend.address) for backend in mine.chain],
+        output=mine.output.hex() if mine.output is not None else None,
+    )
+
+
+# ---- the repository's own vectors ----
+
+
+@cache
+def vector_config(name: str) -> Config:
+    [found] = [config for config in VECTORS["configs"] if config["name"] == name]
+    services = []
+    for service in found["services"]:
+        fields = dict(service)
+        fields["binds"] = tuple(Bind.of(*bind) for bind in service["binds"])
+        fields["backends"] = tuple(Backend(*backend) for backend in service["backends"])
+        for name in ("hash_key", "seed"):
+            fields[name] = bytes.fromhex(service[name])
+        for name in ("hash_fields", "alt_hash_fields"):
+            fields[name] = tuple(service[name])
+        services.append(Service(**fields))
+    return Config(tuple(services))
+
+
+@cache
+def vector_director(name: str) -> Director:
+    [found] = [director for director in VECTORS["directors"] if director["name"] == name]
+    return Director(**{key: value for key, value in found.items() if key != "name"})
+
+
+@cache
+def vector_path(config: str, director: str) -> native.PacketPath:
+    return path_of(vector_config(config), vector_director(director))
+
+
+def frame_of(case: dict[str, Any]) -> bytes:
+    """Return a vector's frame, whose zeros at the end are only counted."""
+    return bytes.fromhex(case["frame"]) + bytes(case.get("zeros", 0))
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
+def test_frames_are_the_oracles(case: dict[str, Any]) -> None:
+    config, director, _ = case["name"].split("/")
+    mine = as_decision(vector_path(config, director).decide(frame_of(case)))
+    expected = Decision(**{key: case[key] for key in vars(mine) if key in case})
+    if expected.output is not None:
+        expected.output += "00" * case.get("zeros", 0)
+    assert mine == expected
+
+
+# ---- random frames ----
+
+
+def mutate(draw: random.Random, frame: bytes) -> bytes:
+    """Return the frame with a few bytes changed behind the MAC addresses, or cut, or with bytes added."""
+    data = bytearray(frame)
+    for _ in range(draw.choice((0, 1, 1, 2, 3))):
+        if len(data) > 12:
+            value = draw.choice((0, 1, 4, 6, 17, 44, 60, 255, draw.randrange(256)))
+            data[draw.randrange(12, min(len(data), 120))] = value
+    match draw.randrange(6):
+        case 0:
+            del data[draw.randrange(len(data) + 1) :]
+        case 1:
+            data += draw.randbytes(draw.randrange(20))
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("config", "director"), [("alt_ordered", "zero"), ("every_port", "zero"), ("alt_glb", "computed")]
+)
+def test_random_frames_are_the_oracles(config: str, director: str) -> None:
+    draw = random.Random(f"{config}/{director}")
+    frames = [bytes.fromhex(case["frame"]) for case in VECTORS["cases"] if len(case["frame"]) < 400]
+    path = vector_path(config, director)
+    reasons = set()
+    for _ in range(3000):
+        frame = mutate(draw, draw.choice(frames))
+        mine = as_decision(path.decide(frame))
+        assert mine == decide(vector_config(config), vector_director(director), frame), frame.hex()
+        reasons.add(mine.reason)
+    assert len(reasons) > 12  # else the mutations all end in the same place
+
+
+# ---- GLB's reference packets ----
+
+
+@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
+@pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
+def test_packets_are_glbs(case: dict[str, Any]) -> None:
+    """Every case bit for bit, up to the outer IP total length, but for the departures that are listed."""
+    mine = as_decision(glb_path(case["config"], case["director"]).decide(bytes.fromhex(case["frame"])))
+    if case["name"] in shared.DEPARTURES:
+        assert mine.reason == shared.DEPARTURES[case["name"]][0]
+        return
+    if case["expected"] in ("pass", "drop"):
+        assert (mine.verdict, mine.output) == ({"pass": "punt", "drop": "drop"}[case["expected"]], None)
+        return
+    assert mine.output == case["expected"][: 2 * (14 + int(case["expected"][32:36], 16))]
+    explain = case["explain"]
+    assert (mine.hash, mine.row, mine.chain) == (explain["hash"], explain["row"], explain["hops"])
+
+
+@cache
+def glb_path(config: str, director: str) -> native.PacketPath:
+    reference = shared.load("packets.json")
+    settings = reference["directors"][director]
+    return path_of(
+        from_glb(reference["configs"][config], settings, "glb"), director_from_glb(settings, "computed")
+    )
+
+
+# ---- what is refused ----
+
+
+def test_a_backend_that_only_ipv6_reaches_is_refused() -> None:
+    bind = Bind.of("203.0.113.1/32", "tcp", 80, 80)
+    service = Service("www", 1, (bind,), (Backend("2001:db8::1"),), bytes(16), bytes(16))
+    with pytest.raises(InvalidInputError, match=r"backend b1 of pool pool0 has an IPv6 address"):
+        path_of(Config((service,)), vector_director("zero"))
