@@ -29,16 +29,25 @@ static bool has_ports(const struct ip *ip)
 	return !ip->later_fragment && (ip->protocol == GLB_IPPROTO_TCP || ip->protocol == GLB_IPPROTO_UDP);
 }
 
+/* Is there anything like an IP header, of this version and of a possible length? What is too short to tell may be. */
+static bool may_be_ip(uint8_t family, struct span bytes)
+{
+	const uint32_t header_len = family == GLB_FAMILY_V4 ? sizeof(struct glb_ipv4) : sizeof(struct glb_ipv6);
+
+	if (bytes.len < header_len)
+		return true;
+	return bytes.at[0] >> 4 == family && (family == GLB_FAMILY_V6 || (bytes.at[0] & 0x0f) * 4U >= header_len);
+}
+
 static enum glb_reason parse_quote(struct glb_packet *packet, struct span bytes)
 {
 	const struct ports *ports;
 	struct ip quote;
-	enum glb_reason reason = ip_parse(packet->family, bytes, IP_QUOTED, &quote);
 
-	packet->src.family = packet->dst.family = GLB_FAMILY_NONE; /* until there is a flow */
-	if (reason == GLB_REASON_IPV4_BAD_VERSION || reason == GLB_REASON_IPV6_BAD_VERSION)
-		return GLB_REASON_FORWARDED; /* quotes something else: classify says so */
-	if (reason != GLB_REASON_FORWARDED)
+	packet->src.family = packet->dst.family = GLB_FAMILY_NONE; /* until there is a flow; classify asks */
+	if (!may_be_ip(packet->family, bytes))
+		return GLB_REASON_FORWARDED;
+	if (ip_parse(packet->family, bytes, IP_QUOTED, &quote) != GLB_REASON_FORWARDED)
 		return GLB_REASON_ICMP_QUOTE_TRUNCATED;
 	packet->protocol = quote.protocol;
 	if (!has_ports(&quote))

@@ -420,6 +420,9 @@ static void quotes_without_ports(void)
 	quote->version_ihl = 0x66;
 	p = parse_frame(&frame);
 	CHECK(p.verdict == GLB_VERDICT_FORWARD && p.dst.family == GLB_FAMILY_NONE);
+	quote->version_ihl = 0x44;
+	p = parse_frame(&frame);
+	CHECK(p.verdict == GLB_VERDICT_FORWARD && p.dst.family == GLB_FAMILY_NONE);
 	quote->version_ihl = 0x46;
 	quote->total_length = glb_be16_put(0); /* some senders garble it */
 	CHECK(parse_frame(&frame).dport == 80);
