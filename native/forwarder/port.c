@@ -85,7 +85,10 @@ static int configure(const struct port *port, const struct config *config, const
 		conf.rx_adv_conf.rss_conf.rss_hf =
 			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
 	}
-	if (config->mtu > RTE_ETHER_MTU && config->mtu <= info->max_mtu)
+	/* net_af_packet names the longest frame that it receives as 1514 bytes, and refuses an MTU beyond that,
+	 * but sends what its ring's frames hold. */
+	if (config->mtu > RTE_ETHER_MTU && config->mtu <= info->max_mtu &&
+	    (uint64_t)config->mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN <= info->max_rx_pktlen)
 		conf.rxmode.mtu = (uint32_t)config->mtu;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	return rte_eth_dev_configure(port->id, queues, queues, &conf);
