@@ -33,6 +33,15 @@ class Desired:
     ids: Mapping[str, int] = field(default_factory=dict)  # path of a service or backend: its stable id
     versions: Mapping[str, int] = field(default_factory=dict)  # path: the revision that last changed it
 
+    @classmethod
+    def standalone(cls, document: Document) -> "Desired":
+        """Return what offline tools make of a document alone: ids from 1 in its order, revision 0."""
+        whole = merge(Document(), document)
+        backends = [backend_path(pool.name, b.name) for pool in whole.pools for b in pool.backends]
+        ids = {service_path(service.name): i for i, service in enumerate(whole.services, 1)}
+        ids.update({path: i for i, path in enumerate(backends, 1)})
+        return cls(0, whole, ids)
+
     def service(self, name: str) -> Service:
         found = self.document.service(name)
         if found is None:

@@ -82,6 +82,7 @@ class Director:
             "generation": seen.generation,
             "digest": seen.digest,
             "confirmed_revision": seen.revision,
+            "stats_path": seen.stats_path,
             "counters": seen.counters,
         }
         return DirectorStatus.model_validate(

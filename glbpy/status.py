@@ -56,6 +56,7 @@ class DirectorStatus(Model):
     confirmed_revision: int | None = Field(default=None, description="Of the snapshot that it forwards from.")
     in_force: bool = Field(default=False, description="It forwards from the newest compiled snapshot.")
     trouble: Trouble | None = None
+    stats_path: str | None = Field(default=None, description="Its counter file: glbpy.counters reads it.")
     counters: dict[str, int] = Field(default_factory=dict, description="Packets by reason, all workers.")
 
 

@@ -1,0 +1,132 @@
+"""What `glb serve` runs beneath the API: store, compiler, director and controller, put together from files.
+
+Reads of the director's TOML file only what it shares with the forwarder; the forwarder judges the rest.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glbpy import abi, forwarder
+from glbpy.compiler import NativeCompiler
+from glbpy.controller import Controller
+from glbpy.director import Director
+from glbpy.errors import ForwarderError, InvalidInputError
+from glbpy.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DirectorConfig:
+    """The part of a director's configuration that both programs read. Paths as the forwarder takes them."""
+
+    path: Path
+    name: str
+    snapshot: Path
+    run_dir: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.run_dir / "control.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.run_dir / "forwarder.log"
+
+    @property
+    def store(self) -> Path:
+        """Where the store is unless told otherwise."""
+        return Path("/var/lib/glb", self.name, "store.db")
+
+
+def read_config(path: Path) -> DirectorConfig:
+    """Read a director.toml. Raises InvalidInputError with the pointer of the field."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InvalidInputError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    director = data.get("director")
+    if not isinstance(director, dict):
+        raise InvalidInputError(f"{path} has no [director] table", "/director")
+    name = _text(director, "name", None)
+    return DirectorConfig(
+        path=path.resolve(),
+        name=name,
+        snapshot=Path(_text(director, "snapshot", f"/var/lib/glb/{name}/snapshot.glb")),
+        run_dir=Path(_text(director, "run_dir", f"/run/glb/{name}")),
+    )
+
+
+def _text(table: dict[str, Any], key: str, default: str | None) -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError("must be a text that is not empty", f"/director/{key}")
+    return value
+
+
+def find_forwarder() -> Path:
+    """Return the forwarder of this installation: beside this Python's programs, else on PATH."""
+    beside = Path(sys.executable).with_name("glb-forwarder")
+    found = str(beside) if beside.exists() else shutil.which("glb-forwarder")
+    if found is None:
+        raise ForwarderError("glb-forwarder is not installed: run `make setup`", "start_failed")
+    return Path(found)
+
+
+def launcher(config: DirectorConfig) -> Callable[[], int]:
+    """Return what starts the director's forwarder, as a process that outlives this one: its pid."""
+    child: list[int] = []
+
+    def launch() -> int:
+        while child:  # one that we started and that has ended must not stay a zombie
+            _reap(child.pop())
+        program = find_forwarder()
+        abi.check_forwarder(program.resolve())
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        pid = forwarder.start([program, "--config", config.path], config.socket, log=config.log)
+        child.append(pid)
+        return pid
+
+    return launch
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        log.debug("process %d is not our child any more", pid)
+
+
+@asynccontextmanager
+async def running(
+    config_path: Path, store_path: Path | None = None, *, start_forwarder: bool = True
+) -> AsyncIterator[Controller]:
+    """Run the whole control plane of one director until the block ends; its forwarder goes on.
+
+    With ``start_forwarder`` false a forwarder is adopted, never started.
+    """
+    config = read_config(config_path)
+    store = Store(store_path or config.store)
+    try:
+        compiler = NativeCompiler()
+        director = Director(
+            config.name,
+            config.snapshot,
+            forwarder.Forwarder(config.socket),
+            compiler,
+            launcher(config) if start_forwarder else None,
+        )
+        async with Controller(store, compiler, [director]).run() as controller:
+            yield controller
+    finally:
+        store.close()
