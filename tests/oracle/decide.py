@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 
 from oracle.model import FIELDS, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
@@ -134,25 +134,20 @@ def checksum(data: bytes) -> int:
 
 
 def outer(director: Director, chain: list[str], port: int, inner: bytes) -> bytes:
-    """Return Ethernet, IP, UDP and GUE headers in front of the client's packet."""
-    first, rest = ip_address(chain[0]), [ip_address(hop).packed for hop in chain[1:]]
-    hops = b"".join(rest)
+    """Return Ethernet, IPv4, UDP and GUE headers in front of the client's packet."""
+    source, (first, *rest) = (
+        IPv4Address(director.source_v4).packed,
+        [IPv4Address(hop).packed for hop in chain],
+    )
     protocol = 4 if inner[0] >> 4 == 4 else 41
-    gue = struct.pack(">BBHHBB", 1 + len(hops) // 4, protocol, 0, 0, 0, len(rest)) + hops
+    gue = struct.pack(">BBHHBB", 1 + len(rest), protocol, 0, 0, 0, len(rest)) + b"".join(rest)
     length = 8 + len(gue) + len(inner)
-    source = ip_address(director.source_v4 if first.version == 4 else director.source_v6 or "::")
-    ip_length = length + (20 if first.version == 4 else 40)
-    if (ip_length if first.version == 4 else length) > 0xFFFF or 0 < director.mtu < ip_length:
+    if 20 + length > (director.mtu or 0xFFFF):
         raise Rejected("too_long")
     udp = struct.pack(">HHHH", port, GUE_PORT, length, 0)
     if director.checksum == "computed":
-        tail = struct.pack(">BBH", 0, 17, length) if first.version == 4 else struct.pack(">II", length, 17)
-        value = checksum(source.packed + first.packed + tail + udp + gue + inner) or 0xFFFF
-        udp = udp[:6] + struct.pack(">H", value)
-    if first.version == 4:
-        ip = struct.pack(">BBHHHBBH", 0x45, 0, ip_length, 0, 0x4000, 64, 17, 0) + source.packed + first.packed
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-    else:
-        ip = struct.pack(">IHBB", 6 << 28, length, 17, 64) + source.packed + first.packed
-    ethertype = b"\x08\x00" if first.version == 4 else b"\x86\xdd"
-    return mac(director.gateway_mac) + mac(director.local_mac) + ethertype + ip + udp + gue
+        pseudo = source + first + struct.pack(">BBH", 0, 17, length)
+        udp = udp[:6] + struct.pack(">H", checksum(pseudo + udp + gue + inner) or 0xFFFF)
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, 17, 0) + source + first
+    ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+    return mac(director.gateway_mac) + mac(director.local_mac) + b"\x08\x00" + ip + udp + gue

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from oracle import frames, glbfile, rows
 from oracle.decide import decide
-from oracle.model import Bind, Config, Director, Service
+from oracle.model import Bind, Config, Director, Service, service_json
 from oracle.rows import Backend
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -149,25 +149,6 @@ def glb_file_cases() -> Iterator[Json]:
 
 
 # ---- classify.json
-
-
-def service_json(service: Service) -> Json:
-    return {
-        "name": service.name,
-        "id": service.id,
-        "binds": [
-            [str(bind.prefix), {6: "tcp", 17: "udp"}[bind.protocol], bind.first, bind.last]
-            for bind in service.binds
-        ],
-        "hash_key": service.hash_key.hex(),
-        "seed": service.seed.hex(),
-        "hash_fields": service.hash_fields,
-        "alt_hash_fields": service.alt_hash_fields,
-        "rows": service.rows,
-        "hops": service.hops,
-        "policy": service.policy,
-        "backends": [[b.address, b.state, b.health] for b in service.backends],
-    }
 
 
 ADDRESSES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -87,11 +87,51 @@ class Director:
     source_v4: str
     gateway_mac: str
     local_mac: str
-    source_v6: str | None = None
     checksum: str = "zero"
     punt_echo: bool = False
     mtu: int = 0
     filter_mac: bool = False
+
+
+def service_json(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "id": service.id,
+        "binds": [
+            [str(bind.prefix), {6: "tcp", 17: "udp"}[bind.protocol], bind.first, bind.last]
+            for bind in service.binds
+        ],
+        "hash_key": service.hash_key.hex(),
+        "seed": service.seed.hex(),
+        "hash_fields": service.hash_fields,
+        "alt_hash_fields": service.alt_hash_fields,
+        "rows": service.rows,
+        "hops": service.hops,
+        "policy": service.policy,
+        "backends": [[b.address, b.state, b.health] for b in service.backends],
+    }
+
+
+def config_from_json(services: Iterable[Mapping[str, Any]]) -> Config:
+    """Return what service_json() wrote."""
+    return Config(
+        tuple(
+            Service(
+                name=item["name"],
+                id=item["id"],
+                binds=tuple(Bind.of(*bind) for bind in item["binds"]),
+                backends=tuple(Backend(*backend) for backend in item["backends"]),
+                hash_key=bytes.fromhex(item["hash_key"]),
+                seed=bytes.fromhex(item["seed"]),
+                hash_fields=tuple(item["hash_fields"]),
+                alt_hash_fields=tuple(item["alt_hash_fields"]),
+                rows=item["rows"],
+                hops=item["hops"],
+                policy=item["policy"],
+            )
+            for item in services
+        )
+    )
 
 
 def enabled(fields: Mapping[str, bool] | None) -> tuple[str, ...]:

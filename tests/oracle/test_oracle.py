@@ -68,11 +68,6 @@ def decide_case(case: dict[str, str], checksum: str) -> Decision:
     return decide(config, director_from_glb(director, checksum), bytes.fromhex(case["frame"]))
 
 
-def glb_output(expected: str) -> str:
-    """Return GLB's frame up to the outer IP total length: it leaves Ethernet padding behind the packet."""
-    return expected[: 2 * (14 + int(expected[32:36], 16))]
-
-
 @needs_shared
 @pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
 def test_packets_are_glbs(case: dict[str, str]) -> None:
@@ -83,7 +78,7 @@ def test_packets_are_glbs(case: dict[str, str]) -> None:
     if case["expected"] in ("pass", "drop"):
         assert mine.verdict == {"pass": "punt", "drop": "drop"}[case["expected"]]
         return
-    assert mine.output == glb_output(case["expected"])
+    assert mine.output == shared.glb_output(case["expected"])
     explain = case["explain"]
     assert (mine.hash, mine.row, mine.chain) == (explain["hash"], explain["row"], explain["hops"])
 
@@ -100,7 +95,7 @@ BOTH_FORWARD = [
 def test_zero_checksum_is_glbs_on_xdp(case: dict[str, str]) -> None:
     """The XDP director's frames but for the source MAC."""
     mine = decide_case(case, "zero")
-    theirs = glb_output(case["expected_xdp"])
+    theirs = shared.glb_output(case["expected_xdp"])
     assert mine.output is not None
     assert (mine.output[:12], mine.output[24:]) == (theirs[:12], theirs[24:])
 

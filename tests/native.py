@@ -1,0 +1,83 @@
+"""The C library's packet path, driven by the configurations that the oracle uses."""
+
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+from oracle.model import Config, Director
+
+from glbpy import _native as native
+
+
+def config_input(config: Config) -> native.ConfigInput:
+    """Return a configuration for the compiler: one pool for each service, ids of backends counted through."""
+    ids = iter(range(1, 1 << 20))
+    pools = [
+        native.PoolInput(
+            service.name,
+            [
+                native.BackendInput(
+                    f"{service.name}-{place}",
+                    next(ids),
+                    ip_address(backend.address),
+                    backend.state,
+                    backend.health,
+                )
+                for place, backend in enumerate(service.backends)
+            ],
+        )
+        for service in config.services
+    ]
+    words = {6: "tcp", 17: "udp"}
+    services = [
+        native.ServiceInput(
+            name=service.name,
+            id=service.id,
+            pool=pool,
+            hash_key=service.hash_key,
+            seed=service.seed,
+            binds=[
+                native.BindInput(bind.prefix, words[bind.protocol], bind.first, bind.last)
+                for bind in service.binds
+            ],
+            rows=service.rows,
+            hops=service.hops,
+            policy=service.policy,
+            hash_fields=service.hash_fields,
+            alt_hash_fields=service.alt_hash_fields,
+        )
+        for pool, service in enumerate(config.services)
+    ]
+    return native.ConfigInput(pools, services)
+
+
+def snapshot(config: Config) -> native.Snapshot:
+    return native.Snapshot.open(native.compile_snapshot(config_input(config)))
+
+
+def path(compiled: native.Snapshot, director: Director) -> native.PacketPath:
+    return native.PacketPath(
+        compiled,
+        native.DirectorInput(
+            outer_source_v4=IPv4Address(director.source_v4),
+            local_mac=bytes.fromhex(director.local_mac.replace(":", "")),
+            gateway_mac=bytes.fromhex(director.gateway_mac.replace(":", "")),
+            outer_udp_checksum=director.checksum,
+            punt_echo=director.punt_echo,
+            filter_mac=director.filter_mac,
+            mtu=director.mtu,
+        ),
+    )
+
+
+def decide(packet_path: native.PacketPath, frame: bytes) -> dict[str, Any]:
+    """Return what the C makes of a frame, in the oracle's words."""
+    found = packet_path.decide(frame)
+    return {
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "service": found.service.name if found.service else None,
+        "hash": None if found.hash is None else f"{found.hash:016x}",
+        "row": found.row,
+        "chain": [str(backend.address) for backend in found.chain],
+        "output": found.output.hex() if found.output else None,
+    }
