@@ -1,30 +1,24 @@
 """The C library's packet path, driven by the configurations that the oracle uses."""
 
 from ipaddress import IPv4Address, ip_address
-from typing import Any
 
+from oracle.decide import Decision
 from oracle.model import Config, Director
+from oracle.rows import Backend
 
 from glbpy import _native as native
+
+
+def backend_input(backend: Backend, number: int) -> native.BackendInput:
+    address = ip_address(backend.address)
+    return native.BackendInput(f"b{number}", number, address, backend.state, backend.health)
 
 
 def config_input(config: Config) -> native.ConfigInput:
     """Return a configuration for the compiler: one pool for each service, ids of backends counted through."""
     ids = iter(range(1, 1 << 20))
     pools = [
-        native.PoolInput(
-            service.name,
-            [
-                native.BackendInput(
-                    f"{service.name}-{place}",
-                    next(ids),
-                    ip_address(backend.address),
-                    backend.state,
-                    backend.health,
-                )
-                for place, backend in enumerate(service.backends)
-            ],
-        )
+        native.PoolInput(service.name, [backend_input(backend, next(ids)) for backend in service.backends])
         for service in config.services
     ]
     words = {6: "tcp", 17: "udp"}
@@ -50,11 +44,8 @@ def config_input(config: Config) -> native.ConfigInput:
     return native.ConfigInput(pools, services)
 
 
-def snapshot(config: Config) -> native.Snapshot:
-    return native.Snapshot.open(native.compile_snapshot(config_input(config)))
-
-
-def path(compiled: native.Snapshot, director: Director) -> native.PacketPath:
+def path_of(config: Config, director: Director) -> native.PacketPath:
+    compiled = native.Snapshot(native.compile_snapshot(config_input(config)))
     return native.PacketPath(
         compiled,
         native.DirectorInput(
@@ -69,15 +60,14 @@ def path(compiled: native.Snapshot, director: Director) -> native.PacketPath:
     )
 
 
-def decide(packet_path: native.PacketPath, frame: bytes) -> dict[str, Any]:
-    """Return what the C makes of a frame, in the oracle's words."""
-    found = packet_path.decide(frame)
-    return {
-        "verdict": found.verdict,
-        "reason": found.reason,
-        "service": found.service.name if found.service else None,
-        "hash": None if found.hash is None else f"{found.hash:016x}",
-        "row": found.row,
-        "chain": [str(backend.address) for backend in found.chain],
-        "output": found.output.hex() if found.output else None,
-    }
+def as_decision(found: native.Decision) -> Decision:
+    """Return what the C decided in the oracle's form."""
+    return Decision(
+        verdict=found.verdict,
+        reason=found.reason,
+        service=found.service.name if found.service else None,
+        hash=None if found.hash is None else f"{found.hash:016x}",
+        row=found.row,
+        chain=[str(backend.address) for backend in found.chain],
+        output=None if found.output is None else found.output.hex(),
+    )
