@@ -11,7 +11,7 @@ and status() says why.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -150,6 +150,7 @@ class Controller:
             action="apply --prune" if prune else "apply",
             actor=actor,
             secret=bytes.fromhex(document.secret) if document.secret is not None else None,
+            sent={service.name: f"/services/{index}" for index, service in enumerate(document.services)},
             dry_run=dry_run,
         )
 
@@ -159,6 +160,7 @@ class Controller:
         return await self._write(
             lambda state: desired.put_service(state.document, service),
             action="put", actor=actor, path=desired.service_path(service.name), expect=expect,
+            sent={service.name: ""},
         )
 
     async def delete_service(
@@ -212,12 +214,14 @@ class Controller:
             action="undrain", actor=actor, path=desired.backend_path(pool, name),
         )
 
-    async def rollback(self, number: int, *, actor: str = "-") -> WriteResult:
+    async def rollback(self, number: int, *, dry_run: bool = False, actor: str = "-") -> WriteResult:
         """Make the state of revision ``number`` the wanted one again, as a new revision, states included."""
         revision: Revision = await asyncio.to_thread(self.store.revision, number)
         document = revision.document
         assert document is not None
-        return await self._write(lambda state: document, action=f"rollback to {number}", actor=actor)
+        return await self._write(
+            lambda state: document, action=f"rollback to {number}", actor=actor, dry_run=dry_run
+        )
 
     async def _write(
         self,
@@ -228,6 +232,7 @@ class Controller:
         path: str | None = None,
         expect: Expect | None = None,
         secret: bytes | None = None,
+        sent: Mapping[str, str] | None = None,
         dry_run: bool = False,
     ) -> WriteResult:
         def checked(state: Desired) -> Document:
@@ -239,7 +244,9 @@ class Controller:
         words = action if path is None else f"{action} {path}"
 
         def work() -> Written:
-            written = self.store.write(checked, actor=actor, action=words, secret=secret, dry_run=dry_run)
+            written = self.store.write(
+                checked, actor=actor, action=words, secret=secret, sent=sent, dry_run=dry_run
+            )
             if not dry_run:
                 # From the thread: also when the caller has been cancelled meanwhile, the change takes effect.
                 loop.call_soon_threadsafe(self._dirty.set)
@@ -257,6 +264,7 @@ class Controller:
             created=path is not None and path not in written.before.versions,
             version=written.after.versions.get(path) if path is not None else None,
             dry_run=dry_run,
+            changes=tuple(desired.diff(written.before.document, written.after.document)),
             notes=() if action == "undrain" else tuple(
                 f"{ended}: its drain has ended, it takes new connections again"
                 for ended in desired.ended_drains(written.before.document, written.after.document)

@@ -82,8 +82,8 @@ class Director:
             "generation": seen.generation,
             "digest": seen.digest,
             "confirmed_revision": seen.revision,
-            "stats_path": seen.stats_path,
             "counters": seen.counters,
+            "stats_path": seen.stats_path,
         }
         return DirectorStatus.model_validate(
             {

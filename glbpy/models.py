@@ -7,7 +7,7 @@ state, by :func:`check_whole`; a document alone may name pools that the store al
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -369,22 +369,27 @@ def parse(model: type[M], data: Any, source: str = "") -> M:
         raise DocumentError(field_errors(error), source) from None
 
 
-def check_whole(document: Document) -> None:
+def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> None:
     """Check what needs the whole state: references, and binds that two services both claim.
 
-    Overlaps are fine (the most specific wins); exact duplicates are not. Raises DocumentError.
+    Overlaps are fine (the most specific wins); exact duplicates are not. Raises DocumentError. ``sent``
+    has the services that a writer sent and their JSON Pointers in what it sent: the fault is theirs, and
+    pointers go there. Without it they go into ``document``.
     """
     wrong: list[FieldError] = []
     pools = {pool.name for pool in document.pools}
     claimed: dict[tuple[str, str, int | str], str] = {}
-    for index, service in enumerate(document.services):
+    places = {service.name: f"/services/{index}" for index, service in enumerate(document.services)}
+    sent = places if sent is None else sent
+    for service in sorted(document.services, key=lambda service: service.name in sent):
+        place = sent.get(service.name, places[service.name])
         if service.pool not in pools:
-            wrong.append(FieldError(f"/services/{index}/pool", f"there is no pool {service.pool}"))
+            wrong.append(FieldError(f"{place}/pool", f"there is no pool {service.pool}"))
         for position, vip in enumerate(service.vips):
             for port in service.ports:
                 owner = claimed.setdefault((vip, service.protocol, port), service.name)
                 if owner != service.name:
                     text = f"{vip} {service.protocol} {port} already belongs to service {owner}"
-                    wrong.append(FieldError(f"/services/{index}/vips/{position}", text))
+                    wrong.append(FieldError(f"{place}/vips/{position}", text))
     if wrong:
         raise DocumentError(wrong)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from glbpy.desired import Change
 from glbpy.models import Health, Model, State
 
 
@@ -56,8 +57,8 @@ class DirectorStatus(Model):
     confirmed_revision: int | None = Field(default=None, description="Of the snapshot that it forwards from.")
     in_force: bool = Field(default=False, description="It forwards from the newest compiled snapshot.")
     trouble: Trouble | None = None
-    stats_path: str | None = Field(default=None, description="Its counter file: glbpy.counters reads it.")
     counters: dict[str, int] = Field(default_factory=dict, description="Packets by reason, all workers.")
+    stats_path: str | None = Field(default=None, description="Its counter file, on its machine.")
 
 
 class WriteResult(Model):
@@ -68,6 +69,7 @@ class WriteResult(Model):
     created: bool = False
     version: int | None = Field(default=None, description="Of the resource written, if it was a single one.")
     dry_run: bool = False
+    changes: tuple[Change, ...] = Field(default=(), description="Resource by resource.")
     notes: tuple[str, ...] = Field(default=(), description="What the write did beyond its letter.")
     warnings: tuple[str, ...] = Field(default=(), description="What it may break.")
     leavers: tuple[Leaver, ...] = ()

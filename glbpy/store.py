@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,19 +162,27 @@ class Store:
         return self._current
 
     def write(
-        self, edit: Edit, *, actor: str, action: str, secret: bytes | None = None, dry_run: bool = False
+        self,
+        edit: Edit,
+        *,
+        actor: str,
+        action: str,
+        secret: bytes | None = None,
+        sent: Mapping[str, str] | None = None,
+        dry_run: bool = False,
     ) -> Written:
         """Change the desired state: all of ``edit``, or, when it or a check raises, nothing.
 
         ``edit`` gets the current state and returns the whole new document; it must not call the store. A
-        ``secret`` that differs is taken only while there are no services. With ``dry_run`` nothing is kept.
+        ``secret`` that differs is taken only while there are no services. ``sent`` says where errors point
+        (check_whole). With ``dry_run`` nothing is kept.
         Raises DocumentError, ConflictError, StoreError, and what ``edit`` raises.
         """
         with self._lock:
             before = after = self._current
             with self._transaction(keep=not dry_run):
                 document = edit(before)
-                check_whole(document)
+                check_whole(document, sent)
                 if secret is not None:
                     self._adopt_secret(secret, before)
                 if document != before.document:

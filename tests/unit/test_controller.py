@@ -10,7 +10,14 @@ import pytest
 
 from glbpy.controller import Controller
 from glbpy.director import Director
-from glbpy.errors import ConflictError, ForwarderError, NotFoundError, SnapshotError, StaleError
+from glbpy.errors import (
+    ConflictError,
+    DocumentError,
+    ForwarderError,
+    NotFoundError,
+    SnapshotError,
+    StaleError,
+)
 from glbpy.forwarder import Forwarder
 from glbpy.health import CheckFailed, Target
 from glbpy.models import Backend, Document, Health, Pool, State, parse
@@ -391,5 +398,37 @@ def test_rollback_brings_a_state_back_as_a_new_revision(rig: Rig):
         assert controller.store.diff(1, 3) == []
         with pytest.raises(NotFoundError):
             await controller.rollback(77)
+
+    rig.run(body)
+
+
+def test_a_result_says_what_changed_and_a_dry_run_does_not_change_it(rig: Rig):
+    async def body(controller: Controller) -> None:
+        added = await controller.apply(WEB)
+        assert [change.path for change in added.changes if change.change == "added"] == [
+            "pools/web", *(f"pools/web/backends/web{n}" for n in (1, 2, 3)), "services/www",
+        ]  # fmt: skip
+        await controller.drain("web", "web1")
+        back = await controller.rollback(1, dry_run=True)
+        assert (back.dry_run, back.changed, back.revision) == (True, True, 2)
+        assert back.changes[0].fields[0].model_dump() == {
+            "field": "state", "before": "draining", "after": "active",
+        }  # fmt: skip
+        assert controller.desired.revision == 2
+
+    rig.run(body)
+
+
+def test_errors_point_into_what_was_sent(rig: Rig):
+    async def body(controller: Controller) -> None:
+        await controller.apply(WEB)
+        taken = WEB.services[0].model_copy(update={"name": "aaa", "pool": "none"})
+        with pytest.raises(DocumentError) as caught:
+            await controller.apply(Document(services=(taken,)))
+        assert [error.pointer for error in caught.value.errors] == ["/services/0/pool", "/services/0/vips/0"]
+        assert "service www" in caught.value.errors[1].detail
+        with pytest.raises(DocumentError) as caught:
+            await controller.put_service(taken)
+        assert [error.pointer for error in caught.value.errors] == ["/pool", "/vips/0"]
 
     rig.run(body)
