@@ -159,6 +159,33 @@ class ServiceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """Client packets, and their bytes of IP without any encapsulation."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """A forwarder's counters, summed over its workers. Services and backends go by their ids."""
+
+    pid: int
+    start_time_ns: int  # since the epoch
+    generation: int
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    bursts: int
+    idle_polls: int
+    sleeps: int
+    reasons: dict[str, int]  # packets; every reason, zeros included
+    services: dict[int, Traffic]
+    backends: dict[int, Traffic]
+
+
+@dataclass(frozen=True, slots=True)
 class Leaver:
     """A backend that leaves ``rows`` chains of a service, being first in ``first`` of them. Both are ids."""
 
@@ -621,6 +648,48 @@ def reason_verdict(reason: int) -> str:
 
 def verdict_name(verdict: int) -> str:
     return _text(lib.glb_verdict_name(verdict))
+
+
+def read_counters(data: Any) -> Counters:
+    """Return the sums of a counter file's bytes: a buffer, best a read-only mapping of the live file.
+
+    Raises GlbError when they are not a counter file, are cut short, or have another version.
+    """
+    with ffi.from_buffer(data) as buffer:
+        error = ffi.new("struct glb_error *")
+        if lib.glb_stats_open(buffer, len(buffer), error) != 0:
+            raise GlbError(_message(error))
+        return _sum(buffer)
+
+
+def _sum(buffer: Any) -> Counters:
+    header = ffi.cast("struct glb_stats_header *", buffer)
+    total = ffi.new("struct glb_worker_stats *")
+    lib.glb_stats_sum(buffer, total)
+    known = min(header.reason_count, lib.GLB_REASON_COUNT)
+    return Counters(
+        pid=header.pid, start_time_ns=header.start_time_ns, generation=header.generation,
+        rx_packets=total.rx_packets, rx_bytes=total.rx_bytes,
+        tx_packets=total.tx_packets, tx_bytes=total.tx_bytes,
+        bursts=total.bursts, idle_polls=total.idle_polls, sleeps=total.sleeps,
+        reasons={reason_name(reason): total.reasons[reason] for reason in range(known)},
+        services=_traffic(buffer, header.service_ids, header.service_slots, lib.glb_stats_service),
+        backends=_traffic(buffer, header.backend_ids, header.backend_slots, lib.glb_stats_backend),
+    )  # fmt: skip
+
+
+def _traffic(buffer: Any, offset: int, slots: int, read: Any) -> dict[int, Traffic]:
+    """Read the slots that are taken. One that changes hands meanwhile is left out: its counters restart."""
+    ids = ffi.cast("uint32_t *", buffer + offset)
+    out = ffi.new("struct glb_traffic *")
+    result = {}
+    for slot in range(slots):
+        owner = ids[slot]
+        if owner != lib.GLB_ID_NONE:
+            read(buffer, slot, out)
+            if ids[slot] == owner:
+                result[owner] = Traffic(out.packets, out.bytes)
+    return result
 
 
 def _text(value: Any) -> str:
