@@ -698,3 +698,6 @@ def _text(value: Any) -> str:
 
 
 REASONS: tuple[str, ...] = tuple(reason_name(reason) for reason in range(lib.GLB_REASON_COUNT))
+GUE_VERDICTS: tuple[str, ...] = tuple(
+    _text(lib.glb_gue_verdict_name(verdict)) for verdict in range(lib.GLB_GUE_VERDICT_COUNT)
+)
