@@ -92,3 +92,20 @@ class StoreError(GlbError):
 
 class LabError(GlbError):
     """The lab could not be brought up, changed or found."""
+
+
+class CompatError(InvalidInputError):
+    """A file of GLB's is wrong, or cannot be represented. ``errors`` has every wrong field; the message
+    names them by path, as in ``tables[0].binds[2].port_start``."""
+
+    def __init__(self, errors: Sequence[FieldError], source: str = "") -> None:
+        text = "; ".join(f"{path}: {e.detail}" if (path := _path(e.pointer)) else e.detail for e in errors)
+        super().__init__(f"{source}: {text}" if source else text)
+        self.pointer = errors[0].pointer
+        self.errors = tuple(errors)
+
+
+def _path(pointer: str) -> str:
+    """Return a JSON Pointer in the form people write: ``tables[0].binds``."""
+    steps = pointer.split("/")[1:]
+    return "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps).lstrip(".")
