@@ -226,10 +226,8 @@ INNERS = {
     "v4 tcp offset beyond": p.put(GOOD4, 32, b"\x60"),
     "v6 tcp offset beyond": p.put(GOOD6, 52, b"\xf0"),
     "v6 extension cut": p.ipv6(CLIENTS[6], VIPS[6], 0, b"\x06"),
-    "v6 extension beyond": p.ipv6(CLIENTS[6], VIPS[6], 0, b"\x06\xff" + GOOD6[40:]),
-    "v6 nine extensions": p.ipv6(
-        CLIENTS[6], VIPS[6], 60, b"".join(bytes([60 if i < 8 else 6]) + bytes(7) for i in range(9)) + GOOD6[40:]
-    ),
+    "v6 extension outside": p.ipv6(CLIENTS[6], VIPS[6], 0, b"\x06\xff" + bytes(20)),
+    "v6 nine extensions": p.ipv6(CLIENTS[6], VIPS[6], 60, b"\x3c".ljust(8, b"\0") * 9 + GOOD6[40:]),
     "v4 icmp cut": p.ipv4(CLIENTS[4], VIPS[4], 1, bytes(7)),
     "v4 quote empty": quoted_by(4, 0),
     "v4 quote cut in ip": quoted_by(4, 19),
@@ -305,7 +303,9 @@ def test_frame_for_another_host_is_left_alone(redirect: Redirect) -> None:
     with redirect.namespace.entered():
         ran = bpf.run_program(before["program_id"], frame)
     assert (ran.verdict, ran.frame) == (UNSPEC, frame)
-    assert redirect.counters()["not_gue"] == before["counters"]["not_gue"] + 1
+    after = redirect.counters()
+    assert after["received"] == before["counters"]["received"]
+    assert after["not_gue"] > before["counters"]["not_gue"]
 
 
 def test_ethernet_padding_is_no_part_of_the_packet(redirect: Redirect) -> None:
