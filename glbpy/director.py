@@ -23,7 +23,7 @@ from glbpy.status import DirectorStatus, Trouble
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0  # how often a quiet forwarder is asked how it is
+POLL_S = 0.5  # how often a quiet forwarder is asked how it is
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts while it is away or refuses
 
 

@@ -76,6 +76,15 @@ def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -
     return str(address)
 
 
+def _backend_address(text: str) -> str:
+    address = _address(text)
+    if ":" in address:
+        raise ValueError(
+            "IPv6 backends need an outer IPv6 header, which directors do not write yet: give an IPv4 address"
+        )
+    return address
+
+
 def _vip(text: str) -> str:
     address, slash, bits = text.partition("/")
     if not slash:
@@ -155,7 +164,7 @@ Name = Annotated[
     AfterValidator(_name),
     Field(examples=["web"], json_schema_extra={"pattern": NAME_PATTERN.replace(r"\Z", "$")}),
 ]
-Address = Annotated[str, AfterValidator(_address), Field(examples=["10.0.0.11", "2001:db8::11"])]
+Address = Annotated[str, AfterValidator(_backend_address), Field(examples=["10.0.0.11"])]
 Vip = Annotated[str, AfterValidator(_vip), Field(examples=["203.0.113.10", "2001:db8::/64"])]
 Port = Annotated[int | str, BeforeValidator(_port), Field(examples=[443, "8000-8099"])]
 Status = Annotated[int | str, BeforeValidator(_status), Field(examples=[200, "200-299"])]

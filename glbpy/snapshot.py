@@ -36,7 +36,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` so that it is there whole or not at all, also over a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        # It has the flow-hash keys in it: not for everybody to read.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o640), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
