@@ -66,7 +66,7 @@ static int add(const struct instance *instance, const struct options *options)
 
 	if (err == -ENOSPC)
 		return fail("the allow-list is full (%d prefixes): combine some", GLB_REDIRECT_PREFIXES);
-	return err ? fail("cannot add to the allow-list: %s", strerror(-err)) : EXIT_DONE;
+	return err ? fail_errno(err, "cannot add to the allow-list") : EXIT_DONE;
 }
 
 static int remove_all(const struct instance *instance, const struct options *options)
@@ -80,7 +80,7 @@ static int remove_all(const struct instance *instance, const struct options *opt
 			continue;
 		prefix_format(&options->prefixes.items[i], text);
 		status = errno == ENOENT ? fail("%s is not in the allow-list (`glb-redirect allow list`)", text)
-					 : fail("cannot remove %s: %s", text, strerror(errno));
+					 : fail_errno(-errno, "cannot remove %s", text);
 	}
 	return status;
 }

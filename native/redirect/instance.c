@@ -148,9 +148,7 @@ int instance_prepare(const char *pin_dir, const char *name)
 	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, name) >= PATH_LEN)
 		return fail("--pin-dir %s: too long", pin_dir);
 	err = make_directories(path);
-	if (err)
-		return fail("cannot make %s: %s", path, strerror(-err));
-	return EXIT_DONE;
+	return err ? fail_errno(err, "cannot make %s", path) : EXIT_DONE;
 }
 
 int instance_each(const char *pin_dir, int (*visit)(struct instance *instance, void *context), void *context)
@@ -208,7 +206,6 @@ int instance_find(struct instance *instance, const struct options *options)
 		return fail("no instance %s in %s: attach first, or give the --pin-dir and --name that attach was given",
 			    name, options->pin_dir);
 	if (err)
-		return fail("cannot open instance %s in %s: %s%s", name, options->pin_dir, strerror(-err),
-			    err == -EPERM || err == -EACCES ? "; run as root" : "");
+		return fail_errno(err, "cannot open instance %s in %s", name, options->pin_dir);
 	return EXIT_DONE;
 }

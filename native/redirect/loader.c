@@ -32,13 +32,12 @@ static int keep_complaint(enum libbpf_print_level level, const char *format, va_
 	return 0;
 }
 
-/* Says why an operation failed, with what the user can do about it. */
+/* Says why an operation failed, with libbpf's words where it had any. */
 static int fail_because(const char *what, const char *device, int err)
 {
-	if (err == -EPERM || err == -EACCES)
-		return fail("%s %s: not permitted; run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN",
-			    what, device);
-	return fail("%s %s: %s%s%s", what, device, strerror(-err), complaint[0] ? "; " : "", complaint);
+	if (complaint[0] && err != -EPERM && err != -EACCES)
+		return fail("%s %s: %s; %s", what, device, strerror(-err), complaint);
+	return fail_errno(err, "%s %s", what, device);
 }
 
 /* The index of an Ethernet device; 0 having said why not. */
@@ -69,6 +68,8 @@ static int claim_instance(const struct options *options, const char *name, uint3
 	uint32_t user = 0;
 	int err = instance_open(&instance, options->pin_dir, name);
 
+	if (err && err != -ENOENT)
+		return fail_errno(err, "cannot open instance %s in %s", name, options->pin_dir);
 	if (!err) {
 		for (int i = 0; i < USE_CHECKS; i++) {
 			user = instance_program(&instance, attached);
@@ -87,8 +88,7 @@ static int claim_instance(const struct options *options, const char *name, uint3
 	if (!user) {
 		err = instance_remove(options->pin_dir, name);
 		if (err)
-			return fail("cannot remove stale pins of instance %s in %s: %s", name, options->pin_dir,
-				    strerror(-err));
+			return fail_errno(err, "cannot remove stale pins of instance %s in %s", name, options->pin_dir);
 	}
 	return EXIT_DONE;
 }
@@ -158,11 +158,9 @@ int command_attach(const struct options *options)
 	err = filter_query(ifindex, &attached);
 	if (err && err != -ENOENT)
 		return fail_because("cannot read the filters of", options->device, err);
-	status = instance_prepare(options->pin_dir, name);
+	status = claim_instance(options, name, attached);
 	if (!status)
-		status = claim_instance(options, name, attached);
-	if (!status)
-		status = instance_prepare(options->pin_dir, name); /* again: claiming removes a stale directory */
+		status = instance_prepare(options->pin_dir, name);
 	if (status)
 		return status;
 	complaint[0] = '\0';

@@ -2,6 +2,7 @@
  *
  * Commands parse, call and say how it went; the work is in loader.c, status.c and allow.c.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,6 +88,22 @@ int fail(const char *format, ...)
 	fputs("glb-redirect: ", stderr);
 	vfprintf(stderr, format, arguments);
 	fputc('\n', stderr);
+	va_end(arguments);
+	return EXIT_FAILED;
+}
+
+int fail_errno(int err, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("glb-redirect: ", stderr);
+	vfprintf(stderr, format, arguments);
+	if (err == -EPERM || err == -EACCES)
+		fputs(": not permitted; run as root (or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN)\n",
+		      stderr);
+	else
+		fprintf(stderr, ": %s\n", strerror(-err));
 	va_end(arguments);
 	return EXIT_FAILED;
 }

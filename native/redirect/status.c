@@ -6,7 +6,6 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "tool.h"
 
 struct reason {
@@ -119,7 +118,7 @@ static int show(struct instance *instance, void *context)
 		attached = 0;
 	report.program_id = instance_program(instance, attached);
 	if (err)
-		return fail("cannot read instance %s: %s", instance->name, strerror(-err));
+		return fail_errno(err, "cannot read instance %s", instance->name);
 	if (context)
 		json_array_append_new(context, report_json(&report));
 	else
@@ -178,8 +177,7 @@ int command_status(const struct options *options)
 	if (err == -ENOENT && options->device)
 		return show_none(options, name);
 	if (err)
-		return fail("instance %s in %s: %s%s", name, options->pin_dir, strerror(-err),
-			    err == -EPERM || err == -EACCES ? "; run as root" : "");
+		return fail_errno(err, "cannot open instance %s in %s", name, options->pin_dir);
 	array = options->json ? json_array() : NULL;
 	status = show(&instance, array);
 	if (array) {

@@ -44,6 +44,8 @@ struct options {
 
 /* main.c: tells the user what is wrong, after "glb-redirect: ". Returns EXIT_FAILED. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, followed by what `err` (-errno) means, and by what to do when it is a missing permission. */
+int fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* options.c: reads the arguments behind the command. Returns EXIT_DONE, or EXIT_USAGE having said why. */
 int options_read(struct options *options, const char *command, int argc, char **argv);
