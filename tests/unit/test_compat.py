@@ -114,7 +114,9 @@ def test_port_beats_a_range() -> None:
 
 def test_only_true_is_healthy_and_unknown_keys_are_ignored() -> None:
     values: list[Any] = [True, False, None, 1, "true", []]
-    backends: list[dict[str, Any]] = [{"ip": f"10.0.0.{i}", "state": "active", "healthy": v} for i, v in enumerate(values)]
+    backends: list[dict[str, Any]] = [
+        {"ip": f"10.0.0.{i}", "state": "active", "healthy": value} for i, value in enumerate(values)
+    ]
     backends.append({"ip": "10.0.0.9", "state": "active", "healthchecks": {"http": 80}})
     table = compat.parse_table(changed(["backends"], backends)).tables[1]
     assert [backend.healthy for backend in table.backends] == [True] + [False] * 6
