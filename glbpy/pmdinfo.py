@@ -33,8 +33,14 @@ class PciId:
     subvendor: int = ANY
     subdevice: int = ANY
 
-    def matches(self, vendor: int, device: int) -> bool:
-        return self.vendor in (vendor, ANY) and self.device in (device, ANY)
+    def matches(self, device: "PciId") -> bool:
+        """Say whether this pattern covers a device."""
+        return (
+            self.vendor in (device.vendor, ANY)
+            and self.device in (device.device, ANY)
+            and self.subvendor in (device.subvendor, ANY)
+            and self.subdevice in (device.subdevice, ANY)
+        )
 
 
 @dataclass(frozen=True, slots=True)

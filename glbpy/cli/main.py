@@ -12,7 +12,7 @@ from glbpy import __version__
 from glbpy.errors import GlbError
 
 # Each module has register(app), which adds its commands. Heavy imports belong inside the commands.
-MODULES: list[str] = ["compat", "compile"]
+MODULES: list[str] = ["compat", "compile", "doctor"]
 
 
 def print_version(wanted: bool) -> None:
