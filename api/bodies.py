@@ -1,18 +1,21 @@
-"""Request bodies: read within a limit, parsed strictly, checked by a model. Problems name the field.
+"""Request bodies: read within a limit, parsed strictly. What they say is checked by models (deps.py).
 
 Not left to FastAPI, because it answers malformed JSON, a wrong content type and a wrong field all as 422,
 reads without a limit, and takes the last of two equal keys.
 """
 
 import json
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
 
-from api.problems import Fault, Problem, pointer
+from api.problems import Problem
 
-M = TypeVar("M", bound=BaseModel)
+
+async def read_json(request: Request) -> Any:
+    """Return the body as JSON has it, or refuse with 400, 413 or 415."""
+    check_media_type(request)
+    return parse_json(await read_bytes(request, request.app.state.settings.max_body_bytes))
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
@@ -62,17 +65,3 @@ def parse_json(body: bytes) -> Any:
     except ValueError:
         detail = "a number has too many digits"
     raise Problem("malformed-json", detail)
-
-
-def invalid(error: ValidationError, prefix: str = "") -> Problem:
-    """The problem for what a model refused; ``prefix`` is the pointer of the value that it was given."""
-    found = error.errors(include_url=False, include_input=False)
-    errors = [Fault(prefix + pointer(item["loc"]), item["msg"]) for item in found]
-    return Problem("invalid", "; ".join(f"{item.pointer}: {item.detail}" for item in errors), errors)
-
-
-def validate(model: type[M], value: Any, prefix: str = "") -> M:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise invalid(error, prefix) from None

@@ -13,6 +13,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from glbpy.errors import (
+    ConflictError,
+    DocumentError,
+    ForwarderError,
+    GlbError,
+    InvalidInputError,
+    NotFoundError,
+    StaleError,
+    StoreError,
+)
+from glbpy.models import pointer
+
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -92,11 +104,6 @@ class Problem(Exception):
         return Response(content, self.status, headers, media_type=MEDIA_TYPE)
 
 
-def pointer(parts: Sequence[str | int]) -> str:
-    """Return the JSON Pointer of a path of keys and indexes."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-
-
 BY_STATUS = {kind.status: name for name, kind in reversed(KINDS.items())}
 
 
@@ -123,6 +130,28 @@ def from_validation(error: RequestValidationError) -> Problem:
     return Problem("invalid-parameter", listing, errors)
 
 
+def from_glb_error(error: GlbError, method: str) -> Problem:
+    """What the controller raises on purpose."""
+    match error:
+        case DocumentError():
+            return Problem("invalid", str(error), [Fault(item.pointer, item.detail) for item in error.errors])
+        case InvalidInputError():
+            return Problem("invalid", error.detail, [Fault(error.pointer, error.detail)])
+        case NotFoundError():
+            return Problem("not-found", str(error))
+        case StaleError() if error.current is None and method == "DELETE":
+            return Problem("not-found", f"there is no {error.path}")  # RFC 9110 13.2.1: before any condition
+        case StaleError():
+            headers = {} if error.current is None else {"ETag": f'"{error.current}"'}
+            return Problem("precondition-failed", str(error), headers=headers)
+        case ConflictError():
+            return Problem("conflict", str(error))
+        case StoreError() | ForwarderError():
+            return Problem("unavailable", str(error))
+    log.error("no problem type for %s", type(error).__name__, exc_info=error)
+    return Problem("internal-error", str(error))
+
+
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` a problem."""
 
@@ -138,6 +167,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return from_validation(error).response()
 
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GlbError)
+        return from_glb_error(error, request.method).response()
+
     async def unexpected(request: Request, error: Exception) -> Response:
         # Starlette raises it again after answering, so that the server logs the traceback.
         return Problem("internal-error", "this is a fault of the server; its log has the details").response()
@@ -145,4 +178,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(GlbError, refused)
     app.add_exception_handler(Exception, unexpected)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from api.auth import Tokens
+from glbpy.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from api.auth import Guard, Tokens, new_token
+from api.auth import Guard
 from glbpy.errors import InvalidInputError
+from glbpy.tokens import Tokens, new_token
 
 
 async def nothing(scope: object, receive: object, send: object) -> None:
@@ -26,10 +27,10 @@ def test_a_new_token_is_accepted_and_no_other(tmp_path: Path) -> None:
     file.write_text(f"# who may\n\n{line}\n{other_line} # until May\n")
     tokens = Tokens.load(file)
     assert token not in file.read_text()
-    assert tokens.accepts(token)
-    assert tokens.accepts(other)
-    assert not tokens.accepts(token + "x")
-    assert not tokens.accepts("")
+    assert tokens.owner(token) == "alice"
+    assert tokens.owner(other) == "bob"
+    assert tokens.owner(token + "x") is None
+    assert tokens.owner("") is None
     guard = Guard(nothing, tokens)
     assert status(guard, Authorization=f"Bearer {token}") == 200
     assert status(guard, Authorization=f"bearer  {token}") == 200
