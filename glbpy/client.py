@@ -5,6 +5,7 @@ Keeps no state but the connection. Raises ApiError for every problem, with the f
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,22 @@ class Client:
 
     def post(self, path: str, body: Any = None, **params: Any) -> Json:
         return as_object(self.request("POST", path, body, params=params))
+
+    def wait(self, revision: int, timeout_s: float) -> None:
+        """Return once every director forwards by ``revision`` or a later one, or raise ApiError."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self.items("/v1/directors")
+            late = [d for d in seen if (d["status"]["confirmed_revision"] or 0) < revision]
+            if not late:
+                return
+            if time.monotonic() > deadline:
+                why = [
+                    f"{d['name']}: {(d['status']['trouble'] or {}).get('message', 'not yet')}" for d in late
+                ]
+                text = f"revision {revision} is not everywhere after {timeout_s:g} s: {'; '.join(why)}"
+                raise ApiError(text, "late")
+            time.sleep(0.05)
 
     def delete(self, path: str, etag: str = "*") -> None:
         self.request("DELETE", path, headers={"If-Match": etag})

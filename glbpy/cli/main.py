@@ -12,7 +12,18 @@ from glbpy import __version__
 from glbpy.errors import GlbError
 
 # Each module has register(app), which adds its commands. Heavy imports belong inside the commands.
-MODULES: list[str] = ["compat", "compile", "doctor"]
+MODULES: list[str] = [
+    "serve",
+    "status",
+    "get",
+    "apply",
+    "drain",
+    "rollback",
+    "token",
+    "compat",
+    "compile",
+    "doctor",
+]
 
 
 def print_version(wanted: bool) -> None:

@@ -1,0 +1,200 @@
+"""How the API's answers look on a terminal: tables for people, JSON and YAML for programs."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glbpy.cli.remote import Output
+
+Json = dict[str, Any]
+STYLES = {
+    "healthy": "green",
+    "active": "green",
+    "yes": "green",
+    "draining": "yellow",
+    "filling": "yellow",
+    "inactive": "dim",
+    "unknown": "dim",
+    "unhealthy": "red",
+    "no": "red",
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never cuts a table short when nobody watches."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not found.is_terminal:
+        found.width = 240
+    return found
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        found.add_column(column.upper(), overflow="fold")
+    for row in rows:
+        found.add_row(*(cell(value) for value in row))
+    return found
+
+
+def cell(value: object) -> Text:
+    """Plain text, never markup: what others named may hold brackets."""
+    if value is None or value == "":
+        return Text("-", style="dim")
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(item) for item in value)
+    return Text(str(value), style=STYLES.get(str(value), ""))
+
+
+def show(value: Any, output: Output, tabulate: Callable[[list[Json]], Table]) -> None:
+    """Print an item or a list of items as asked."""
+    if output is Output.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif output is Output.YAML:
+        import yaml
+
+        print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
+    else:
+        console().print(tabulate(value if isinstance(value, list) else [value]))
+
+
+def services(items: list[Json]) -> Table:
+    return table(
+        ["service", "vips", "protocol", "ports", "pool", "hops", "revision"],
+        [
+            [
+                item["name"],
+                item["spec"]["vips"],
+                item["spec"]["protocol"],
+                item["spec"]["ports"],
+                item["spec"]["pool"],
+                item["spec"]["hops"],
+                item["revision"],
+            ]
+            for item in items
+        ],
+    )
+
+
+def pools(items: list[Json]) -> Table:
+    return table(
+        ["pool", "backends", "available", "health check", "revision"],
+        [
+            [
+                item["name"],
+                len(item["spec"]["backends"]),
+                item["status"]["available"],
+                check(item["spec"]["health_check"]),
+                item["revision"],
+            ]
+            for item in items
+        ],
+    )
+
+
+def check(spec: Json | None) -> str:
+    if spec is None:
+        return ""
+    return f"{spec['type']} {spec['port']}{spec.get('path') or ''} every {spec['interval_ms']} ms"
+
+
+def backends(items: list[Json]) -> Table:
+    return table(
+        ["backend", "address", "state", "health", "since", "detail", "revision"],
+        [
+            [
+                f"{item['pool']}/{item['name']}",
+                item["spec"]["address"],
+                item["spec"]["state"],
+                item["status"]["health"],
+                short_time(item["status"]["since"]),
+                item["status"]["detail"],
+                item["revision"],
+            ]
+            for item in items
+        ],
+    )
+
+
+def directors(items: list[Json]) -> Table:
+    return table(
+        ["director", "reachable", "in force", "revision", "wanted", "generation", "up", "trouble"],
+        [
+            [
+                item["name"],
+                item["status"]["reachable"],
+                item["status"]["in_force"],
+                item["status"]["confirmed_revision"],
+                item["status"]["wanted_revision"],
+                item["status"]["generation"],
+                duration(item["status"]["uptime_s"]),
+                (item["status"]["trouble"] or {}).get("message"),
+            ]
+            for item in items
+        ],
+    )
+
+
+def revisions(items: list[Json]) -> Table:
+    return table(
+        ["revision", "created", "by", "action"],
+        [[item["number"], short_time(item["created_at"]), item["actor"], item["action"]] for item in items],
+    )
+
+
+def short_time(text: str | None) -> str | None:
+    """Cut an RFC 3339 time to the second: 2026-01-02T03:04:05Z."""
+    return None if text is None else text[:19] + "Z"
+
+
+def duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    whole = int(seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def changes(result: Json) -> None:
+    """Print the outcome of a write: what changed, what that did besides, what it may break."""
+    out = console()
+    differences(result["changes"])
+    remarks(result)
+    if result["dry_run"]:
+        said = "would change the configuration" if result["changed"] else "would change nothing"
+        out.print(f"dry run: this {said}; nothing was done")
+    elif result["changed"]:
+        out.print(f"revision {result['revision']}")
+    else:
+        out.print(f"nothing to change; revision {result['revision']}")
+
+
+def differences(found: list[Json]) -> None:
+    """Print what changed, resource by resource."""
+    out = console()
+    marks = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+    for change in found:
+        mark, style = marks[change["change"]]
+        out.print(Text(f"{mark} {change['path']}", style=style))
+        for field in change["fields"]:
+            out.print(Text(f"    {field['field']}: {plain(field['before'])} -> {plain(field['after'])}"))
+
+
+def remarks(result: Json) -> None:
+    """Print what a write did beyond its letter, and what it may break."""
+    for note in result["notes"]:
+        console().print(Text(f"note: {note}"))
+    for warning in result["warnings"]:
+        console(stderr=True).print(Text(f"warning: {warning}", style="yellow"))
+
+
+def plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

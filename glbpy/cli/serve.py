@@ -1,0 +1,101 @@
+"""`glb serve`: the REST API with its controller, above a forwarder that goes on without it."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glbpy.listen import DEFAULT_LISTEN
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def serve(
+        config: Annotated[
+            Path, typer.Option("--config", "-c", help="The director's TOML file, as glb-forwarder takes it.")
+        ],
+        listen: Annotated[str, typer.Option(help="ADDRESS:PORT of the API; port 0 is any free one.")] = (
+            DEFAULT_LISTEN
+        ),
+        listen_fd: Annotated[
+            int | None, typer.Option(help="A socket to listen on, inherited; instead of --listen.", min=0)
+        ] = None,
+        token_file: Annotated[
+            Path | None, typer.Option(help="Lines that `glb token` printed. Needed beyond loopback.")
+        ] = None,
+        state_dir: Annotated[
+            Path | None, typer.Option(help="Where store.db is. Default: /var/lib/glb/NAME of the director.")
+        ] = None,
+        store: Annotated[
+            Path | None, typer.Option(help="The store's file, when it is not in the state directory.")
+        ] = None,
+        no_forwarder: Annotated[
+            bool, typer.Option("--no-forwarder", help="Adopt a forwarder that runs; never start one.")
+        ] = False,
+        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+    ) -> None:
+        """Serve the REST API; check health, compile, and keep the forwarder loaded.
+
+        Starts the director's forwarder, or adopts the one that runs. The forwarder goes on when this ends.
+        """
+        import logging
+
+        from glbpy import logs
+        from glbpy.tokens import Tokens
+
+        logs.to_stderr(logging.DEBUG if verbose else logging.INFO)
+        tokens = Tokens.load(token_file) if token_file is not None else None
+        listening = listening_socket(listen, listen_fd, needs_local=tokens is None)
+        place = store or (state_dir / "store.db" if state_dir is not None else None)
+        with listening:
+            asyncio.run(run(config, place, listening, tokens, start_forwarder=not no_forwarder))
+
+
+def listening_socket(listen: str, listen_fd: int | None, needs_local: bool) -> socket.socket:
+    """Return the socket to serve on. Raises InvalidInputError when others could reach it without a token."""
+    from glbpy.errors import InvalidInputError
+    from glbpy.listen import inherit_socket, is_local, open_socket, parse_listen, url_of
+
+    found = inherit_socket(listen_fd) if listen_fd is not None else open_socket(*parse_listen(listen))
+    if needs_local and not is_local(found):
+        url = url_of(found)
+        found.close()
+        raise InvalidInputError(
+            f"{url} can be reached from other machines: give --token-file (`glb token` makes a token)"
+        )
+    return found
+
+
+async def run(
+    config: Path,
+    store: Path | None,
+    listening: socket.socket,
+    tokens: object,
+    *,
+    start_forwarder: bool,
+) -> None:
+    """Serve until SIGTERM or SIGINT: requests that are under way are answered first."""
+    import logging
+    import signal
+
+    from api.app import Settings, create_app, make_server
+    from glbpy import engine
+    from glbpy.listen import url_of
+    from glbpy.tokens import Tokens
+
+    assert tokens is None or isinstance(tokens, Tokens)
+    log = logging.getLogger(__name__)
+    async with engine.running(config, store, start_forwarder=start_forwarder) as controller:
+        server = make_server(create_app(controller, Settings(tokens=tokens)))
+
+        def stop() -> None:
+            log.info("stopping; the forwarder goes on")
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        log.info("serving %s, revision %d", url_of(listening), controller.desired.revision)
+        await server.serve(sockets=[listening])
+    log.info("stopped")
