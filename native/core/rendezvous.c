@@ -14,13 +14,13 @@
 
 typedef uint64_t lanes __attribute__((vector_size(8 * GLB_LANES)));
 
-/* On integers and on vectors alike. */
+/* On integers and on vectors alike. Four names, not an array: an array stays in memory at -O2. */
 #define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
-#define ROUND(v) do { \
-	(v)[0] += (v)[1]; (v)[1] = ROTL((v)[1], 13) ^ (v)[0]; (v)[0] = ROTL((v)[0], 32); \
-	(v)[2] += (v)[3]; (v)[3] = ROTL((v)[3], 16) ^ (v)[2]; \
-	(v)[0] += (v)[3]; (v)[3] = ROTL((v)[3], 21) ^ (v)[0]; \
-	(v)[2] += (v)[1]; (v)[1] = ROTL((v)[1], 17) ^ (v)[2]; (v)[2] = ROTL((v)[2], 32); \
+#define ROUND(v0, v1, v2, v3) do { \
+	v0 += v1; v1 = ROTL(v1, 13) ^ v0; v0 = ROTL(v0, 32); \
+	v2 += v3; v3 = ROTL(v3, 16) ^ v2; \
+	v0 += v3; v3 = ROTL(v3, 21) ^ v0; \
+	v2 += v1; v1 = ROTL(v1, 17) ^ v2; v2 = ROTL(v2, 32); \
 } while (0)
 
 static uint32_t padded(uint32_t n)
@@ -92,47 +92,54 @@ void glb_rendezvous_free(struct glb_rendezvous *r)
 	memset(r, 0, sizeof(*r));
 }
 
+struct sip {
+	uint64_t v0, v1, v2, v3;
+};
+
 /* The SipHash state behind the row seed, which begins every message of the row. */
-static void start_row(const uint8_t seed[16], uint32_t row, uint64_t v[4])
+static struct sip start_row(const uint8_t seed[16], uint32_t row)
 {
 	glb_be32 row_be = glb_be32_put(row);
 	uint64_t row_seed = glb_siphash24(seed, row_be.b, 4);
 	uint64_t k0, k1;
+	struct sip s;
 
 	memcpy(&k0, seed, 8);
 	memcpy(&k1, seed + 8, 8);
-	v[0] = k0 ^ 0x736f6d6570736575;
-	v[1] = k1 ^ 0x646f72616e646f6d;
-	v[2] = k0 ^ 0x6c7967656e657261;
-	v[3] = k1 ^ 0x7465646279746573 ^ row_seed;
-	ROUND(v);
-	ROUND(v);
-	v[0] ^= row_seed;
+	s = (struct sip){
+		k0 ^ 0x736f6d6570736575,
+		k1 ^ 0x646f72616e646f6d,
+		k0 ^ 0x6c7967656e657261,
+		k1 ^ 0x7465646279746573 ^ row_seed,
+	};
+	ROUND(s.v0, s.v1, s.v2, s.v3);
+	ROUND(s.v0, s.v1, s.v2, s.v3);
+	s.v0 ^= row_seed;
+	return s;
 }
 
-static void score_slots(struct glb_rendezvous *r, const uint64_t start[4], uint32_t first, uint32_t end,
+static void score_slots(struct glb_rendezvous *r, const struct sip *start, uint32_t first, uint32_t end,
 			unsigned words)
 {
 	for (uint32_t slot = first; slot < end; slot += GLB_LANES) {
-		lanes v[4];
+		lanes v0 = (lanes){0} + start->v0, v1 = (lanes){0} + start->v1;
+		lanes v2 = (lanes){0} + start->v2, v3 = (lanes){0} + start->v3;
 
-		for (int i = 0; i < 4; i++)
-			v[i] = (lanes){0} + start[i];
 		for (unsigned w = 0; w < words; w++) {
 			lanes m = *(const lanes *)__builtin_assume_aligned(&r->words[w][slot], sizeof(lanes));
 
-			v[3] ^= m;
-			ROUND(v);
-			ROUND(v);
-			v[0] ^= m;
+			v3 ^= m;
+			ROUND(v0, v1, v2, v3);
+			ROUND(v0, v1, v2, v3);
+			v0 ^= m;
 		}
-		v[2] ^= 0xff;
-		ROUND(v);
-		ROUND(v);
-		ROUND(v);
-		ROUND(v);
-		v[0] ^= v[1] ^ v[2] ^ v[3];
-		memcpy(&r->scores[slot], &v[0], sizeof(lanes));
+		v2 ^= 0xff;
+		ROUND(v0, v1, v2, v3);
+		ROUND(v0, v1, v2, v3);
+		ROUND(v0, v1, v2, v3);
+		ROUND(v0, v1, v2, v3);
+		v0 ^= v1 ^ v2 ^ v3;
+		memcpy(&r->scores[slot], &v0, sizeof(lanes));
 	}
 	for (uint32_t slot = end; slot > first && r->position[slot - 1] == GLB_HOP_NONE; slot--)
 		r->scores[slot - 1] = UINT64_MAX;
@@ -140,11 +147,10 @@ static void score_slots(struct glb_rendezvous *r, const uint64_t start[4], uint3
 
 void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row)
 {
-	uint64_t start[4];
+	struct sip start = start_row(r->seed, row);
 
-	start_row(r->seed, row, start);
-	score_slots(r, start, 0, r->slots_v4, 1);
-	score_slots(r, start, r->slots_v4, r->slots, 3);
+	score_slots(r, &start, 0, r->slots_v4, 1);
+	score_slots(r, &start, r->slots_v4, r->slots, 3);
 }
 
 unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want)
