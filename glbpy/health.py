@@ -7,6 +7,7 @@ fall * interval + timeout. Time is the event loop's. What follows from health is
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ class Monitor:
         except CheckFailed as error:
             return False, str(error)[:DETAIL_MAX]
         except OSError as error:
-            return False, (error.strerror or str(error))[:DETAIL_MAX]
+            return False, (os.strerror(error.errno) if error.errno else str(error))[:DETAIL_MAX]
         except Exception as error:  # a check that cannot be made is a failed one, never the end of checking
             log.exception("health check of %s", target.address)
             return False, f"{type(error).__name__}: {error}"[:DETAIL_MAX]

@@ -1,12 +1,15 @@
 """The store: one write, one revision, or nothing; ids, versions, secret and health outlive the process."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from glbpy import desired
 from glbpy.errors import ConflictError, DocumentError, NotFoundError, StoreError
-from glbpy.models import Document, Health, State, parse
+from glbpy.models import Backend, Document, Health, State, parse
 from glbpy.store import HealthRecord, Store, utc_now
 
 BACKENDS = [{"name": f"web{n}", "address": f"10.0.0.1{n}"} for n in (1, 2, 3)]
@@ -168,3 +171,60 @@ def test_a_store_from_the_future_or_of_something_else_is_refused(tmp_path: Path)
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match="cannot use the store"):
         Store(path)
+
+
+def test_many_threads_write_and_none_is_lost(store: Store):
+    apply(store, {"pools": [{"name": "web"}]})
+
+    def add(thread: int) -> None:
+        for n in range(10):
+            backend = Backend(name=f"t{thread}n{n}", address=f"10.0.{thread}.{n + 1}")
+            store.write(lambda s, b=backend: desired.put_backend(s, "web", b), actor="t", action="put")
+            store.save_health(store.current().ids[f"pools/web/backends/t{thread}n{n}"], HealthRecord())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(8)))
+    state = store.current()
+    assert len(state.document.pools[0].backends) == 80
+    assert state.revision == 81
+    assert sorted(state.ids.values()) == list(range(1, 81))
+    assert [r.number for r in store.revisions(limit=100)] == list(range(81, 0, -1))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from glbpy import desired
+from glbpy.models import Backend, Pool
+from glbpy.store import Store
+
+store = Store(Path(sys.argv[1]))
+store.write(lambda s: desired.put_pool(s.document, Pool(name="web")), actor="w", action="put")
+n = store.current().revision
+while True:
+    n += 1
+    backends = tuple(Backend(name=f"b{i}", address=f"10.{i}.{n // 250 % 250}.{n % 250 + 1}") for i in (1, 2))
+    pool = Pool(name="web", backends=backends)
+    store.write(lambda s: desired.put_pool(s.document, pool), actor="w", action="put")
+    print(store.current().revision, flush=True)
+"""
+
+
+@pytest.mark.parametrize("writes", [1, 7, 23])
+def test_a_writer_killed_at_any_point_leaves_a_whole_state(tmp_path: Path, writes: int):
+    path = tmp_path / "store.db"
+    argv = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        said = [int(child.stdout.readline()) for _ in range(writes)]
+        child.kill()
+        said += [int(line) for line in child.stdout.read().split("\n")[:-1]]
+    store = Store(path)
+    state = store.current()
+    assert state.revision in (said[-1], said[-1] + 1)  # said is kept; the next is whole or absent
+    assert [r.number for r in store.revisions(limit=10_000)] == list(range(state.revision, 0, -1))
+    assert len({b.address.split(".", 2)[2] for b in state.pool("web").backends}) == 1  # both from one write
+    assert len(store.secret) == 32
+    apply(store, WEB)
+    assert store.current().revision == state.revision + 1
+    store.close()
