@@ -44,7 +44,6 @@ ROWS_MAX: int = lib.GLB_TABLE_ROWS_MAX
 POOL_BACKENDS_MAX: int = lib.GLB_POOL_BACKENDS_MAX
 
 
-
 def _constants(prefix: str, *words: str) -> dict[str, int]:
     return {word: getattr(lib, f"GLB_{prefix}_{word.upper()}") for word in words}
 

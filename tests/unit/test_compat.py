@@ -83,6 +83,14 @@ def test_files_equal_glb(name: str, tmp_path: Path) -> None:
         assert hashlib.sha256(data[end - 8 * 65536 : end]).hexdigest() == table["sha256_entries"]
 
 
+@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
+@pytest.mark.parametrize("name", ["duplicate_address.json", "one_backend.json", "two_then_one.json"])
+def test_quirks_of_glb_are_refused(name: str) -> None:
+    """Configurations whose files rest on memory that GLB's tool never wrote, or on order alone."""
+    with pytest.raises(CompatError, match=r"^tables\[\d\]\.backends"):
+        compat.build_config(compat.parse_table(shared.load(f"tables_quirks/{name}")["config"]))
+
+
 def test_layout_of_the_file() -> None:
     data = compat.build_config(compat.parse_table({"tables": [TABLE]}))
     assert data[:24] == b"GLBD" + struct.pack("<5I", 2, 1, 65536, 256, 256)
