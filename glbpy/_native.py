@@ -645,6 +645,11 @@ def reason_verdict(reason: int) -> str:
     return _text(lib.glb_verdict_name(lib.glb_reason_verdict(reason)))
 
 
+def reason_text(reason: int) -> str:
+    """Return what a reason means, for people: one sentence without a final stop."""
+    return _text(lib.glb_reason_text(reason))
+
+
 def verdict_name(verdict: int) -> str:
     return _text(lib.glb_verdict_name(verdict))
 

@@ -23,6 +23,7 @@ MODULES: list[str] = [
     "compat",
     "compile",
     "doctor",
+    "trace",
 ]
 
 

@@ -1,37 +1,51 @@
-/* Names and verdicts of reasons: the table behind glb/verdict.h. */
+/* Names, verdicts and texts of reasons: the table behind glb/verdict.h. */
 #include <glb/verdict.h>
 
 struct reason {
 	const char *name;
 	enum glb_verdict verdict;
+	const char *text;
 };
 
 static const struct reason reasons[GLB_REASON_COUNT] = {
-	[GLB_REASON_FORWARDED] = {"forwarded", GLB_VERDICT_FORWARD},
-	[GLB_REASON_OTHER_MAC] = {"other_mac", GLB_VERDICT_PUNT},
-	[GLB_REASON_OWN_MAC] = {"own_mac", GLB_VERDICT_PUNT},
-	[GLB_REASON_NOT_IP] = {"not_ip", GLB_VERDICT_PUNT},
-	[GLB_REASON_NOT_VIP] = {"not_vip", GLB_VERDICT_PUNT},
-	[GLB_REASON_NO_SERVICE] = {"no_service", GLB_VERDICT_PUNT},
-	[GLB_REASON_OTHER_PROTOCOL] = {"other_protocol", GLB_VERDICT_PUNT},
-	[GLB_REASON_ICMP_NOT_TAKEN] = {"icmp_not_taken", GLB_VERDICT_PUNT},
-	[GLB_REASON_ICMP_NOT_OURS] = {"icmp_not_ours", GLB_VERDICT_PUNT},
-	[GLB_REASON_LATER_FRAGMENT] = {"later_fragment", GLB_VERDICT_PUNT},
-	[GLB_REASON_NO_SNAPSHOT] = {"no_snapshot", GLB_VERDICT_PUNT},
-	[GLB_REASON_ETH_TRUNCATED] = {"eth_truncated", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV4_TRUNCATED] = {"ipv4_truncated", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV4_BAD_VERSION] = {"ipv4_bad_version", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV4_BAD_LENGTH] = {"ipv4_bad_length", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV6_TRUNCATED] = {"ipv6_truncated", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV6_BAD_VERSION] = {"ipv6_bad_version", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV6_BAD_LENGTH] = {"ipv6_bad_length", GLB_VERDICT_DROP},
-	[GLB_REASON_IPV6_BAD_EXTENSION] = {"ipv6_bad_extension", GLB_VERDICT_DROP},
-	[GLB_REASON_L4_TRUNCATED] = {"l4_truncated", GLB_VERDICT_DROP},
-	[GLB_REASON_ICMP_QUOTE_TRUNCATED] = {"icmp_quote_truncated", GLB_VERDICT_DROP},
-	[GLB_REASON_NO_BACKEND] = {"no_backend", GLB_VERDICT_DROP},
-	[GLB_REASON_TOO_LONG] = {"too_long", GLB_VERDICT_DROP},
-	[GLB_REASON_NO_HEADROOM] = {"no_headroom", GLB_VERDICT_DROP},
-	[GLB_REASON_TX_FULL] = {"tx_full", GLB_VERDICT_DROP},
+	[GLB_REASON_FORWARDED] = {"forwarded", GLB_VERDICT_FORWARD, "sent to a backend"},
+	[GLB_REASON_OTHER_MAC] = {"other_mac", GLB_VERDICT_PUNT,
+		"the destination MAC is neither the port's nor multicast"},
+	[GLB_REASON_OWN_MAC] = {"own_mac", GLB_VERDICT_PUNT, "the source MAC is the port's: our own frame, seen again"},
+	[GLB_REASON_NOT_IP] = {"not_ip", GLB_VERDICT_PUNT, "neither IPv4 nor IPv6 (ARP, LLDP and so on)"},
+	[GLB_REASON_NOT_VIP] = {"not_vip", GLB_VERDICT_PUNT, "the destination address is in no service's VIPs"},
+	[GLB_REASON_NO_SERVICE] = {"no_service", GLB_VERDICT_PUNT,
+		"a VIP, but no service there has this protocol and port"},
+	[GLB_REASON_OTHER_PROTOCOL] = {"other_protocol", GLB_VERDICT_PUNT, "a VIP, but neither TCP, UDP nor ICMP"},
+	[GLB_REASON_ICMP_NOT_TAKEN] = {"icmp_not_taken", GLB_VERDICT_PUNT,
+		"ICMP to a VIP, of a type that is left to the kernel"},
+	[GLB_REASON_ICMP_NOT_OURS] = {"icmp_not_ours", GLB_VERDICT_PUNT,
+		"an ICMP error that quotes no packet of a service"},
+	[GLB_REASON_LATER_FRAGMENT] = {"later_fragment", GLB_VERDICT_PUNT, "a later fragment, which has no ports"},
+	[GLB_REASON_NO_SNAPSHOT] = {"no_snapshot", GLB_VERDICT_PUNT, "no snapshot is loaded yet"},
+	[GLB_REASON_ETH_TRUNCATED] = {"eth_truncated", GLB_VERDICT_DROP,
+		"malformed: shorter than its Ethernet or VLAN header"},
+	[GLB_REASON_IPV4_TRUNCATED] = {"ipv4_truncated", GLB_VERDICT_DROP,
+		"malformed: shorter than its IPv4 header, or a header length below 20"},
+	[GLB_REASON_IPV4_BAD_VERSION] = {"ipv4_bad_version", GLB_VERDICT_DROP,
+		"malformed: the type says IPv4, the header does not"},
+	[GLB_REASON_IPV4_BAD_LENGTH] = {"ipv4_bad_length", GLB_VERDICT_DROP,
+		"malformed: the IPv4 total length is beyond the frame, or smaller than the header"},
+	[GLB_REASON_IPV6_TRUNCATED] = {"ipv6_truncated", GLB_VERDICT_DROP, "malformed: shorter than its IPv6 header"},
+	[GLB_REASON_IPV6_BAD_VERSION] = {"ipv6_bad_version", GLB_VERDICT_DROP,
+		"malformed: the type says IPv6, the header does not"},
+	[GLB_REASON_IPV6_BAD_LENGTH] = {"ipv6_bad_length", GLB_VERDICT_DROP,
+		"malformed: the IPv6 payload length is beyond the frame"},
+	[GLB_REASON_IPV6_BAD_EXTENSION] = {"ipv6_bad_extension", GLB_VERDICT_DROP,
+		"malformed: an IPv6 extension header is cut off, or there are more than 8"},
+	[GLB_REASON_L4_TRUNCATED] = {"l4_truncated", GLB_VERDICT_DROP,
+		"malformed: the TCP, UDP or ICMP header is cut off"},
+	[GLB_REASON_ICMP_QUOTE_TRUNCATED] = {"icmp_quote_truncated", GLB_VERDICT_DROP,
+		"malformed: the packet that an ICMP error quotes is cut before its ports"},
+	[GLB_REASON_NO_BACKEND] = {"no_backend", GLB_VERDICT_DROP, "the service has no backend that may take packets"},
+	[GLB_REASON_TOO_LONG] = {"too_long", GLB_VERDICT_DROP, "encapsulated, it would exceed 65535 bytes or the MTU"},
+	[GLB_REASON_NO_HEADROOM] = {"no_headroom", GLB_VERDICT_DROP, "the buffer has no room for the outer header"},
+	[GLB_REASON_TX_FULL] = {"tx_full", GLB_VERDICT_DROP, "the transmit queue did not take it"},
 };
 
 const char *glb_reason_name(unsigned reason)
@@ -42,6 +56,11 @@ const char *glb_reason_name(unsigned reason)
 unsigned glb_reason_verdict(unsigned reason)
 {
 	return reason < GLB_REASON_COUNT ? reasons[reason].verdict : GLB_VERDICT_DROP;
+}
+
+const char *glb_reason_text(unsigned reason)
+{
+	return reason < GLB_REASON_COUNT ? reasons[reason].text : "unknown";
 }
 
 const char *glb_verdict_name(unsigned verdict)

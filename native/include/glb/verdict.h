@@ -1,7 +1,7 @@
 /* What becomes of a packet, and why: one verdict, one named reason, one counter each.
  *
  * The list below is the only one: counters, `glb trace`, `glb replay`, /metrics and
- * docs/operations.md take names and verdicts from it through glb_reason_name() and glb_reason_verdict().
+ * docs/operations.md take names, verdicts and texts from it through the functions below.
  * Values are part of the shared-memory counter layout: append only, and raise
  * GLB_STATS_VERSION (stats.h) when a value changes.
  */
@@ -55,6 +55,9 @@ const char *glb_reason_name(unsigned reason);
 
 /* The verdict that a reason belongs to (enum glb_verdict). */
 unsigned glb_reason_verdict(unsigned reason);
+
+/* What a reason means, one sentence without a final stop, for people; "unknown" when out of range. Never freed. */
+const char *glb_reason_text(unsigned reason);
 
 /* "forward", "answer", "punt" or "drop"; "unknown" when out of range. Never freed. */
 const char *glb_verdict_name(unsigned verdict);

@@ -1,0 +1,123 @@
+"""One frame through the packet path, explained: what ``glb trace`` prints.
+
+The decision is the C library's; this module only puts it into words, or into the JSON that programs read.
+"""
+
+import re
+import struct
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from glbpy import _native as native
+from glbpy import compat
+from glbpy.errors import InvalidInputError
+
+PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
+
+
+def parse_frame(text: str) -> bytes:
+    """Return the bytes of a frame in hex; blanks and colons are fine. Raises InvalidInputError."""
+    digits = re.sub(r"[\s:]", "", text)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise InvalidInputError("--frame: must be an Ethernet frame, two hex digits a byte") from None
+
+
+def open_path(table: Path, director: Path, policy: str, outer_udp_checksum: str) -> native.PacketPath:
+    """Return the packet path that GLB's two files describe.
+
+    As in replay there is no destination-MAC filter and no MTU limit. Raises CompatError.
+    """
+    forwarding, settings = compat.load_table(table), compat.load_director(director)
+    snapshot = native.Snapshot(compat.compile_snapshot(forwarding, settings, policy))
+    return native.PacketPath(
+        snapshot,
+        native.DirectorInput(
+            outer_source_v4=settings.outbound_src_ip,
+            local_mac=settings.local_mac,
+            gateway_mac=settings.outbound_gateway_mac,
+            outer_udp_checksum=outer_udp_checksum,
+            punt_echo=not settings.forward_icmp_ping_responses,
+        ),
+    )
+
+
+def as_json(decision: native.Decision) -> dict[str, Any]:
+    """Return what ``glb trace --json`` prints."""
+    return {
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "service": decision.service.name if decision.service else None,
+        "hash": None if decision.hash is None else f"{decision.hash:016x}",
+        "row": decision.row,
+        "chain": [str(backend.address) for backend in decision.chain],
+        "output": None if decision.output is None else decision.output.hex(),
+    }
+
+
+def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[str, str]]:
+    """Return (stage, what it found) for each stage that the frame came to, then verdict and output."""
+    steps = [("packet", _packet(decision))] if decision.kind else []
+    if decision.service:
+        steps.append(("service", f"{decision.service.name}, id {decision.service.id}"))
+    if decision.hash is not None and decision.service:
+        steps += _rows(path.snapshot, decision, decision.service)
+    for hop, backend in enumerate(decision.chain, 1):
+        steps.append((f"hop {hop}", f"{backend.address}, {backend.name}: {backend.state}, {backend.health}"))
+    text = native.reason_text(native.REASONS.index(decision.reason))
+    steps.append(("verdict", f"{decision.verdict} ({decision.reason}): {text}"))
+    if decision.output is not None:
+        steps.append(("send", _outer(decision.output)))
+        steps += [("" if at else "output", decision.output[at : at + 32].hex(" ", 4))
+                  for at in range(0, len(decision.output), 32)]  # fmt: skip
+    return steps
+
+
+def _packet(decision: native.Decision) -> str:
+    """Describe the client's packet and the flow that it belongs to."""
+    flow, vip = decision.flow, decision.vip
+    ends = f"to {vip}"
+    if flow and flow.source_port | flow.destination_port:
+        ends = f"{flow.source} port {flow.source_port} → {flow.destination} port {flow.destination_port}"
+    elif flow:
+        ends = f"{flow.source} → {flow.destination}"
+    protocol = PROTOCOLS.get(flow.protocol, f"protocol {flow.protocol}") if flow else ""
+    kind = {
+        "tcp": "TCP",
+        "udp": "UDP",
+        "echo": "echo request",
+        "too_big": f"too-big to {vip}, about {protocol}" if flow else "too-big that quotes no ports",
+        "icmp": f"{protocol}, neither echo request nor too-big",
+        "fragment": f"later fragment of {protocol}",
+        "other": protocol,
+    }[decision.kind or "other"]
+    version = f"IPv{vip.version}" if vip else ""
+    tags = f", {decision.tags} VLAN tag{'s' * (decision.tags > 1)}" if decision.tags else ""
+    return f"{kind} {ends}; {version}, {decision.length} bytes{tags}"
+
+
+def _rows(
+    snapshot: native.Snapshot, decision: native.Decision, service: native.ServiceInfo
+) -> list[tuple[str, str]]:
+    table = snapshot.tables[service.table]
+    steps = [
+        ("hash", f"{decision.hash:016x} of {', '.join(service.hash_fields)}"),
+        ("row", f"{decision.row} of {table.rows}, pool {table.pool}, policy {table.policy}"),
+    ]
+    if decision.alt_row is not None:
+        fields = ", ".join(service.alt_hash_fields)
+        steps.append(("alt row", f"{decision.alt_row} by {fields}; its hops follow those of the row"))
+    return steps
+
+
+def _outer(output: bytes) -> str:
+    """Describe the outer header of a frame to send."""
+    source, destination, source_port, port = struct.unpack_from(">4s4sHH", output, 26)
+    [checksum] = struct.unpack_from(">H", output, 40)
+    further = output[49]
+    return (
+        f"{len(output)} bytes to {output[:6].hex(':')}; {IPv4Address(source)} port {source_port} → "
+        f"{IPv4Address(destination)} port {port}, UDP checksum {checksum:#06x}, {further} further hops"
+    )
