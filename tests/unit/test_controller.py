@@ -232,6 +232,7 @@ def test_stale_writers_are_refused(rig: Rig):
 def test_an_unhealthy_backend_goes_and_comes_back_without_a_revision(rig: Rig):
     async def body(controller: Controller) -> None:
         await controller.apply(WEB)
+        await controller.wait(1)
         await eventually(lambda: controller.backend_status("web", "web3").health == Health.HEALTHY)
         rig.dead.add("10.0.0.13")
         await eventually(lambda: rig.forwarder.loads[-1]["takes"] == ["web1", "web2"])
@@ -247,6 +248,7 @@ def test_an_unhealthy_backend_goes_and_comes_back_without_a_revision(rig: Rig):
 def test_a_restart_keeps_dead_backends_dead_and_reloads_nothing(rig: Rig):
     async def first(controller: Controller) -> None:
         await controller.apply(WEB)
+        await controller.wait(1)
         rig.dead.add("10.0.0.13")
         states = controller.backend_statuses
         await eventually(lambda: [s.health for s in states()] == ["healthy", "healthy", "unhealthy"])
