@@ -1,4 +1,4 @@
-"""Namespaces `glbt-redir-*` with glb-redirect attached, torn down again also after a failure."""
+"""Namespaces `glbt-redir-<pid>-*` with glb-redirect attached, torn down again also after a failure."""
 
 import json
 import os
@@ -11,10 +11,10 @@ import pytest
 
 from . import bpf
 from . import packets as p
-from .netns import Namespace, run
+from .netns import Namespace, run, sweep
 
 PROGRAM = Path(__file__).resolve().parents[2] / "build/dev/native/redirect/glb-redirect"
-BPFFS = Path("/run/glbt-redir-bpf")
+BPFFS = Path(f"/run/glbt-redir-{os.getpid()}-bpf")
 
 
 class Redirect:
@@ -70,9 +70,9 @@ class Redirect:
 @pytest.fixture(scope="session")
 def bpffs() -> Iterator[Path]:
     assert os.geteuid() == 0, "these tests make network namespaces and load eBPF: run them as root"
-    BPFFS.mkdir(exist_ok=True)
-    if not os.path.ismount(BPFFS):
-        run("mount", "-t", "bpf", "bpf", str(BPFFS))
+    sweep()
+    BPFFS.mkdir()
+    run("mount", "-t", "bpf", "bpf", str(BPFFS))
     yield BPFFS
     run("umount", str(BPFFS))
     BPFFS.rmdir()

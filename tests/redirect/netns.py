@@ -5,9 +5,23 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+PREFIX = "glbt-redir-"
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sweep() -> None:
+    """Removes the namespaces and bpf file systems of runs that were killed."""
+    for entry in (*Path("/run/netns").glob(f"{PREFIX}*"), *Path("/run").glob(f"{PREFIX}*-bpf")):
+        if Path("/proc", entry.name.removeprefix(PREFIX).partition("-")[0]).exists():
+            continue
+        if entry.parent.name == "netns":
+            subprocess.run(["ip", "netns", "del", entry.name], capture_output=True, check=False)
+        else:
+            subprocess.run(["umount", str(entry)], capture_output=True, check=False)
+            entry.rmdir()
 
 
 def run(*command: str) -> str:
@@ -24,10 +38,11 @@ def _set(fd: int) -> None:
 
 
 class Namespace:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)  # left by a crash
-        run("ip", "netns", "add", name)
+    """A new network namespace, `glbt-redir-<pid>-<role>`, so that two runs do not meet."""
+
+    def __init__(self, role: str) -> None:
+        self.name = f"{PREFIX}{os.getpid()}-{role}"
+        run("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
 
     def delete(self) -> None:

@@ -1,6 +1,6 @@
 """A client, two backends and a director that is a thread, on one bridge.
 
-                 glbt-redir-sw (bridge)
+                        sw (bridge)
         ┌──────────────┬──────────────┬──────────────┐
     client         director        backend1       backend2
     10.77.0.100    10.77.0.1       10.77.0.11     10.77.0.12
@@ -79,7 +79,7 @@ class EchoServer(threading.Thread):
 
     def __init__(self, namespace: Namespace) -> None:
         super().__init__(daemon=True)
-        self.name_sent = namespace.name.encode()
+        self.greeting = namespace.name.rpartition("-")[2].encode()
         self.accepted: list[socket.socket] = []
         with namespace.entered():
             self.listener = socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -93,7 +93,7 @@ class EchoServer(threading.Thread):
 
     def serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            connection.sendall(self.name_sent)
+            connection.sendall(self.greeting)
             while (data := connection.recv(65536)) and data != b"quit":
                 connection.sendall(data)
             connection.close()
@@ -108,7 +108,7 @@ class EchoServer(threading.Thread):
 
 class Network:
     def __init__(self, bpffs: Path) -> None:
-        self.switch = Namespace("glbt-redir-sw")
+        self.switch = Namespace("sw")
         self.switch.ip("link", "add", "br0", "type", "bridge")
         self.switch.ip("link", "set", "br0", "mtu", "1700", "up")
         self.spaces = {name: self._host(name) for name in HOSTS}
@@ -125,7 +125,7 @@ class Network:
             thread.start()
 
     def _host(self, name: str) -> Namespace:
-        space, number = Namespace(f"glbt-redir-{name}"), HOSTS[name]
+        space, number = Namespace(name), HOSTS[name]
         self.switch.ip("link", "add", name, "mtu", "1700", "type", "veth", "peer", "name", "eth0",
                        "address", mac_of(name), "mtu", "1700", "netns", space.name)  # fmt: skip
         self.switch.ip("link", "set", name, "master", "br0", "up")

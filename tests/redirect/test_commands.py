@@ -22,7 +22,7 @@ SYN = p.gue(p.tcp("198.51.100.7", 40000, "203.0.113.10", 80, p.SYN), src=DIRECTO
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    namespace = Namespace("glbt-redir-c")
+    namespace = Namespace("c")
     namespace.ip("link", "add", "eth0", "address", MAC, "type", "veth", "peer", "name", "eth1")
     namespace.ip("link", "set", "eth0", "up")
     yield namespace

@@ -22,7 +22,7 @@ families = pytest.mark.parametrize("family", [4, 6])
 
 @pytest.fixture(scope="module")
 def redirect(bpffs: Path) -> Iterator[Redirect]:
-    namespace = Namespace("glbt-redir-p")
+    namespace = Namespace("p")
     namespace.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
     namespace.ip("link", "set", "eth0", "up")
     redirect = Redirect(namespace, "eth0", bpffs / "glb")

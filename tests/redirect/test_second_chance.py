@@ -14,7 +14,7 @@ from .rawclient import Wire
 FIRST, SECOND = [BACKEND1, BACKEND2], [BACKEND2, BACKEND1]
 ROUTERS = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 IPV6_MTU = 24  # <linux/in6.h>; works on sockets of IPv4 clients too
-NAMES = [b"glbt-redir-backend1", b"glbt-redir-backend2"]
+NAMES = [b"backend1", b"backend2"]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(bpffs: Path) -> Iterator[Host]:
-    server, client = Namespace("glbt-redir-s"), Namespace("glbt-redir-r")
+    server, client = Namespace("s"), Namespace("r")
     server.ip("link", "add", "eth0", "address", SERVER_MAC, "type", "veth",
               "peer", "name", "eth0", "address", CLIENT_MAC, "netns", client.name)  # fmt: skip
     client.ip("link", "set", "eth0", "up")
