@@ -5,8 +5,6 @@ Reads of the director's TOML file only what it shares with the forwarder; the fo
 
 import logging
 import os
-import shutil
-import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glbpy import abi, forwarder
+from glbpy import forwarder
 from glbpy.compiler import NativeCompiler
 from glbpy.controller import Controller
 from glbpy.director import Director
-from glbpy.errors import ForwarderError, InvalidInputError
+from glbpy.errors import InvalidInputError
 from glbpy.store import Store
 
 log = logging.getLogger(__name__)
@@ -74,15 +72,6 @@ def _text(table: dict[str, Any], key: str, default: str | None) -> str:
     return value
 
 
-def find_forwarder() -> Path:
-    """Return the forwarder of this installation: beside this Python's programs, else on PATH."""
-    beside = Path(sys.executable).with_name("glb-forwarder")
-    found = str(beside) if beside.exists() else shutil.which("glb-forwarder")
-    if found is None:
-        raise ForwarderError("glb-forwarder is not installed: run `make setup`", "start_failed")
-    return Path(found)
-
-
 def launcher(config: DirectorConfig) -> Callable[[], int]:
     """Return what starts the director's forwarder, as a process that outlives this one: its pid."""
     child: list[int] = []
@@ -90,8 +79,7 @@ def launcher(config: DirectorConfig) -> Callable[[], int]:
     def launch() -> int:
         while child:  # one that we started and that has ended must not stay a zombie
             _reap(child.pop())
-        program = find_forwarder()
-        abi.check_forwarder(program.resolve())
+        program = forwarder.find_program()
         config.run_dir.mkdir(parents=True, exist_ok=True)
         pid = forwarder.start([program, "--config", config.path], config.socket, log=config.log)
         child.append(pid)

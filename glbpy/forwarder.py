@@ -7,9 +7,11 @@ read from the counter file, not here (``glbpy.counters``).
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from glbpy import abi
 from glbpy.errors import ForwarderError
 
 CONTROL_VERSION = 1
@@ -150,6 +153,19 @@ class Forwarder:
             raise ForwarderError(f"{self.socket_path}: {error.strerror or error}") from error
 
 
+def find_program() -> Path:
+    """Return the forwarder of this installation: beside this Python's programs, else on PATH.
+
+    Raises ForwarderError when there is none, AbiError when it is of another version than this glbpy.
+    """
+    beside = Path(sys.executable).with_name("glb-forwarder")
+    found = str(beside) if beside.exists() else shutil.which("glb-forwarder")
+    if found is None:
+        raise ForwarderError("glb-forwarder is not installed: run `make setup`", "start_failed")
+    abi.check_forwarder(Path(found).resolve())
+    return Path(found)
+
+
 def start(
     command: Sequence[str | os.PathLike[str]],
     socket_path: str | os.PathLike[str],
@@ -205,6 +221,12 @@ def wait_gone(pid: int, timeout_s: float = 10.0) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
+
+
+def remove_traces(name: str) -> None:
+    """Remove what DPDK leaves in its run-time directory when the instance ``name`` was killed."""
+    root = Path("/var/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
+    shutil.rmtree(root / "dpdk" / f"glb-{name}", ignore_errors=True)
 
 
 def _tail(log: str | os.PathLike[str], lines: int = 8) -> str:

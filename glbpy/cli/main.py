@@ -24,6 +24,7 @@ MODULES: list[str] = [
     "compile",
     "doctor",
     "trace",
+    "replay",
 ]
 
 

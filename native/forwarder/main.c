@@ -10,7 +10,7 @@
 #include "stats_file.h"
 #include "status.h"
 #include "swap.h"
-#include "times.h"
+#include "order.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -33,7 +33,7 @@ struct forwarder {
 	struct ports ports;
 	struct stats_file stats;
 	struct swap swap;
-	struct times times;
+	struct order order;
 	struct workers workers;
 	struct commands commands;
 };
@@ -59,15 +59,21 @@ static bool signalled(int fd)
 	return read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
 }
 
-/* The last good snapshot, when there is one; without it everything is punted, and status says why. */
-static void load_first(struct forwarder *fwd)
+/* The last good snapshot, when there is one; without it everything is punted, and status says why. A replay
+ * makes no sense without. */
+static int load_first(struct forwarder *fwd, struct glb_error *error)
 {
 	struct swap_result result;
 
-	if (access(fwd->config.snapshot, F_OK) != 0 && errno == ENOENT)
+	if (!fwd->opts.replay && access(fwd->config.snapshot, F_OK) != 0 && errno == ENOENT) {
 		log_info("no snapshot at %s yet: everything is left to the kernel", fwd->config.snapshot);
-	else if (swap_load(&fwd->swap, fwd->config.snapshot, &result) == 0)
+	} else if (swap_load(&fwd->swap, fwd->config.snapshot, &result) == 0) {
 		log_info("loaded %s", fwd->config.snapshot);
+	} else if (fwd->opts.replay) {
+		*error = fwd->swap.last_error;
+		return error->code;
+	}
+	return 0;
 }
 
 /* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
@@ -94,12 +100,13 @@ static void print_replay(const struct stats_file *stats)
 
 static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_error *error)
 {
-	struct times *times = fwd->opts.times != NULL ? &fwd->times : NULL;
+	struct order *order = fwd->opts.order != NULL ? &fwd->order : NULL;
 	struct control *control;
-	int ret;
+	int ret = load_first(fwd, error);
 
-	load_first(fwd);
-	ret = workers_start(&fwd->workers, &fwd->config, &fwd->ports, &fwd->swap, &fwd->stats, fwd->opts.replay, times,
+	if (ret != 0)
+		return ret;
+	ret = workers_start(&fwd->workers, &fwd->config, &fwd->ports, &fwd->swap, &fwd->stats, fwd->opts.replay, order,
 			    error);
 	if (ret != 0)
 		return ret;
@@ -141,11 +148,11 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, error);
 	if (ret != 0)
 		goto close_stats;
-	if (fwd->opts.times != NULL)
-		ret = times_open(&fwd->times, fwd->opts.times, error);
+	if (fwd->opts.order != NULL)
+		ret = order_open(&fwd->order, fwd->opts.order, error);
 	if (ret == 0)
 		ret = serve_with_workers(fwd, signals, error);
-	times_close(&fwd->times);
+	order_close(&fwd->order);
 	swap_close(&fwd->swap);
 close_stats:
 	stats_file_close(&fwd->stats);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_REPLAY, OPT_TIMES };
+enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_REPLAY, OPT_ORDER };
 
 static const struct option options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
@@ -15,7 +15,7 @@ static const struct option options[] = {
 	{"set", required_argument, NULL, OPT_SET},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"replay", no_argument, NULL, OPT_REPLAY},
-	{"replay-times", required_argument, NULL, OPT_TIMES},
+	{"replay-order", required_argument, NULL, OPT_ORDER},
 	{NULL, 0, NULL, 0},
 };
 
@@ -32,7 +32,7 @@ void opts_print_help(void)
 	     "  -s, --set KEY=VALUE   set one key over the file's, for example forward.mtu=1600; repeatable\n"
 	     "      --check           validate the configuration and exit\n"
 	     "      --replay          end when the ports have run dry; print the counters as JSON\n"
-	     "      --replay-times FILE  with --replay: write the receive time of every packet sent there\n"
+	     "      --replay-order FILE  with --replay: note there which packets were sent\n"
 	     "  -h, --help            this text\n"
 	     "  -v, --version         print the version\n"
 	     "\n"
@@ -67,8 +67,8 @@ static int take(struct opts *opts, int option, const char *word, struct glb_erro
 	case OPT_REPLAY:
 		opts->replay = true;
 		return 0;
-	case OPT_TIMES:
-		opts->times = optarg;
+	case OPT_ORDER:
+		opts->order = optarg;
 		return 0;
 	case OPT_CONFIG:
 		opts->config = optarg;

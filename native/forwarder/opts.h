@@ -11,7 +11,7 @@ struct opts {
 	bool version;
 	bool check;                 /* validate the configuration and exit */
 	bool replay;                /* end when the ports have run dry; print the counters */
-	const char *times;          /* replay: file for the time stamps of what was sent, or NULL */
+	const char *order;          /* replay: file that notes which packets were sent, or NULL */
 	const char *config;         /* path of the TOML file, or NULL */
 	char *sets[OPTS_SETS_MAX];  /* KEY=VALUE overrides; borrowed from argv */
 	unsigned set_count;

@@ -1,6 +1,6 @@
 /* The worker loop (worker.h): the stages in order, and what is counted. Starting and stopping is in workers.c. */
 #include "worker.h"
-#include "times.h"
+#include "order.h"
 
 #include <rte_ethdev.h>
 
@@ -9,7 +9,7 @@
 enum {
 	IDLE_POLLS = 256,      /* empty polls in a row before the first sleep: some tens of µs */
 	SLEEP_MIN_NS = 10000,
-	SLEEP_MAX_NS = 320000, /* what idleness may add to a packet's latency */
+	SLEEP_MAX_NS = 1000000,
 	DRY_POLLS = 16,        /* empty polls in a row that mean that a file has been read to its end */
 	TX_TRIES = 8,
 };
@@ -43,8 +43,9 @@ static void transmit(struct worker *worker, uint16_t port, struct rte_mbuf **mbu
 
 	for (unsigned i = 0; i < n; i++)
 		bytes += mbufs[i]->pkt_len;
-	if (worker->times != NULL)
-		times_add(worker->times, mbufs, n);
+	if (worker->order != NULL)
+		for (unsigned i = 0; i < n; i++)
+			order_add(worker->order, worker->stats->rx_packets + packet_of[i]);
 	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
 		sent += rte_eth_tx_burst(port, (uint16_t)worker->index, mbufs + sent, (uint16_t)(n - sent));
 	for (unsigned i = sent; i < n; i++) {
@@ -119,7 +120,8 @@ static unsigned poll_port(struct worker *worker, const struct loaded *loaded, un
 	return n;
 }
 
-/* Sleeps longer the longer nothing has come. Offline for RCU, so that a swap need not wait for it. */
+/* Sleeps longer the longer nothing has come: about a fiftieth of that time, so that little is added to the latency of a
+ * packet that ends a short pause. Offline for RCU, so that a swap need not wait for it. */
 static void rest(struct worker *worker, uint32_t *sleep_ns)
 {
 	struct timespec pause = {.tv_nsec = *sleep_ns};
@@ -128,7 +130,7 @@ static void rest(struct worker *worker, uint32_t *sleep_ns)
 	nanosleep(&pause, NULL);
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
 	add(&worker->stats->sleeps, 1);
-	*sleep_ns = RTE_MIN(*sleep_ns * 2, (uint32_t)SLEEP_MAX_NS);
+	*sleep_ns = RTE_MIN(*sleep_ns + *sleep_ns / 64 + 1000, (uint32_t)SLEEP_MAX_NS);
 }
 
 int worker_run(void *context)

@@ -13,7 +13,7 @@
 
 enum { WORKER_BURST = 32 };
 
-struct times; /* times.h */
+struct order; /* order.h */
 
 struct worker {
 	/* set before it starts */
@@ -23,7 +23,7 @@ struct worker {
 	bool until_dry;                  /* ends by itself when its ports have run dry (replay) */
 	const struct ports *ports;
 	struct swap *swap;               /* reads `current` and `workers` */
-	struct times *times;             /* replay: where receive times go, or NULL */
+	struct order *order;             /* replay: where it notes what it sent, or NULL */
 	const int *stop;                 /* set by the main lcore */
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
@@ -39,9 +39,9 @@ struct workers {
 	int stop;              /* workers poll it */
 };
 
-/* Starts one worker on each worker lcore. `until_dry`: they end by themselves (replay); `times` may be NULL. Returns 0 or a negative errno with *error. */
+/* Starts one worker on each worker lcore. `until_dry`: they end by themselves (replay); `order` may be NULL. Returns 0 or a negative errno with *error. */
 int workers_start(struct workers *workers, const struct config *config, const struct ports *ports, struct swap *swap,
-		  const struct stats_file *stats, bool until_dry, struct times *times, struct glb_error *error);
+		  const struct stats_file *stats, bool until_dry, struct order *order, struct glb_error *error);
 
 /* Whether all of them have ended. */
 bool workers_done(const struct workers *workers);

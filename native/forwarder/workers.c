@@ -20,7 +20,7 @@ static void prepare(struct worker *worker, uint32_t index, unsigned lcore, const
 }
 
 int workers_start(struct workers *workers, const struct config *config, const struct ports *ports, struct swap *swap,
-		  const struct stats_file *stats, bool until_dry, struct times *times, struct glb_error *error)
+		  const struct stats_file *stats, bool until_dry, struct order *order, struct glb_error *error)
 {
 	unsigned lcore;
 
@@ -35,7 +35,7 @@ int workers_start(struct workers *workers, const struct config *config, const st
 		prepare(worker, workers->count, lcore, stats);
 		worker->ports = ports;
 		worker->swap = swap;
-		worker->times = times;
+		worker->order = order;
 		worker->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
 		worker->until_dry = until_dry;
 		worker->stop = &workers->stop;

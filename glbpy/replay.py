@@ -1,0 +1,173 @@
+"""Run the real forwarder over a capture file: what would a director with this table do with these packets?
+
+The forwarder runs once over the file on DPDK's net_pcap, with one worker, so packets keep their order. It
+filters no MAC addresses and knows no MTU; time stamps of the output are those of the packets that came in.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from array import array
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from glbpy import compat, forwarder, pcap
+from glbpy.errors import ForwarderError, InvalidInputError
+
+BUFFERS = 1024
+START_S = 60.0  # EAL's start on a busy machine
+FRAMES_PER_S = 5000  # far below what is usual: bounds the run
+
+
+class Result(BaseModel):
+    """Packets: ``received = forwarded + answered + punted + dropped``; ``out`` are in the output file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    received: int
+    forwarded: int
+    answered: int
+    punted: int
+    dropped: int
+    out: int
+    punted_by_reason: dict[str, int]
+    dropped_by_reason: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``glb replay`` prints: ``received`` is called ``in``."""
+        fields = self.model_dump()
+        return {"in": fields.pop("received"), **fields}
+
+
+def replay(
+    table: Path,
+    director: Path,
+    source: Path,
+    target: Path,
+    *,
+    outer_udp_checksum: str = "zero",
+    policy: str = "glb",
+) -> Result:
+    """Replay the capture ``source`` and write what the director would send to ``target``.
+
+    ``table`` and ``director`` are GLB's files (``glbpy.compat``). Raises InvalidInputError for those and
+    for a capture that cannot be read; ForwarderError when the forwarder fails or hangs. ``target`` is
+    replaced only when all went well.
+    """
+    settings = compat.load_director(director)
+    snapshot = compat.compile_snapshot(compat.load_table(table), settings, policy)
+    capture = pcap.read(source)
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"{target}: its directory does not exist")
+    program = forwarder.find_program()
+    with tempfile.TemporaryDirectory(prefix="glb-replay-") as folder:
+        work = Path(folder)
+        (work / "snapshot.glb").write_bytes(snapshot)
+        (work / "order").write_bytes(bytes(8 * len(capture)))
+        if capture.plain:
+            (work / "in.pcap").symlink_to(source.resolve())
+        else:
+            pcap.write(work / "in.pcap", capture.frames(), capture.times_ns)
+        longest = max(capture.lengths, default=0)
+        (work / "director.toml").write_text(_director(work, settings, outer_udp_checksum, longest))
+        try:
+            result = _run(program, work, START_S + len(capture) / FRAMES_PER_S)
+        finally:
+            forwarder.remove_traces(_name(work))
+        if result.received != len(capture):
+            raise ForwarderError(
+                f"the forwarder saw {result.received} of the capture's {len(capture)} frames", "replay_failed"
+            )
+        _finish(work, capture, target)
+    return result
+
+
+def _mac(address: bytes) -> str:
+    return address.hex(":")
+
+
+def _name(work: Path) -> str:
+    suffix = work.name[-8:].replace("_", "-")
+    return f"replay-{os.getpid()}-{suffix}"
+
+
+def _director(work: Path, settings: compat.Director, checksum: str, longest: int) -> str:
+    """Return the TOML of a director that runs once over the files in ``work``."""
+    frame = min(max(longest, 2048), 65407)
+    memory_mb = BUFFERS * (frame + 512) // (1 << 20) + 64
+    text = json.dumps  # a JSON string is a TOML string
+    return f"""
+[director]
+name = {text(_name(work))}
+snapshot = {text(str(work / "snapshot.glb"))}
+run_dir = {text(str(work / "run"))}
+[forward]
+outer_source_v4 = {text(str(settings.outbound_src_ip))}
+gateway_mac = {text(_mac(settings.outbound_gateway_mac))}
+local_mac = {text(_mac(settings.local_mac))}
+filter_mac = false
+mtu = 0
+outer_udp_checksum = {text(checksum)}
+icmp_echo = {text("forward" if settings.forward_icmp_ping_responses else "punt")}
+[eal]
+args = ["--no-huge", "-m", "{memory_mb}", "--no-pci", "--no-telemetry"]
+mbuf_bytes = {frame}
+mbufs = {BUFFERS}
+[[port]]
+devargs = {text(f"net_pcap0,rx_pcap={work}/in.pcap,tx_pcap={work}/out.pcap")}
+"""
+
+
+def _run(program: Path, work: Path, timeout_s: float) -> Result:
+    config, order = os.fspath(work / "director.toml"), os.fspath(work / "order")
+    try:
+        done = subprocess.run(
+            [program, "--config", config, "--replay", "--replay-order", order],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout_s,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ForwarderError(f"the forwarder did not end in {timeout_s:.0f} s", "replay_failed") from error
+    said = " | ".join(done.stderr.strip().splitlines()[-6:])
+    if done.returncode == 2:
+        raise InvalidInputError(f"the forwarder refuses this: {said}")
+    if done.returncode != 0:
+        raise ForwarderError(f"the forwarder failed (status {done.returncode}): {said}", "replay_failed")
+    try:
+        fields = json.loads(done.stdout.splitlines()[-1])
+        return Result(received=fields.pop("in"), **fields)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ForwarderError(f"the forwarder's result is not understood: {said}", "replay_failed") from error
+
+
+def _finish(work: Path, capture: pcap.Capture, target: Path) -> None:
+    """Write the output with the time of the frame that each one was made of, and whole, to ``target``."""
+    out = pcap.parse((work / "out.pcap").read_bytes())
+    sources = array("Q", (work / "order").read_bytes())[: len(out)]
+    frames = (_whole(out, number, capture.frame(source)) for number, source in enumerate(sources))
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        pcap.write(fresh, frames, [capture.times_ns[source] for source in sources])
+        os.replace(fresh, target)
+    except OSError as error:
+        raise ForwarderError(f"{target}: cannot be written: {error.strerror}", "replay_failed") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _whole(out: pcap.Capture, number: int, source: bytes) -> bytes:
+    """Return a frame that was sent.
+
+    A frame longer than a DPDK buffer (65407 bytes) lies in several, and net_pcap writes only the first
+    16128 bytes of such a one. What it leaves out is the client's packet, and is put back from there.
+    """
+    frame = out.frame(number)
+    missing = out.wire_lengths[number] - len(frame)
+    if not missing:
+        return frame
+    inner = frame[14 + 20 + 8 + 4 + 4 * frame[42] :]  # Ethernet, IPv4, UDP, GUE with hlen words
+    offset = next(at for at in (14, 18, 22) if source[at : at + 20] == inner[:20])  # none to two VLAN tags
+    return frame + source[offset + len(inner) : offset + len(inner) + missing]
