@@ -65,12 +65,14 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
     if decision.hash is not None and decision.service:
         steps += _rows(path.snapshot, decision, decision.service)
     for hop, backend in enumerate(decision.chain, 1):
-        steps.append((f"hop {hop}", f"{backend.address}, {backend.name}: {backend.state}, {backend.health}"))
+        address = str(backend.address)
+        name = "" if backend.name == address else f" {backend.name}"
+        steps.append((f"hop {hop}", f"{address}{name}, {backend.state}, {backend.health}"))
     text = native.reason_text(native.REASONS.index(decision.reason))
     steps.append(("verdict", f"{decision.verdict} ({decision.reason}): {text}"))
     if decision.output is not None:
         steps.append(("send", _outer(decision.output)))
-        steps += [("" if at else "output", decision.output[at : at + 32].hex(" ", 4))
+        steps += [("" if at else "output", decision.output[at : at + 32].hex(" ", -4))
                   for at in range(0, len(decision.output), 32)]  # fmt: skip
     return steps
 
@@ -116,8 +118,8 @@ def _outer(output: bytes) -> str:
     """Describe the outer header of a frame to send."""
     source, destination, source_port, port = struct.unpack_from(">4s4sHH", output, 26)
     [checksum] = struct.unpack_from(">H", output, 40)
-    further = output[49]
+    udp, further = f"UDP checksum {checksum:04x}" if checksum else "no UDP checksum", output[49]
     return (
         f"{len(output)} bytes to {output[:6].hex(':')}; {IPv4Address(source)} port {source_port} → "
-        f"{IPv4Address(destination)} port {port}, UDP checksum {checksum:#06x}, {further} further hops"
+        f"{IPv4Address(destination)} port {port}, {udp}, {further} further hop{'s' * (further != 1)}"
     )

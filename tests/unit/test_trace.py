@@ -95,7 +95,7 @@ def test_explanation_names_every_step(files: list[str]) -> None:
     assert f"hash     {found['hash']} of src_addr" in text
     assert f"row      {found['row']} of 65536" in text
     hops = [line.split()[2] for line in text.splitlines() if line.startswith("hop")]
-    assert hops == [f"{address}," for address in found["chain"]]
+    assert [hop.rstrip(",") for hop in hops] == found["chain"]
     assert "verdict  forward (forwarded): sent to a backend" in text
     assert f"10.0.0.2 port {int(found['output'][68:72], 16)} → {found['chain'][0]} port 19523" in text
 
