@@ -153,17 +153,23 @@ class Forwarder:
             raise ForwarderError(f"{self.socket_path}: {error.strerror or error}") from error
 
 
-def find_program() -> Path:
+def locate_program() -> Path:
     """Return the forwarder of this installation: beside this Python's programs, else on PATH.
 
-    Raises ForwarderError when there is none, AbiError when it is of another version than this glbpy.
+    Raises ForwarderError when there is none.
     """
     beside = Path(sys.executable).with_name("glb-forwarder")
     found = str(beside) if beside.exists() else shutil.which("glb-forwarder")
     if found is None:
         raise ForwarderError("glb-forwarder is not installed: run `make setup`", "start_failed")
-    abi.check_forwarder(Path(found).resolve())
     return Path(found)
+
+
+def find_program() -> Path:
+    """Return the forwarder of this installation; AbiError when this glbpy cannot talk to it."""
+    program = locate_program()
+    abi.check_forwarder(program.resolve())
+    return program
 
 
 def start(

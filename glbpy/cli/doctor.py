@@ -27,11 +27,11 @@ def doctor(
     warnings do not count.
     """
     from glbpy.doctor import System, examine
-    from glbpy.engine import find_forwarder
     from glbpy.errors import ForwarderError
+    from glbpy.forwarder import locate_program
 
     try:
-        forwarder = find_forwarder().resolve()
+        forwarder = locate_program().resolve()
     except ForwarderError:
         forwarder = None
     report = examine(System(), forwarder, interface)

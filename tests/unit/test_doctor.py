@@ -246,12 +246,12 @@ def test_an_interface_that_is_not_there(machine: Machine) -> None:
 
 
 def test_a_report_fails_when_one_check_does(machine: Machine) -> None:
-    from glbpy.engine import find_forwarder
+    from glbpy.forwarder import locate_program
 
-    report = examine(machine, find_forwarder(), drivers=VIRTUAL)
+    report = examine(machine, locate_program(), drivers=VIRTUAL)
     assert report.ok, [finding for finding in report.findings if finding.status == "fail"]
     assert not examine(machine, None, drivers=VIRTUAL).ok
-    assert not examine(machine, find_forwarder(), "eth9", VIRTUAL).ok
+    assert not examine(machine, locate_program(), "eth9", VIRTUAL).ok
 
 
 def test_every_trouble_says_how_to_mend_it(tmp_path: Path) -> None:
