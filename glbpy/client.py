@@ -156,8 +156,8 @@ class Client:
                 raise ApiError(text, "late")
             time.sleep(0.05)
 
-    def delete(self, path: str, etag: str = "*") -> None:
-        self.request("DELETE", path, headers={"If-Match": etag})
+    def delete(self, path: str, etag: str = "*") -> Json:
+        return as_object(self.request("DELETE", path, headers={"If-Match": etag}))
 
 
 def as_object(response: httpx.Response) -> Json:

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         token: Token = None,
     ) -> None:
         """Delete a service, a pool that no service uses, or a backend. Drain a backend first."""
+        from glbpy.cli import render
         from glbpy.cli.remote import split_backend
         from glbpy.client import path_of
 
@@ -51,5 +52,6 @@ def register(app: typer.Typer) -> None:
         else:
             path = path_of(f"{kind.value}s", name)
         with connect(url, token) as client:
-            client.delete(path)
+            result = client.delete(path)
         typer.echo(f"{kind.value} {name} is deleted")
+        render.remarks(result)
