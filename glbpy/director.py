@@ -1,5 +1,6 @@
 """One director as the controller sees it: gets the wanted snapshot into its forwarder, and keeps it there.
 
+An empty store never takes the place of what a forwarder has: a lost store must not stop the traffic.
 Adopts a forwarder that runs, starts one that does not (when told how), loads again after a restart, and
 retries with bounded back-off. Never stops a forwarder: packets flow on without the control plane.
 
@@ -144,6 +145,12 @@ class Director:
         if wanted is None:
             return
         if seen.digest != wanted.digest:
+            if wanted.revision == 0 and seen.digest is not None:
+                raise ForwarderError(
+                    f"the store is empty, but the forwarder forwards from revision {seen.revision}: it goes "
+                    "on with that until a configuration is applied",
+                    "empty_store",
+                )
             await asyncio.to_thread(self._load, wanted)
             self.running = wanted
             self._seen = await asyncio.to_thread(self._client.status)

@@ -317,6 +317,39 @@ def test_a_forwarder_that_does_not_run_is_started_once(rig: Rig):
     assert rig.launched == 1
 
 
+def test_an_empty_store_does_not_stop_the_traffic(rig: Rig):
+    async def first(controller: Controller) -> None:
+        await controller.apply(WEB)
+        await controller.wait(1)
+
+    rig.run(first)
+    (rig.directory / "store.db").unlink()
+
+    async def second(controller: Controller) -> None:
+        await eventually(lambda: controller.director_status("director1").trouble is not None)
+        trouble = controller.director_status("director1").trouble
+        assert trouble is not None
+        assert trouble.code == "empty_store"
+        assert len(rig.forwarder.loads) == loads
+        await controller.apply(WEB)
+        await controller.drain("web", "web1")
+        await controller.wait(2)
+        assert rig.forwarder.loads[-1]["takes"] == ["web2", "web3"]
+        await eventually(lambda: controller.status().alarms == ())
+
+    loads = len(rig.forwarder.loads)
+    rig.run(second)
+
+
+def test_a_fresh_forwarder_is_given_the_empty_state(rig: Rig):
+    async def body(controller: Controller) -> None:
+        await controller.wait(0, timeout_s=5)
+        assert [load["revision"] for load in rig.forwarder.loads] == [0]
+        assert controller.director_status("director1").in_force
+
+    rig.run(body)
+
+
 def test_another_instance_is_not_touched(rig: Rig):
     rig.forwarder.instance = "director9"
 
