@@ -32,6 +32,7 @@ struct ip {
 	uint16_t hint;       /* IPv4 identification, or the low 16 bits of the IPv6 flow label */
 	uint8_t protocol;    /* of the payload, behind all extension headers */
 	uint8_t tos;
+	bool extended;       /* IPv6 extension headers other than a fragment header */
 	bool later_fragment; /* the payload does not begin with a transport header */
 };
 

@@ -50,6 +50,18 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 	return GLB_REASON_OTHER_PROTOCOL;
 }
 
+/* Where GLB's directors run beside this one, both must treat a packet alike, and GLB's take a packet only when TCP, UDP
+ * or ICMPv6 is the IPv6 header's own next header. */
+static enum glb_reason check_policy(const struct glb_snapshot *snapshot, struct glb_packet *packet)
+{
+	const struct glb_table *table = &snapshot->tables[snapshot->services[packet->service].table];
+
+	if (table->policy != GLB_POLICY_GLB)
+		return GLB_REASON_FORWARDED;
+	packet->service = GLB_INDEX_NONE;
+	return GLB_REASON_IPV6_EXTENSION;
+}
+
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -58,6 +70,8 @@ void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, 
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
 		verdict_set(packet, path->snapshot == NULL ? GLB_REASON_NO_SNAPSHOT : classify(path, packet));
+		if (packet->extended && packet->verdict == GLB_VERDICT_FORWARD)
+			verdict_set(packet, check_policy(path->snapshot, packet));
 		if (packet->verdict == GLB_VERDICT_FORWARD)
 			__builtin_prefetch(&path->snapshot->services[packet->service]);
 	}

@@ -22,6 +22,8 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_ICMP_NOT_OURS] = {"icmp_not_ours", GLB_VERDICT_PUNT,
 		"an ICMP error that quotes no packet of a service"},
 	[GLB_REASON_LATER_FRAGMENT] = {"later_fragment", GLB_VERDICT_PUNT, "a later fragment, which has no ports"},
+	[GLB_REASON_IPV6_EXTENSION] = {"ipv6_extension", GLB_VERDICT_PUNT,
+		"IPv6 extension headers, which policy glb leaves to the kernel as GLB's director does"},
 	[GLB_REASON_NO_SNAPSHOT] = {"no_snapshot", GLB_VERDICT_PUNT, "no snapshot is loaded yet"},
 	[GLB_REASON_ETH_TRUNCATED] = {"eth_truncated", GLB_VERDICT_DROP,
 		"malformed: shorter than its Ethernet or VLAN header"},

@@ -84,6 +84,8 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
             raise Rejected("later_fragment")
         case _:
             raise Rejected("other_protocol")
+    if packet.extended and service.policy == "glb":
+        raise Rejected("ipv6_extension")  # as GLB, beside whose directors this policy runs
     return service
 
 

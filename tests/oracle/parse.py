@@ -35,6 +35,7 @@ class Packet:
     sport: int = 0
     dport: int = 0
     hint: int = 0
+    extended: bool = False  # IPv6 extension headers other than a fragment header
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Header:
     protocol: int
     payload: int  # offset
     later_fragment: bool
+    extended: bool
     varies: int  # IPv4 identification, or the low 16 bits of the IPv6 flow label
 
 
@@ -92,7 +94,8 @@ def ipv4_header(data: bytes) -> Header | None:
     if size < 20 or size > len(data):
         return None
     offset = be16(data, 6) & 0x1FFF
-    return Header(ip_address(data[12:16]), ip_address(data[16:20]), data[9], size, offset != 0, be16(data, 4))
+    varies = be16(data, 4)
+    return Header(ip_address(data[12:16]), ip_address(data[16:20]), data[9], size, offset != 0, False, varies)
 
 
 def ipv6(data: bytes) -> tuple[bytes, Header]:
@@ -112,21 +115,23 @@ def ipv6(data: bytes) -> tuple[bytes, Header]:
 def ipv6_header(data: bytes) -> Header | None:
     """Return the header of at least 40 bytes at `data`, or None: an extension header is cut, or too many."""
     kind, at, extensions = data[6], 40, 0
-    later = False
+    later = extended = False
     while kind in (HOP_BY_HOP, ROUTING, DESTINATION, AH, FRAGMENT) and not later:
         extensions += 1
         if extensions > EXTENSIONS_MAX or at + 8 > len(data):
             return None
         size = 8 if kind == FRAGMENT else 4 * (data[at + 1] + 2) if kind == AH else 8 * (data[at + 1] + 1)
         later = kind == FRAGMENT and be16(data, at + 2) >> 3 != 0
+        extended = extended or kind != FRAGMENT
         kind, at = data[at], at + size
         if at > len(data):
             return None
-    return Header(ip_address(data[8:24]), ip_address(data[24:40]), kind, at, later, be16(data, 2))
+    return Header(ip_address(data[8:24]), ip_address(data[24:40]), kind, at, later, extended, be16(data, 2))
 
 
 def transport(inner: bytes, header: Header) -> Packet:
-    packet = Packet("other", inner, header.dst, header.src, header.dst, header.protocol)
+    protocol, extended = header.protocol, header.extended
+    packet = Packet("other", inner, header.dst, header.src, header.dst, protocol, extended=extended)
     if header.later_fragment:
         return replace(packet, kind="fragment")
     icmp = ICMP if header.src.version == 4 else ICMPV6

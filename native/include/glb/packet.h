@@ -42,6 +42,7 @@ struct glb_packet {
 	uint8_t family;      /* enum glb_family of the client's packet */
 	uint8_t protocol;    /* of the flow: GLB_IPPROTO_TCP, _UDP, …; for too-big the quoted one */
 	uint8_t tos;         /* of the client's packet */
+	uint8_t extended;    /* 1: IPv6 extension headers other than a fragment header */
 	uint16_t hint;       /* varies the outer source port: docs/wire/gue.md */
 	uint16_t sport;      /* of the flow, as the client sends it: for too-big taken from the quote, reversed */
 	uint16_t dport;

@@ -30,6 +30,7 @@ enum glb_reason {
 	GLB_REASON_ICMP_NOT_TAKEN,     /* ICMP to a VIP of a type that is left to the kernel */
 	GLB_REASON_ICMP_NOT_OURS,      /* ICMP error that quotes no packet of a service */
 	GLB_REASON_LATER_FRAGMENT,     /* fragment without ports, and the service does not follow fragments */
+	GLB_REASON_IPV6_EXTENSION,     /* IPv6 extension headers, and the service's policy is glb: GLB leaves it, too */
 	GLB_REASON_NO_SNAPSHOT,        /* no snapshot is loaded yet */
 	/* drop: malformed */
 	GLB_REASON_ETH_TRUNCATED,      /* shorter than its Ethernet or VLAN header */
