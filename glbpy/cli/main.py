@@ -25,6 +25,7 @@ MODULES: list[str] = [
     "doctor",
     "trace",
     "replay",
+    "lab",
 ]
 
 

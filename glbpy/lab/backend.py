@@ -1,10 +1,13 @@
 """What runs on a lab backend: nginx, and behind it the small application that paces /slow."""
 
+import resource
 import sys
 from pathlib import Path
 
 from glbpy.lab import netns, slow
 from glbpy.lab.topology import PORT, Backend
+
+FILES_MAX = 65536  # descriptors of one nginx, as far as the hard limit allows; a /slow takes two
 
 # Long-lived connections stay; thousands of them fit. Everything it writes is below {run}.
 NGINX = """\
@@ -13,8 +16,8 @@ user root;
 pid {run}/nginx.pid;
 error_log {run}/nginx.log warn;
 worker_processes 1;
-worker_rlimit_nofile 65536;
-events {{ worker_connections 32768; }}
+worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     default_type text/plain;
@@ -51,7 +54,10 @@ def start(backend: Backend, run: Path) -> dict[str, int]:
     socket = run / "slow.sock"
     socket.unlink(missing_ok=True)
     config = run / "nginx.conf"
-    config.write_text(NGINX.format(run=run, name=backend.name, port=PORT))
+    files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    config.write_text(
+        NGINX.format(run=run, name=backend.name, port=PORT, files=files, connections=files // 2)
+    )
     script = [sys.executable, "-I", "-S", slow.__file__, str(socket), backend.name]
     server = ["nginx", "-p", str(run), "-e", str(run / "nginx.log"), "-c", str(config)]
     return {

@@ -100,13 +100,17 @@ def sysctl(name: str, values: Mapping[str, int | str]) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot, or None. Pid and start time are an identity."""
+    """When process `pid` started, in clock ticks since boot, or None when it has ended, all threads included.
+
+    Pid and start time are an identity.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    ended = fields[0] in "ZX" and int(fields[17]) <= 1  # a zombie's other threads still hold its files
+    return None if ended else int(fields[19])
 
 
 def processes(name: str) -> list[int]:
@@ -125,16 +129,20 @@ def processes(name: str) -> list[int]:
     return found
 
 
+def find_program(name: str) -> str:
+    """The path of a program: of this installation first, then of the system. Raises LabError."""
+    path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if path is None:
+        raise LabError(f"{name} is not installed: run make setup")
+    return path
+
+
 def spawn(name: str, argv: list[str], log: Path, fds: Iterable[int] = ()) -> int:
     """Start a daemon inside namespace `name`: own session, output appended to `log`. Returns its pid.
 
     `fds` stay open in it under the same numbers.
     """
-    program = shutil.which(
-        argv[0], path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
-    if program is None:
-        raise LabError(f"{argv[0]} is not installed: run make setup")
+    program = find_program(argv[0])
     for fd in fds:
         os.set_inheritable(fd, True)
     actions = [
@@ -147,9 +155,10 @@ def spawn(name: str, argv: list[str], log: Path, fds: Iterable[int] = ()) -> int
 
 
 def stop(pids: Iterable[int], grace_s: float = STOP_GRACE_S) -> None:
-    """End processes and wait until they are gone: SIGTERM, and SIGKILL after `grace_s` seconds."""
+    """End processes and wait until they are gone: SIGTERM, `grace_s` seconds later (0: at once) SIGKILL."""
     alive = {pid: started for pid in pids if (started := start_time(pid)) is not None and pid != os.getpid()}
-    for number, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+    steps = [(signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)]
+    for number, patience in steps if grace_s else steps[1:]:
         for pid, started in alive.items():
             if start_time(pid) == started:
                 with suppress(ProcessLookupError):

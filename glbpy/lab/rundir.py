@@ -7,6 +7,7 @@ namespace, for mounts by path. So it works after a crash of anything, `glb lab u
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from glbpy.errors import LabError
 from glbpy.lab import netns, topology
 
 LABS = Path("/run/glb/lab")
+EAL = Path("/var/run/dpdk")
 
 
 class Namespaces(BaseModel):
@@ -56,21 +58,33 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The directory, made if need be, is ours alone meanwhile. Raises LabError when it is somebody's."""
+        """The directory, made if need be, is ours alone meanwhile, and goes when it is left empty.
+
+        Raises LabError when it is somebody's.
+        """
+        fd = self._lock()
+        try:
+            yield
+        finally:
+            remove_empty(self.path, LABS, LABS.parent)
+            os.close(fd)
+
+    def _lock(self) -> int:
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self.path.exists() and os.path.samestat(os.fstat(fd), self.path.stat()):
-                    yield
-                    return
+                if os.path.samestat(os.fstat(fd), self.path.stat()):
+                    return fd
+            except FileNotFoundError:
+                pass  # the last holder removed it: make it anew
             except BlockingIOError:
-                raise LabError(
-                    f"lab {self.lab} is being brought up or down: wait, or end that glb lab"
-                ) from None
-            finally:
                 os.close(fd)
+                raise LabError(
+                    f"lab {self.lab} is being brought up or down: wait, or end that command"
+                ) from None
+            os.close(fd)
 
     def read(self) -> State | None:
         """The state of a lab that came up, or None."""
@@ -91,24 +105,39 @@ class RunDir:
             "namespaces": names,
             "processes": [pid for name in names for pid in netns.processes(name)],
             "mounts": mounts_below(self.path),
-            "files": [self.path] if self.path.exists() else [],
+            "files": [path for path in (self.path, *self._eal_dirs()) if path.exists()],
         }
 
+    def _eal_dirs(self) -> list[Path]:
+        """What DPDK's EAL keeps for the forwarder, and leaves behind when it is killed."""
+        ours = re.compile(rf"glb-{re.escape(self.lab)}-director[0-9]+")
+        return [path for path in EAL.glob("glb-*") if ours.fullmatch(path.name)]
+
     def remove(self) -> None:
-        """End every process of the lab and remove all that it made. Harmless when there is nothing."""
+        """End every process of the lab and remove all that it made. Call it locked(). Harmless twice."""
         for _ in range(5):  # a process may start another while it is being ended
             pids = [pid for name in topology.namespaces(self.lab) for pid in netns.processes(name)]
             if not set(pids) - {os.getpid()}:
                 break
-            netns.stop(pids)
+            netns.stop(pids, grace_s=0)  # nothing that they would save is kept
         for mount in mounts_below(self.path):
             netns.run(["umount", "--lazy", mount])
         for name in topology.namespaces(self.lab):
             netns.remove(name)
-        shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):  # others' labs may be there
-            LABS.rmdir()
-            LABS.parent.rmdir()
+        for path in self._eal_dirs():
+            shutil.rmtree(path, ignore_errors=True)
+        for entry in self.path.iterdir() if self.path.exists() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def remove_empty(*directories: Path) -> None:
+    """Remove directories in this order, up to the first that holds something."""
+    with suppress(OSError):
+        for directory in directories:
+            directory.rmdir()
 
 
 def mounts_below(path: Path) -> list[str]:

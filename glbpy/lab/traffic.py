@@ -7,10 +7,11 @@ answer is checked: one that is cut, stalls, is mixed up or comes from two backen
 import asyncio
 import concurrent.futures
 import socket
+import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -60,18 +61,18 @@ class Connection:
     """One HTTP/1.1 connection from a known source port. All methods raise BrokenError."""
 
     def __init__(self, vip: str, port: int, sport: int = 0) -> None:
-        """Takes source port `sport`, or a free one for 0. Connects in open()."""
-        self.vip, self.port = vip, port
+        """From source port `sport`, or a free one for 0. open() makes the socket, where it runs."""
+        self.vip, self.port, self.sport = vip, port, sport
         self.backend: str | None = None
-        family = socket.AF_INET6 if ":" in vip else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.setblocking(False)
-        if sport:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("", sport))
-        self.sport: int = self.socket.getsockname()[1]
+        self.connected = False
 
     async def open(self, timeout_s: float = TIMEOUT_S) -> Self:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in self.vip else socket.AF_INET)
+        self.socket.setblocking(False)
+        if self.sport:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(("", self.sport))
+        self.sport = self.socket.getsockname()[1]
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.get_running_loop().sock_connect(self.socket, (self.vip, self.port))
@@ -79,6 +80,10 @@ class Connection:
         except (OSError, TimeoutError) as error:
             self.socket.close()
             raise BrokenError(f"connect: {describe(error)}") from None
+        except asyncio.CancelledError:
+            self.socket.close()
+            raise
+        self.connected = True
         return self
 
     async def get(self, path: str = "/", close: bool = False, timeout_s: float = TIMEOUT_S) -> bytes:
@@ -90,8 +95,17 @@ class Connection:
         except (OSError, EOFError, TimeoutError) as error:
             raise BrokenError(f"body: {describe(error)}") from None
 
-    async def download(self, seconds: float, length: int, stop: threading.Event | None = None) -> int:
-        """Read /slow to its end, or until `stop` is set; check every byte. Returns how many came."""
+    async def download(
+        self,
+        seconds: float,
+        length: int,
+        stop: threading.Event | None = None,
+        on_bytes: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Read /slow to its end, or until `stop` is set; check every byte. Returns how many came.
+
+        Calls `on_bytes` whenever good bytes have come.
+        """
         promised = await self._ask(f"/slow?seconds={seconds:g}&bytes={length}", False, TIMEOUT_S)
         if promised != length:
             raise BrokenError(f"asked for {length} bytes, was promised {promised}")
@@ -107,6 +121,7 @@ class Connection:
             if data != pattern(self.backend or "", count, len(data)):
                 raise BrokenError(f"download: wrong bytes after {count}")
             count += len(data)
+            on_bytes()
         return count
 
     async def _ask(self, path: str, close: bool, timeout_s: float) -> int:
@@ -129,11 +144,14 @@ class Connection:
         self.backend = backend
         return int(headers["content-length"])
 
+    def reset(self) -> None:
+        """End the connection by a reset: neither side keeps anything of it."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     def close(self) -> None:
-        if hasattr(self, "writer"):
+        if self.connected:
             self.writer.close()
-        else:
-            self.socket.close()
 
 
 def describe(error: BaseException) -> str:
@@ -150,6 +168,35 @@ async def request(vip: str, port: int, path: str = "/", timeout_s: float = TIMEO
         body = await connection.get(path, timeout_s=timeout_s)
         if body != f"{connection.backend}\n".encode():
             error = f"body: {body[:40]!r} from {connection.backend}"
+    except BrokenError as broken:
+        error = str(broken)
+    finally:
+        connection.close()
+    return Result(vip, connection.sport, began, time.monotonic(), connection.backend, error)
+
+
+async def download(
+    vip: str, port: int, seconds: float, length: int, begun: Callable[[str], None] = lambda backend: None
+) -> Result:
+    """One download of /slow, on a connection of its own. Never raises BrokenError: the result says it.
+
+    Calls `begun` with the backend's name when its first bytes are here.
+    """
+
+    under_way = False
+
+    def first_bytes() -> None:
+        nonlocal under_way
+        if not under_way:
+            under_way = True
+            begun(connection.backend or "")
+
+    began = time.monotonic()
+    connection = Connection(vip, port)
+    error = None
+    try:
+        await connection.open()
+        await connection.download(seconds, length, on_bytes=first_bytes)
     except BrokenError as broken:
         error = str(broken)
     finally:

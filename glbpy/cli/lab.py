@@ -1,0 +1,154 @@
+"""`glb lab`: a whole load-balanced network in network namespaces of this machine."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from glbpy.lab.lab import Lab
+
+Name = Annotated[str, typer.Option(help="Which lab: several can run side by side.")]
+
+
+def register(app: typer.Typer) -> None:
+    lab = typer.Typer(
+        no_args_is_help=True,
+        help="A client, a router, a director and three backends in network namespaces; needs root.",
+    )
+    app.add_typer(lab, name="lab")
+
+    @lab.command()
+    def up(name: Name = "lab") -> None:
+        """Bring a lab up and leave it running; `glb` without --url then talks to it."""
+        the_lab = find(name)
+        with interruptible():
+            bring_up(the_lab)
+
+    @lab.command()
+    def down(name: Name = "lab") -> None:
+        """Remove every trace of a lab, also of one that crashed. Done already is fine."""
+        gone = find(name).down()
+        typer.echo(f"lab {name} is {'down' if gone else 'not there'}")
+
+    @lab.command()
+    def status(
+        name: Name = "lab",
+        json: Annotated[
+            bool, typer.Option("--json", help="All that a program needs to drive the lab.")
+        ] = False,
+    ) -> None:
+        """Say where the lab's parts are, and whether they live. Fails when there is no lab."""
+        the_lab = find(name)
+        if json:
+            typer.echo(the_lab.state().model_dump_json(indent=2))
+        else:
+            show(the_lab)
+
+    @lab.command()
+    def demo(name: Name = "lab") -> None:
+        """Bring a lab up, drain and kill backends under traffic, report, and take it down.
+
+        Fails when a request failed that should not have.
+        """
+        from rich.console import Console
+
+        from glbpy.errors import LabError
+        from glbpy.lab.demo import Demo, render
+
+        console = Console(highlight=False)
+        the_lab = find(name)
+        with interruptible():
+            if not bring_up(the_lab):
+                raise LabError(
+                    f"the demonstration wants a lab of its own: --name, or glb lab down --name {name}"
+                )
+            try:
+                report = Demo(the_lab, console).run()
+            finally:
+                with uninterruptible():
+                    the_lab.down()
+        render(report, console)
+        if not report.good:
+            raise LabError("requests failed that should not have")
+        console.print("[green]no request failed that should not have[/green]")
+
+
+def find(name: str) -> "Lab":
+    from glbpy.lab.lab import Lab
+
+    return Lab(name)
+
+
+def bring_up(lab: "Lab") -> bool:
+    """Bring a lab up, saying how far it is; false, having said so, when it was up."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("lab") as progress:
+        fresh = lab.up(
+            lambda text: progress.update(text) if console.is_terminal else console.print(f"· {text}")
+        )
+    state = lab.state()
+    console.print(
+        f"lab {lab.name} is {'up' if fresh else 'already up'}: API {state.api_url}; try\n"
+        f"  ip netns exec {state.namespaces.client} curl http://{state.vip4}:{state.port}/",
+        soft_wrap=True,
+    )
+    return fresh
+
+
+def show(lab: "Lab") -> None:
+    """Print a lab's parts as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from glbpy.errors import LabError
+
+    state = lab.state()
+    broken = set(lab.broken())
+    console = Console(highlight=False)
+    table = Table("part", "is", "where", title=f"lab {state.name}")
+    spaces = state.namespaces
+    for space in (spaces.client, spaces.router, *spaces.directors, *spaces.backends):
+        table.add_row(space, "[red]gone[/red]" if space in broken else "there", "network namespace")
+    programs = state.pids | {"forwarder": lab.forwarder_pid() or 0}
+    for program, pid in programs.items():
+        table.add_row(program, "[red]ended[/red]" if program in broken else "running", f"pid {pid}")
+    console.print(table)
+    console.print(f"API      {state.api_url}", soft_wrap=True)
+    console.print(
+        f"service  {state.service} on {state.vip4} and {state.vip6} port {state.port}", soft_wrap=True
+    )
+    console.print(f"files    {lab.path}", soft_wrap=True)
+    if broken:
+        raise LabError(f"lab {state.name} is damaged: {', '.join(sorted(broken))}")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP act like Ctrl-C meanwhile, so that whatever was begun is cleaned up."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def uninterruptible() -> Iterator[None]:
+    """A second Ctrl-C does not stop the cleaning up after the first."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

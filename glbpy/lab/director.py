@@ -1,0 +1,97 @@
+"""What runs on the lab's director: `glb serve` and the forwarder that it starts, on one AF_PACKET port.
+
+The API's listening socket is opened in the caller's namespace, on 127.0.0.1, and handed over by number: so
+the API is reachable from the host although `glb serve` lives in the director's namespace.
+"""
+
+import socket
+from pathlib import Path
+
+import httpx
+
+from glbpy.errors import ForwarderError, LabError
+from glbpy.forwarder import Forwarder
+from glbpy.lab import netns, topology
+from glbpy.lab.topology import DIRECTOR4, MTU, ROUTER_MAC
+
+NAME = "director1"
+
+# 4096 frames: a bulk upload overruns less. No huge pages: the machine needs no set-up.
+CONFIG = """\
+[director]
+name = "{instance}"
+snapshot = "{run}/snapshot.glb"
+run_dir = "{run}"
+
+[forward]
+outer_source_v4 = "{source}"
+gateway_mac = "{gateway}"
+mtu = {mtu}
+idle = "adaptive"
+
+[eal]
+args = ["--no-huge", "-m", "256", "--no-pci"]
+workers = 1
+
+[[port]]
+devargs = "net_af_packet0,iface=eth0,framecnt=4096,blocksz=65536"
+
+[stats]
+service_slots = 64
+backend_slots = 256
+"""
+
+
+def write_config(lab: str, run: Path) -> Path:
+    """Write the director's TOML file below `run`, its run directory; return its path."""
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "director.toml"
+    path.write_text(
+        CONFIG.format(instance=f"{lab}-{NAME}", run=run, source=DIRECTOR4, gateway=ROUTER_MAC, mtu=MTU)
+    )
+    return path
+
+
+def start_serve(lab: str, run: Path, port: int = 0) -> tuple[int, str]:
+    """Start `glb serve` in the director's namespace, its API on `port` of the caller's 127.0.0.1 (0: any free
+    one). Returns its pid and the API's URL. Wait with wait_ready()."""
+    with socket.create_server(("127.0.0.1", port), backlog=1024) as listening:
+        argv = ["glb", "serve", "--config", str(run / "director.toml"), "--store", str(run / "store.db")]
+        pid = netns.spawn(
+            topology.namespace(lab, NAME),
+            [*argv, "--listen-fd", str(listening.fileno())],
+            run / "serve.log",
+            [listening.fileno()],
+        )
+        return pid, f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def start_forwarder(lab: str, run: Path) -> None:
+    """Start the forwarder in the director's namespace, without `glb serve`; return when it answers."""
+    argv = ["glb-forwarder", "--config", str(run / "director.toml")]
+    pid = netns.spawn(topology.namespace(lab, NAME), argv, run / "forwarder.log")
+    control = Forwarder(run / "control.sock")
+
+    def answers() -> bool:
+        if netns.start_time(pid) is None:
+            raise LabError(f"glb-forwarder ended; see {run}/forwarder.log")
+        try:
+            return control.status().pid == pid
+        except ForwarderError:
+            return False
+
+    netns.wait_until(answers, f"glb-forwarder; see {run}/forwarder.log")
+
+
+def wait_answer(pid: int, url: str, run: Path, path: str = "/healthz", timeout_s: float = 30.0) -> None:
+    """Return when the API answers GET `path` with success. Raises LabError."""
+
+    def answers() -> bool:
+        if netns.start_time(pid) is None:
+            raise LabError(f"glb serve ended; see {run}/serve.log")
+        try:
+            return httpx.get(f"{url}{path}", timeout=2.0, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    netns.wait_until(answers, f"{url}{path}; see {run}/serve.log", timeout_s)

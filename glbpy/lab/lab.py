@@ -1,0 +1,282 @@
+"""A lab: the whole network with its programs, brought up, changed while it runs, and taken down.
+
+Nothing stays in memory between calls: what runs is found in the run directory and in the namespaces.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from glbpy.client import Client, Target, path_of
+from glbpy.errors import ForwarderError, LabError
+from glbpy.forwarder import Forwarder
+from glbpy.lab import backend as programs
+from glbpy.lab import director, netns, redirect, topology
+from glbpy.lab.rundir import Namespaces, RunDir, State
+from glbpy.lab.topology import PORT, VIP4, VIP6, Backend
+from glbpy.lab.traffic import Client as TrafficClient
+from glbpy.lab.traffic import request
+
+SERVICE, POOL = "www", "web"
+BACKENDS = 3
+INTERVAL_MS, TIMEOUT_MS, RISE, FALL = 300, 300, 2, 3
+DETECTION_S = (FALL * INTERVAL_MS + TIMEOUT_MS) / 1000  # within which a dead backend is found
+
+Say = Callable[[str], None]
+
+
+def document(backends: list[Backend]) -> dict[str, Any]:
+    """The lab's configuration, as for `glb apply`."""
+    check = {"type": "http", "port": PORT, "path": "/healthz"}
+    times = {"interval_ms": INTERVAL_MS, "timeout_ms": TIMEOUT_MS, "rise": RISE, "fall": FALL}
+    members = [{"name": each.name, "address": each.address4} for each in backends]
+    service = {"name": SERVICE, "vips": [VIP4, VIP6], "protocol": "tcp", "ports": [PORT], "pool": POOL}
+    fields = ["src_addr", "dst_addr", "src_port", "dst_port"]  # so that one client's connections spread
+    return {
+        "pools": [{"name": POOL, "backends": members, "health_check": check | times}],
+        "services": [service | {"hops": 2, "hash_fields": fields}],
+    }
+
+
+class Lab:
+    def __init__(self, name: str) -> None:
+        """Raises InvalidInputError when `name` cannot name a lab. Makes nothing yet."""
+        self.name = name
+        self.rundir = RunDir(name)
+        self.path = self.rundir.path
+        self.director_dir = self.path / director.NAME
+
+    # ---- up and down ----
+
+    def up(self, say: Say = lambda text: None) -> bool:
+        """Bring the lab up; false when it was up already. On failure or interruption, takes it down again."""
+        if os.geteuid() != 0:
+            raise LabError("the lab makes network namespaces: run it as root")
+        with self.rundir.locked():
+            if self.rundir.read() and not self.broken():
+                return False
+            self.rundir.remove()
+            try:
+                self._up(say)
+            except BaseException as error:
+                said = self.logs() if isinstance(error, LabError) else ""
+                self.rundir.remove()
+                if said:
+                    raise LabError(f"{error}\n{said}") from error
+                raise
+        return True
+
+    def _up(self, say: Say) -> None:
+        backends = [Backend(self.name, number) for number in range(1, BACKENDS + 1)]
+        say("network: client, router, director")
+        topology.build_core(self.name)
+        redirect.mount(self.path)
+        pids: dict[str, int] = {}
+        for each in backends:
+            say(f"{each.name}: nginx and glb-redirect")
+            pids |= self._start_backend(each, backends)
+        for each in backends:
+            programs.wait_ready(each, self.path / each.name)
+        say("director1: glb serve and glb-forwarder")
+        director.write_config(self.name, self.director_dir)
+        pids["serve"], url = director.start_serve(self.name, self.director_dir)
+        state = State(
+            name=self.name,
+            api_url=url,
+            token=None,
+            namespaces=Namespaces(
+                client=topology.namespace(self.name, "client"),
+                router=topology.namespace(self.name, "router"),
+                directors=[topology.namespace(self.name, director.NAME)],
+                backends=[each.ns for each in backends],
+            ),
+            service=SERVICE,
+            pool=POOL,
+            backends=[each.name for each in backends],
+            vip4=VIP4,
+            vip6=VIP6,
+            port=PORT,
+            pids=pids,
+        )
+        director.wait_answer(pids["serve"], url, self.director_dir)
+        say("configuration, and a first request")
+        with Client(Target(url, None, f"lab {self.name}")) as api:
+            api.post("/v1/apply", document(backends))
+        director.wait_answer(pids["serve"], url, self.director_dir, "/readyz")
+        self._wait_traffic(state)
+        self.rundir.write(state)
+
+    def _start_backend(self, backend: Backend, peers: list[Backend]) -> dict[str, int]:
+        topology.build_backend(backend)
+        redirect.attach(backend, self.path, peers)
+        return programs.start(backend, self.path / backend.name)
+
+    def _wait_traffic(self, state: State) -> None:
+        """Return when both VIPs have answered."""
+        with TrafficClient(state.namespaces.client) as client:
+            for vip in (state.vip4, state.vip6):
+                netns.wait_until(
+                    lambda vip=vip: client.run(request(vip, state.port, timeout_s=2.0)).error is None,  # type: ignore[misc]
+                    f"an answer from {vip}",
+                )
+
+    def down(self) -> bool:
+        """Remove every trace of the lab; false when there was none."""
+        if not any(self.rundir.traces().values()):
+            return False
+        with self.rundir.locked():
+            self.rundir.remove()
+        left = {kind: found for kind, found in self.rundir.traces().items() if found}
+        if left:
+            raise LabError(f"lab {self.name} is not wholly gone: {left}")
+        return True
+
+    # ---- looking ----
+
+    def state(self) -> State:
+        """Raises LabError when the lab is not up."""
+        state = self.rundir.read()
+        if state is None:
+            half = any(self.rundir.traces().values())
+            hint = f"is not complete: glb lab down --name {self.name}" if half else "is not up: glb lab up"
+            raise LabError(f"lab {self.name} {hint}")
+        return state
+
+    def broken(self) -> list[str]:
+        """Names of the programs and namespaces of a lab that was up which are gone."""
+        state = self.state()
+        names = [state.namespaces.client, state.namespaces.router]
+        names += [*state.namespaces.directors, *state.namespaces.backends]
+        inside = {pid for name in names for pid in netns.processes(name)}
+        gone = [name for name in names if not netns.exists(name)]
+        gone += [name for name, pid in state.pids.items() if pid not in inside]
+        return gone if self.forwarder_pid() in inside else [*gone, "forwarder"]
+
+    def forwarder_pid(self) -> int | None:
+        """Of the forwarder that answers on the control socket; it may be older than `glb serve`."""
+        try:
+            return Forwarder(self.director_dir / "control.sock", timeout_s=2.0).status().pid
+        except ForwarderError:
+            return None
+
+    def backends(self) -> list[Backend]:
+        return [self.backend(name) for name in self.state().backends]
+
+    def backend(self, name: str) -> Backend:
+        return Backend(self.name, int(name.removeprefix("backend")))
+
+    def api(self) -> Client:
+        state = self.state()
+        return Client(Target(state.api_url, state.token, f"lab {self.name}"))
+
+    def wait_in_force(self, api: Client, revision: int = 0, timeout_s: float = 10.0) -> None:
+        """Return when the director forwards by the newest snapshot, `revision` at least. Raises LabError."""
+
+        def in_force() -> bool:
+            directors = [each["status"] for each in api.items(path_of("directors"))]
+            return all(each["in_force"] and each["confirmed_revision"] >= revision for each in directors)
+
+        netns.wait_until(in_force, "the director to forward by the newest snapshot", timeout_s)
+
+    def drain(self, name: str, undrain: bool = False) -> None:
+        """Drain a backend, or undrain it; return when the director forwards by it."""
+        with self.api() as api:
+            verb = "undrain" if undrain else "drain"
+            written = api.post(path_of("pools", POOL, "backends", name, verb))
+            self.wait_in_force(api, written["revision"])
+
+    def health(self, api: Client) -> dict[str, str]:
+        """By backend, what the health check observed: healthy, unhealthy, unknown."""
+        return {
+            each["name"]: each["status"]["health"] for each in api.items(path_of("pools", POOL, "backends"))
+        }
+
+    def second_chances(self) -> dict[str, int]:
+        """By backend, the packets that it sent on to the next hop."""
+        return {each.name: redirect.counters(each, self.path)["forwarded"] for each in self.backends()}
+
+    def logs(self, lines: int = 15) -> str:
+        """The last lines of every log, for messages."""
+        parts = []
+        for log in sorted(self.path.rglob("*.log")):
+            tail = log.read_text(errors="replace").splitlines()[-lines:]
+            if tail:
+                parts.append("\n".join([f"--- {log.relative_to(self.path)}", *tail]))
+        return "\n".join(parts)
+
+    # ---- changing ----
+
+    def add_backend(self) -> Backend:
+        """Plug in one more backend, known to its peers, and add it to the pool."""
+        state = self.state()
+        others = self.backends()
+        new = Backend(self.name, max(each.number for each in others) + 1)
+        pids = self._start_backend(new, others)
+        for each in others:
+            redirect.allow(each, self.path, new)
+        programs.wait_ready(new, self.path / new.name)
+        spaces = state.namespaces.model_copy(update={"backends": [*state.namespaces.backends, new.ns]})
+        self._update(namespaces=spaces, backends=[*state.backends, new.name], pids=state.pids | pids)
+        with self.api() as api:
+            api.request(
+                "PUT",
+                path_of("pools", POOL, "backends", new.name),
+                {"name": new.name, "address": new.address4},
+                {"If-None-Match": "*"},
+            )
+        return new
+
+    def remove_backend(self, name: str) -> None:
+        """Delete a backend from the pool, and then its machine."""
+        state = self.state()
+        gone = self.backend(name)
+        with self.api() as api:
+            api.delete(path_of("pools", POOL, "backends", name))
+            self.wait_in_force(api)
+        netns.stop(netns.processes(gone.ns))
+        redirect.detach(gone, self.path)
+        for each in self.backends():
+            if each != gone:
+                redirect.forget(each, self.path, gone)
+        netns.remove(gone.ns)
+        spaces = state.namespaces.model_copy(
+            update={"backends": [ns for ns in state.namespaces.backends if ns != gone.ns]}
+        )
+        self._update(
+            namespaces=spaces,
+            backends=[each for each in state.backends if each != name],
+            pids={key: pid for key, pid in state.pids.items() if not key.startswith(f"{name}-")},
+        )
+
+    def _update(self, **changes: Any) -> None:
+        self.rundir.write(self.state().model_copy(update=changes))
+
+    def kill_serve(self) -> None:
+        """kill -9 of the control plane. The forwarder goes on."""
+        netns.stop([self.state().pids["serve"]], grace_s=0)
+
+    def start_serve(self) -> None:
+        """Start `glb serve` anew, on the same URL, and wait until it is ready."""
+        state = self.state()
+        port = int(state.api_url.rpartition(":")[2])
+        pid, url = director.start_serve(self.name, self.director_dir, port)
+        self._update(pids=state.pids | {"serve": pid})
+        director.wait_answer(pid, url, self.director_dir, "/readyz")
+
+    def start_forwarder(self) -> None:
+        """Start the forwarder by itself, as without a control plane; wait until it answers."""
+        director.start_forwarder(self.name, self.director_dir)
+
+    def kill_backend(self, name: str) -> None:
+        """As when its machine loses power: the cable is dead, and so is everything that ran."""
+        backend = self.backend(name)
+        topology.unplug(backend)
+        netns.stop(netns.processes(backend.ns), grace_s=0)
+
+    def revive_backend(self, name: str) -> None:
+        """Undo kill_backend()."""
+        backend = self.backend(name)
+        pids = programs.start(backend, self.path / name)
+        programs.wait_ready(backend, self.path / name)
+        topology.plug(backend)
+        self._update(pids=self.state().pids | pids)
