@@ -95,10 +95,18 @@ class Difference(Model):
 
 
 def in_force(controller: Controller) -> int | None:
-    """Return the revision that every director has confirmed, at least."""
-    confirmed = [director.confirmed_revision for director in controller.director_statuses()]
-    known = [revision for revision in confirmed if revision is not None]
-    return min(known) if known and len(known) == len(confirmed) else None
+    """Return the revision that every director has confirmed, at least.
+
+    A number beyond the wanted one is another store's: of a forwarder that was adopted, and is not loaded yet.
+    """
+    directors = controller.director_statuses()
+    known = [
+        director.confirmed_revision
+        for director in directors
+        if director.confirmed_revision is not None
+        and director.confirmed_revision <= (director.wanted_revision or 0)
+    ]
+    return min(known) if known and len(known) == len(directors) else None
 
 
 def service(controller: Controller, state: Desired, name: str) -> ServiceResource:

@@ -145,7 +145,7 @@ class Client:
         deadline = time.monotonic() + timeout_s
         while True:
             seen = self.items("/v1/directors")
-            late = [d for d in seen if (d["status"]["confirmed_revision"] or 0) < revision]
+            late = [d for d in seen if not forwards_by(d["status"], revision)]
             if not late:
                 return
             if time.monotonic() > deadline:
@@ -158,6 +158,11 @@ class Client:
 
     def delete(self, path: str, etag: str = "*") -> Json:
         return as_object(self.request("DELETE", path, headers={"If-Match": etag}))
+
+
+def forwards_by(status: Json, revision: int) -> bool:
+    """Tell whether a director forwards by the newest snapshot, and that has ``revision``."""
+    return bool(status["in_force"]) and (status["confirmed_revision"] or 0) >= revision
 
 
 def as_object(response: httpx.Response) -> Json:

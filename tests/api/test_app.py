@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from api import examples
 from api.app import Settings
 from glbpy import _native
+from glbpy.client import forwards_by
 from glbpy.tokens import Tokens, new_token
 from tests.api.harness import CREATE, DOCUMENT, POOL, SERVICE, Api
 
@@ -155,6 +156,19 @@ def test_a_director_that_is_away(api: Api) -> None:
     assert api("POST", "/v1/pools/web/backends/web1/drain", status=200).json()["revision"] == 2
     api.forwarder.away = False
     api.wait(lambda: api.controller.director_status("director1").confirmed_revision == 2)
+
+
+def test_a_forwarder_of_another_store_confirms_nothing(api: Api) -> None:
+    """It was adopted, and forwards by a revision whose number is larger than any here."""
+    api.apply()
+    api.wait(lambda: api.controller.director_status("director1").in_force)
+    director = api.controller.director_status("director1")
+    foreign = director.model_copy(update={"confirmed_revision": 50, "in_force": False})
+    api.controller.director_statuses = lambda: [foreign]  # type: ignore[method-assign]
+    assert api.get("/v1/pools/web")["status"]["revision"] is None
+    assert not forwards_by(api.get("/v1/directors")["items"][0]["status"], 1)
+    assert forwards_by(director.model_dump(), 1)
+    assert not forwards_by(director.model_dump(), 2)
 
 
 # ---- metrics ----

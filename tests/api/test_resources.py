@@ -1,5 +1,7 @@
 """Services, pools and backends: create, read, replace, delete, list; what their ETags do."""
 
+import asyncio
+
 import pytest
 
 from tests.api.harness import CREATE, DOCUMENT, POOL, SERVICE, Api
@@ -86,6 +88,24 @@ def test_creation_says_so(api: Api, path: str) -> None:
     api("GET", path, status=404)
     assert api("PUT", path, body, CREATE, status=201).headers["ETag"] == '"2"'
     assert api("GET", path, status=200).headers["ETag"] == '"2"'
+
+
+def test_of_two_writers_with_one_tag_one_wins(api: Api) -> None:
+    api.apply()
+
+    async def race() -> list[int]:
+        answers = await asyncio.gather(
+            *(
+                api.client.put(
+                    "/v1/services/www", json={**SERVICE, "ports": [port]}, headers={"If-Match": '"1"'}
+                )
+                for port in range(81, 89)
+            )
+        )
+        return sorted(answer.status_code for answer in answers)
+
+    assert api.runner.run(race()) == [200] + [412] * 7
+    assert len(api.get("/v1/revisions")["items"]) == 2
 
 
 def test_etags_follow_their_own_resource(api: Api) -> None:

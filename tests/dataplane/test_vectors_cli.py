@@ -1,12 +1,14 @@
-"""`glb trace` against the oracle's frames and GLB's reference packets.
+"""`glb trace` and `glb replay` against the oracle's frames and GLB's reference packets.
 
-Departures from GLB are those of oracle.shared.DEPARTURES, each with the reason that we give.
+Trace decides in this process, replay in the real forwarder; both must say the same and send the same bytes.
+The oracle's frames go through the forwarder in test_replay.py. Departures from GLB are those of
+oracle.shared.DEPARTURES, each with the reason that we give.
 """
 
 import json
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
@@ -19,6 +21,7 @@ from oracle.decide import Decision, decide
 from oracle.model import Config, Director, config_from_json, director_from_glb, from_glb
 from typer.testing import CliRunner
 
+from glbpy import pcap
 from glbpy.cli.main import build
 
 GLB = Path(sys.executable).with_name("glb")
@@ -82,6 +85,35 @@ def trace(files: Sequence[str], frame: bytes) -> Json:
     assert result.exit_code == 0, result.output
     found: Json = json.loads(result.stdout)
     return found
+
+
+def replay(folder: Path, files: Sequence[str], frames: Sequence[bytes]) -> tuple[Json, list[bytes]]:
+    """Run the installed program; return what it printed and the frames that it wrote."""
+    source, target = folder / "in.pcap", folder / "out.pcap"
+    pcap.write(source, frames, range(len(frames)))
+    command = [str(GLB), "replay", *files, "--in", str(source), "--out", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), [bytes(frame) for frame in pcap.read(target).frames()]
+
+
+def assert_replayed(result: Json, sent: list[bytes], expected: Sequence[Decision]) -> None:
+    outputs = [decision.output for decision in expected if decision.output is not None]
+    assert [frame.hex() for frame in sent] == outputs
+    reasons = {
+        word: Counter(decision.reason for decision in expected if decision.verdict == verdict)
+        for word, verdict in (("punted", "punt"), ("dropped", "drop"))
+    }
+    assert result == {
+        "in": len(expected),
+        "forwarded": len(outputs),
+        "answered": 0,
+        "punted": reasons["punted"].total(),
+        "dropped": reasons["dropped"].total(),
+        "out": len(outputs),
+        "punted_by_reason": reasons["punted"],
+        "dropped_by_reason": reasons["dropped"],
+    }
 
 
 # ---- the repository's own vectors, as far as GLB's files can express them
@@ -169,3 +201,31 @@ def test_trace_reproduces_glb(config: str, director: str, tmp_path: Path) -> Non
         found = trace(files, bytes.fromhex(case["frame"]))
         assert_glbs(case, found)
         assert found == asdict(oracle), case["name"]
+
+
+@needs_shared
+@pytest.mark.parametrize(("config", "director"), REFERENCE)
+def test_replay_reproduces_glb(config: str, director: str, tmp_path: Path) -> None:
+    """The oracle's results are GLB's own but for the departures: test_oracle.py shows it, case by case."""
+    _, table, settings = reference(config, director, "glb")
+    cases = REFERENCE[config, director]
+    expected = decided(cases, "glb", "computed")
+    files = options(tmp_path, table, settings, "computed", "glb")
+    result, sent = replay(tmp_path, files, [bytes.fromhex(case["frame"]) for case in cases])
+    assert_replayed(result, sent, expected)
+    glbs = [
+        shared.glb_output(case["expected"])
+        for case in cases
+        if case["name"] not in shared.DEPARTURES and case["expected"] not in ("pass", "drop")
+    ]
+    assert set(glbs) <= {frame.hex() for frame in sent}
+
+
+@needs_shared
+@pytest.mark.parametrize("policy", ["glb", "ordered"])
+def test_replay_with_zero_checksums(policy: str, tmp_path: Path) -> None:
+    _, table, settings = reference("v_main", "default", policy)
+    cases = REFERENCE["v_main", "default"]
+    files = options(tmp_path, table, settings, "zero", policy)
+    result, sent = replay(tmp_path, files, [bytes.fromhex(case["frame"]) for case in cases])
+    assert_replayed(result, sent, decided(cases, policy, "zero"))
