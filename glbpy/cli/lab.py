@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
         console = Console(highlight=False)
         the_lab = find(name)
-        with interruptible():
+        with interruptible(), the_lab.rundir.locked():
             if not bring_up(the_lab):
                 raise LabError(
                     f"the demonstration wants a lab of its own: --name, or glb lab down --name {name}"

@@ -49,12 +49,22 @@ class Lab:
     # ---- up and down ----
 
     def up(self, say: Say = lambda text: None) -> bool:
-        """Bring the lab up; false when it was up already. On failure or interruption, takes it down again."""
+        """Bring the lab up; false when it was up already. On failure or interruption, takes it down again.
+
+        What a crash has left is removed first; but where programs still run, LabError.
+        """
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces: run it as root")
         with self.rundir.locked():
-            if self.rundir.read() and not self.broken():
-                return False
+            if self.rundir.read():
+                broken = self.broken()
+                if not broken:
+                    return False
+                if self.rundir.traces()["processes"]:
+                    raise LabError(
+                        f"lab {self.name} runs, but is damaged ({', '.join(broken)}): "
+                        f"glb lab down --name {self.name}"
+                    )
             self.rundir.remove()
             try:
                 self._up(say)
@@ -126,6 +136,7 @@ class Lab:
             return False
         with self.rundir.locked():
             self.rundir.remove()
+            self.rundir.remove_empty()
         left = {kind: found for kind, found in self.rundir.traces().items() if found}
         if left:
             raise LabError(f"lab {self.name} is not wholly gone: {left}")

@@ -55,24 +55,33 @@ class RunDir:
         topology.check_name(lab)
         self.lab = lab
         self.path = LABS / lab
+        self._held = False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """The directory, made if need be, is ours alone meanwhile, and goes when it is left empty.
 
-        Raises LabError when it is somebody's.
+        May be nested. Raises LabError when it is somebody else's.
         """
+        if self._held:
+            yield
+            return
         fd = self._lock()
+        self._held = True
         try:
             yield
         finally:
-            remove_empty(self.path, LABS, LABS.parent)
+            self._held = False
+            self.remove_empty()
             os.close(fd)
 
     def _lock(self) -> int:
         while True:
-            self.path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue  # somebody removed an empty directory in between
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(fd), self.path.stat()):
@@ -82,7 +91,7 @@ class RunDir:
             except BlockingIOError:
                 os.close(fd)
                 raise LabError(
-                    f"lab {self.lab} is being brought up or down: wait, or end that command"
+                    f"another command is at work on lab {self.lab}: wait for it, or interrupt it"
                 ) from None
             os.close(fd)
 
@@ -132,12 +141,11 @@ class RunDir:
             else:
                 entry.unlink(missing_ok=True)
 
-
-def remove_empty(*directories: Path) -> None:
-    """Remove directories in this order, up to the first that holds something."""
-    with suppress(OSError):
-        for directory in directories:
-            directory.rmdir()
+    def remove_empty(self) -> None:
+        """Remove the directory and those above it, up to the first that holds something."""
+        with suppress(OSError):
+            for directory in (self.path, LABS, LABS.parent):
+                directory.rmdir()
 
 
 def mounts_below(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glbpy.errors import LabError
 from glbpy.lab.demo import SWITCH_S, Events, Report
 from glbpy.lab.lab import DETECTION_S, Lab
 from glbpy.lab.topology import VIP4
@@ -39,6 +40,8 @@ def test_interrupted_it_takes_the_lab_down(stage: Lab) -> None:
     assert showing.stdout is not None
     assert "downloads" in showing.stdout.readline()
     assert stage.broken() == []
+    with pytest.raises(LabError, match="another command is at work"):
+        stage.down()
     showing.send_signal(signal.SIGINT)
     showing.communicate(timeout=30)
     assert showing.returncode not in (0, None)
