@@ -44,7 +44,8 @@ def test_a_dead_backend_gets_no_connections_after_the_health_check_time(
         netns.wait_until(lambda: lab.health(api)[dead] == "unhealthy", f"{dead} to be found dead", 10)
         found = time.monotonic() - events.killed_at
         lab.wait_in_force(api)
-    in_force = time.monotonic() - events.killed_at
+    events.found_at = time.monotonic()
+    in_force = events.found_at - events.killed_at
     netns.wait_until(
         lambda: all(
             load.account.results[-1].began > events.killed_at + DETECTION_S + SWITCH_S + 1 for load in loads
@@ -57,7 +58,7 @@ def test_a_dead_backend_gets_no_connections_after_the_health_check_time(
         each.result(20)
     results: list[Result] = [result for load in loads for result in load.account.results]
     # Found within the time that the settings promise, and in force soon after.
-    assert found <= DETECTION_S + 0.3
+    assert found <= DETECTION_S + 0.5
     assert in_force <= DETECTION_S + SWITCH_S
     assert [str(each) for each in results if each.error and not events.allows(each, first_hop)] == []
     late = [each for each in results if each.began > events.killed_at + DETECTION_S + SWITCH_S]
