@@ -130,12 +130,21 @@ class Forwarder:
             raise ForwarderError(f"{self.socket_path}: reply is not of this protocol", "protocol") from error
         raise ForwarderError(str(message), str(code))
 
+    def _connect(self, connection: socket.socket, deadline: float) -> None:
+        while True:
+            try:
+                return connection.connect(self.socket_path)
+            except BlockingIOError:  # too many clients wait to be accepted
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
     def _exchange(self, line: bytes) -> bytes:
         deadline = time.monotonic() + self.timeout_s
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(self.timeout_s)
-                connection.connect(self.socket_path)
+                self._connect(connection, deadline)
                 connection.sendall(line)
                 reply = b""
                 while not reply.endswith(b"\n"):

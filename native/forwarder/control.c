@@ -12,10 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { BACKLOG = 128 }; /* clients that may wait for the next poll */
+
 struct client {
 	int fd;           /* -1 = free */
 	bool closing;     /* close it when its reply is out */
-	time_t last;      /* monotonic seconds of its last sign of life */
+	int64_t last;     /* monotonic µs of its last sign of life */
 	size_t in_len;
 	char *out;        /* the reply that it has not read yet, or NULL */
 	size_t out_len, out_done;
@@ -30,12 +32,12 @@ struct control {
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
 
-static time_t now_s(void)
+static int64_t now_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 static int listen_at(struct control *control, struct glb_error *error)
@@ -57,7 +59,7 @@ static int listen_at(struct control *control, struct glb_error *error)
 	mask = umask(0117);
 	ret = bind(control->fd, (struct sockaddr *)&address, sizeof(address));
 	umask(mask);
-	if (ret != 0 || listen(control->fd, CONTROL_CLIENTS_MAX) != 0)
+	if (ret != 0 || listen(control->fd, BACKLOG) != 0)
 		return glb_error_set(error, -errno, "control socket %s: %s", control->path, strerror(errno));
 	return 0;
 }
@@ -119,7 +121,7 @@ static void accept_client(struct control *control)
 	client = find_place(control);
 	client->fd = fd;
 	client->closing = false;
-	client->last = now_s();
+	client->last = now_us();
 	client->in_len = 0;
 }
 
@@ -188,7 +190,7 @@ static void read_client(struct control *control, struct client *client)
 		drop_client(client);
 		return;
 	}
-	client->last = now_s();
+	client->last = now_us();
 	client->in_len += (size_t)n;
 	answer_lines(control, client);
 }
@@ -201,7 +203,7 @@ static void serve_client(struct control *control, struct client *client, short e
 			return;
 		}
 		if (events & POLLOUT) {
-			client->last = now_s();
+			client->last = now_us();
 			send_reply(client);
 			if (client->fd >= 0 && client->out == NULL)
 				answer_lines(control, client);

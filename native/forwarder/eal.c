@@ -64,6 +64,7 @@ static int make_args(struct args *args, const struct config *config, const struc
 {
 	static const char *const core_options[] = {"-l", "-c", "--lcores", "--main-lcore", "-s", NULL};
 	static const char *const prefix_options[] = {"--file-prefix", "--in-memory", NULL};
+	static const char *const page_options[] = {"--no-huge", "--in-memory", "--huge-unlink", NULL};
 	cpu_set_t allowed;
 	int ret;
 
@@ -78,6 +79,8 @@ static int make_args(struct args *args, const struct config *config, const struc
 		add(args, prefix);
 		own_prefix = true;
 	}
+	if (!given(args, page_options)) /* else EAL keeps the pages in files when it ends */
+		add(args, "--huge-unlink=always");
 	if (!given(args, core_options)) {
 		if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
 			return glb_error_set(error, -errno, "sched_getaffinity: %s", strerror(errno));

@@ -137,17 +137,38 @@ static int start_one(struct port *port, const struct config *config, struct rte_
 	return 0;
 }
 
+/* EAL goes on without a virtual device that could not be made; we do not. */
+static int check_devices(const struct config *config, struct glb_error *error)
+{
+	for (unsigned i = 0; i < config->port_count; i++) {
+		const char *devargs = config->ports[i].devargs;
+		char name[PORT_NAME_MAX];
+		uint16_t id;
+
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
+		if (strchr(name, ':') == NULL && rte_eth_dev_get_port_by_name(name, &id) != 0)
+			return glb_error_set(error, -ENODEV, "port[%u].devargs: the device %.80s did not come up; its "
+					     "driver's reason is above", i, devargs);
+	}
+	return 0;
+}
+
 int ports_start(struct ports *ports, const struct config *config, struct glb_error *error)
 {
+	int ret = check_devices(config, error);
 	uint16_t id;
-	int ret = 0;
 
 	memset(ports, 0, sizeof(*ports));
+	if (ret != 0)
+		return ret;
 	RTE_ETH_FOREACH_DEV(id) {
 		if (ports->count == CONFIG_PORTS_MAX)
 			return glb_error_set(error, -EINVAL, "more than %d ports", CONFIG_PORTS_MAX);
 		ports->port[ports->count++].id = id;
 	}
+	if (ports->count < config->port_count)
+		return glb_error_set(error, -ENODEV, "port: %u of %u devices came up; look above for those that are "
+				     "missing", ports->count, config->port_count);
 	if (ports->count == 0)
 		return glb_error_set(error, -EINVAL, "port: none; add a [[port]] with devargs, for example "
 				     "\"net_af_packet0,iface=eth0\"");

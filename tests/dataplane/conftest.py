@@ -38,6 +38,6 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Director]]:
 
 @pytest.fixture
 def segment() -> Iterator[Segment]:
-    made = Segment(f"glbt-dp-{CHECKOUT}")
+    made = Segment()
     yield made
     made.close()

@@ -169,13 +169,13 @@ class Wire:
 class Segment:
     """A namespace with a veth: ``director0`` for the forwarder, ``far0`` for the test."""
 
-    def __init__(self, name: str) -> None:
-        self.namespace = Namespace(name)
+    def __init__(self) -> None:
+        self.namespace = Namespace("dataplane")
         self.namespace.ip("link", "add", "director0", "type", "veth", "peer", "name", "far0")
         for interface in ("director0", "far0"):
             self.namespace.sysctl(f"net.ipv6.conf.{interface}.disable_ipv6", 1)
             self.namespace.ip("link", "set", interface, "mtu", "1600", "up")
-        self.prefix = ("ip", "netns", "exec", name)
+        self.prefix = ("ip", "netns", "exec", self.namespace.name)
         self.mac = self.namespace.run("cat", "/sys/class/net/director0/address").strip()
         with self.namespace.entered():
             self.wire = Wire("far0")

@@ -60,6 +60,30 @@ def test_forwards_and_counts(director: Director, segment: Segment) -> None:
     assert totals.pid == director.pid
 
 
+@pytest.mark.parametrize(
+    ("devargs", "workers"),
+    [
+        (AF_PACKET + ",qpairs=2", 2),
+        ("net_af_xdp0,iface=director0", 1),
+    ],
+)
+def test_other_ways_to_the_wire(make: Make, name: Name, segment: Segment, devargs: str, workers: int) -> None:
+    """Two workers on a queue each; AF_XDP. Every packet comes out once, whole."""
+    args = ["--no-huge", "-m", "160", "--no-pci"]
+    director = make(name("w"), devargs, prefix=segment.prefix, eal={"args": args, "workers": workers})
+    snapshot(director.snapshot)
+    director.start()
+    frames = [syn(sport, segment.mac) for sport in range(2000, 2400)]
+    segment.wire.send(frames, pace_s=0.0005)
+    out = segment.wire.receive(len(frames))
+    assert sorted(frame[54:] for frame in out) == sorted(frame[14:] for frame in frames)
+    status = director.client.status()
+    assert status.counters["forwarded"] == len(frames)
+    assert len(status.workers) == workers
+    assert status.ports[0].mtu == 1600
+    assert director.terminate() == 0
+
+
 def test_punts_what_is_not_ours(director: Director, segment: Segment) -> None:
     segment.wire.send([
         syn(1, "02:00:00:00:00:77"),
