@@ -1,5 +1,6 @@
 """How a forwarder is started: options, configuration errors, EAL options, devices, swaps under load."""
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -190,3 +191,33 @@ def test_hugepages(make: Make, name: Name, hugepages: Path) -> None:
     assert director.client.status().generation == 1
     assert director.terminate() == 0
     assert hugepages_free() == free
+
+
+def test_documented_keys_are_those_of_the_program() -> None:
+    """README.md's table of keys, against what the program says that it knows."""
+    page = (Path(__file__).resolve().parents[2] / "native/forwarder/README.md").read_text()
+    keys = page.split("## Keys")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `(\w+\.\w+)` \|", keys, re.MULTILINE))
+    known = {"port.devargs"}
+    for section in ("director", "forward", "eal", "stats"):
+        said = run_once("--check", "--set", f"{section}.nonsense=1").stderr
+        listed = re.search(rf"\[{section}\] has (.*)$", said, re.MULTILINE)
+        assert listed, said
+        known |= {f"{section}.{key}" for key in listed.group(1).split(", ")}
+    assert documented == known
+
+
+def test_one_cpu_is_enough(make: Make, name: Name) -> None:
+    """Main and two workers on the only CPU that the process may use."""
+    director = make(
+        name("o"), "net_null0,size=60", prefix=("taskset", "-c", "0"), eal={"workers": 2}
+    )  # fmt: skip
+    snapshot(director.snapshot)
+    director.start()
+    time.sleep(0.2)
+    before = time.monotonic()
+    for _ in range(5):
+        director.client.load(director.snapshot)
+    assert time.monotonic() - before < 5
+    assert all(worker.rx_packets for worker in director.client.status().workers)
+    assert director.terminate() == 0
