@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dataplane.rig import Director, Segment, config
+from glbpy import forwarder
 
 CHECKOUT = f"{zlib.crc32(str(Path(__file__).resolve()).encode()):08x}"
 
@@ -34,6 +35,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Director]]:
     for each in made:
         if each.pid:
             each.kill()
+        forwarder.remove_traces(each.document["director"]["name"])
 
 
 @pytest.fixture
