@@ -52,13 +52,16 @@ backend)
 	ip -6 addr add "$VIP6/128" dev lo nodad
 	ethtool -K "$device" gro off >/dev/null
 	mkdir -p /run/glb/backend
-	python - "$NAME" > /run/glb/backend/nginx.conf <<-'PYTHON'
+	python - "$NAME" <<-'PYTHON'
 		import sys
-		from glbpy.lab.backend import NGINX
-		print(NGINX.format(run="/run/glb/backend", name=sys.argv[1], port=80))
+		from pathlib import Path
+		from glbpy.lab.backend import write_config
+		write_config(sys.argv[1], Path("/run/glb/backend"))
 	PYTHON
 	python -m glbpy.lab.slow /run/glb/backend/slow.sock "$NAME" &
-	glb-redirect attach "$device" --allow "$SEGMENT4" --peer "$SEGMENT4"
+	mkdir /run/glb/bpf
+	mount -t bpf bpf /run/glb/bpf
+	glb-redirect attach "$device" --pin-dir /run/glb/bpf --allow "$SEGMENT4" --peer "$SEGMENT4"
 	exec nginx -c /run/glb/backend/nginx.conf ;;
 
 *)

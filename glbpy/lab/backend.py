@@ -48,16 +48,20 @@ http {{
 """
 
 
+def write_config(name: str, run: Path) -> Path:
+    """Write nginx's configuration for the backend `name` below `run`, a directory; return its path."""
+    config = run / "nginx.conf"
+    files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    config.write_text(NGINX.format(run=run, name=name, port=PORT, files=files, connections=files // 2))
+    return config
+
+
 def start(backend: Backend, run: Path) -> dict[str, int]:
     """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready()."""
     run.mkdir(parents=True, exist_ok=True)
     socket = run / "slow.sock"
     socket.unlink(missing_ok=True)
-    config = run / "nginx.conf"
-    files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    config.write_text(
-        NGINX.format(run=run, name=backend.name, port=PORT, files=files, connections=files // 2)
-    )
+    config = write_config(backend.name, run)
     script = [sys.executable, "-I", "-S", slow.__file__, str(socket), backend.name]
     server = ["nginx", "-p", str(run), "-e", str(run / "nginx.log"), "-c", str(config)]
     return {
