@@ -654,6 +654,12 @@ def verdict_name(verdict: int) -> str:
     return _text(lib.glb_verdict_name(verdict))
 
 
+def steer_worker(frame: bytes, workers: int) -> int:
+    """Return which of ``workers`` (1 or more) gets an Ethernet frame's flow when frames are spread in software."""
+    data = ffi.from_buffer("uint8_t[]", frame)
+    return int(lib.glb_steer_worker(lib.glb_steer_hash(0, data, len(frame), len(frame)), workers))
+
+
 def read_counters(data: Any) -> Counters:
     """Return the sums of a counter file's bytes: a buffer, best a read-only mapping of the live file.
 

@@ -16,8 +16,7 @@ static bool is_vlan(uint16_t type)
 	return type == GLB_ETHERTYPE_VLAN || type == GLB_ETHERTYPE_QINQ;
 }
 
-/* Takes the Ethernet header and VLAN tags; *family is NONE when what follows is not IP. */
-static enum glb_reason parse_ethernet(struct span *bytes, uint8_t *family)
+enum glb_reason ethernet_parse(struct span *bytes, uint8_t *family)
 {
 	const struct glb_eth *eth = span_take(bytes, sizeof(*eth));
 	uint16_t type;
@@ -87,7 +86,7 @@ static enum glb_reason parse(struct glb_packet *packet)
 	enum glb_reason reason;
 	struct ip ip;
 
-	reason = parse_ethernet(&bytes, &packet->family);
+	reason = ethernet_parse(&bytes, &packet->family);
 	if (reason != GLB_REASON_FORWARDED)
 		return reason;
 	packet->l3_offset = (uint16_t)(bytes.at - packet->data);

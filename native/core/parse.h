@@ -33,8 +33,13 @@ struct ip {
 	uint8_t protocol;    /* of the payload, behind all extension headers */
 	uint8_t tos;
 	bool extended;       /* IPv6 extension headers other than a fragment header */
+	bool fragment;       /* one of several */
 	bool later_fragment; /* the payload does not begin with a transport header */
 };
+
+/* Takes the Ethernet header and VLAN tags off `bytes`. Returns GLB_REASON_FORWARDED with the *family of what follows, or why
+ * that is not IP. */
+enum glb_reason ethernet_parse(struct span *bytes, uint8_t *family);
 
 enum {
 	IP_QUOTED = UINT32_MAX, /* as `room`: cut short on purpose, and its length field may be anything */

@@ -45,6 +45,7 @@ static enum glb_reason parse_v4(struct span bytes, uint32_t room, struct ip *ip)
 	ip->protocol = header->protocol;
 	ip->tos = header->tos;
 	ip->extended = false;
+	ip->fragment = (glb_be16_get(header->fragment) & (GLB_IPV4_OFFSET | GLB_IPV4_MF)) != 0;
 	ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) != 0;
 	ip->payload = bytes;
 	return GLB_REASON_FORWARDED;
@@ -83,10 +84,12 @@ static enum glb_reason skip_extensions(struct span *bytes, struct ip *ip)
 			return GLB_REASON_IPV6_BAD_EXTENSION;
 		if (span_take(bytes, extension_len(ip->protocol, header) - (uint32_t)sizeof(*header)) == NULL)
 			return GLB_REASON_IPV6_BAD_EXTENSION;
-		if (ip->protocol == GLB_IPPROTO_FRAGMENT)
+		if (ip->protocol == GLB_IPPROTO_FRAGMENT) {
+			ip->fragment = (glb_be16_get(header->fragment) & (GLB_IPV6_OFFSET | GLB_IPV6_MF)) != 0;
 			ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV6_OFFSET) != 0;
-		else
+		} else {
 			ip->extended = true;
+		}
 		ip->protocol = header->next_header;
 		if (ip->later_fragment)
 			break; /* what follows is payload, whatever the protocol says */
@@ -113,7 +116,7 @@ static enum glb_reason parse_v6(struct span bytes, uint32_t room, struct ip *ip)
 	ip->hint = (uint16_t)version_class_label;
 	ip->protocol = header->next_header;
 	ip->tos = (uint8_t)(version_class_label >> 20);
-	ip->extended = ip->later_fragment = false;
+	ip->extended = ip->fragment = ip->later_fragment = false;
 	reason = skip_extensions(&bytes, ip);
 	ip->payload = bytes;
 	return reason;
