@@ -9,7 +9,8 @@ from glbpy.lab.topology import PORT, Backend
 
 FILES_MAX = 65536  # descriptors of one nginx, as far as the hard limit allows; a /slow takes two
 
-# Long-lived connections stay; thousands of them fit. Everything it writes is below {run}.
+# Long-lived connections stay, silent and slow ones too; thousands of them fit. A body of any size is taken, and
+# thrown away. Everything it writes is below {run}.
 NGINX = """\
 daemon off;
 user root;
@@ -29,6 +30,11 @@ http {{
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
     send_timeout 1h;
+    client_header_timeout 1h;
+    client_body_timeout 1h;
+    client_max_body_size 0;
+    lingering_timeout 1h;
+    lingering_time 1h;
     server {{
         listen {port} backlog=16384;
         listen [::]:{port} ipv6only=on backlog=16384;
@@ -39,7 +45,8 @@ http {{
             proxy_pass http://unix:{run}/slow.sock;
             proxy_http_version 1.1;
             proxy_buffering off;
-            proxy_request_buffering off;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
             proxy_read_timeout 1h;
             proxy_send_timeout 1h;
         }}

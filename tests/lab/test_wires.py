@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,16 @@ def test_download_checks_every_byte(client: Client) -> None:
             connection.close()
 
     assert client.run(download()) == 1_234_567
+
+
+@pytest.mark.parametrize("path", ["/", "/slow?seconds=0.1&bytes=1000"])
+@pytest.mark.parametrize("vip", [VIP4, f"[{VIP6}]"])
+def test_a_body_of_any_size_is_taken(wires: str, tmp_path: Path, vip: str, path: str) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(bytes(5_000_000))
+    post = ["curl", "-gsS", "-m", "20", "-o", "/dev/null", "-w", "%{http_code} %{size_upload}"]
+    said = netns.run_in(f"glb-{wires}-client", [*post, "--data-binary", f"@{body}", f"http://{vip}{path}"])
+    assert said == "200 5000000"
 
 
 @pytest.mark.parametrize(
