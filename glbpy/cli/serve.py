@@ -81,7 +81,7 @@ async def run(
     import signal
 
     from api.app import Settings, create_app, make_server
-    from glbpy import engine
+    from glbpy import engine, notify
     from glbpy.listen import url_of
     from glbpy.tokens import Tokens
 
@@ -92,10 +92,12 @@ async def run(
 
         def stop() -> None:
             log.info("stopping; the forwarder goes on")
+            notify.send("STOPPING=1")
             server.should_exit = True
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         log.info("serving %s, revision %d", url_of(listening), controller.desired.revision)
+        notify.send("READY=1")  # the socket listens already
         await server.serve(sockets=[listening])
     log.info("stopped")

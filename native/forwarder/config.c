@@ -45,6 +45,26 @@ static const struct config_key keys[] = {
 
 enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
 
+/* Those of each [[port]]; offsets are in struct config_port. */
+static const struct config_key port_keys[] = {
+	{.section = "port", .name = "devargs", .kind = CONFIG_STRING, .offset = offsetof(struct config_port, devargs),
+	 .size = CONFIG_DEVARGS_MAX, .required = true},
+};
+
+enum { PORT_KEYS = sizeof(port_keys) / sizeof(port_keys[0]) };
+
+const struct config_key *config_keys(unsigned *count)
+{
+	*count = KEYS;
+	return keys;
+}
+
+const struct config_key *config_port_keys(unsigned *count)
+{
+	*count = PORT_KEYS;
+	return port_keys;
+}
+
 static void set_defaults(struct config *config)
 {
 	memset(config, 0, sizeof(*config));
@@ -109,38 +129,56 @@ static int read_section(struct config *config, const char *section, json_t *tabl
 	return 0;
 }
 
+static const struct config_key *find_port_key(const char *name)
+{
+	for (unsigned i = 0; i < PORT_KEYS; i++)
+		if (strcmp(port_keys[i].name, name) == 0)
+			return &port_keys[i];
+	return NULL;
+}
+
+static int read_port(struct config_port *port, size_t index, json_t *table, const char *origin,
+		     struct glb_error *error)
+{
+	json_t *value;
+	const char *name;
+
+	if (!json_is_object(table))
+		return glb_error_set(error, -EINVAL, "%s: port[%zu]: must be a table, [[port]]", origin, index);
+	json_object_foreach(table, name, value) {
+		const struct config_key *key = find_port_key(name);
+		int ret;
+
+		if (key == NULL)
+			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs",
+					     origin, index, name);
+		ret = config_value_read(port, key, value, origin, error);
+		if (ret != 0)
+			return ret;
+	}
+	if (json_object_get(table, "devargs") == NULL)
+		return glb_error_set(error, -EINVAL, "%s: port[%zu].devargs: missing; give a device, for example "
+				     "\"net_af_packet0,iface=eth0\" or a PCI address", origin, index);
+	return 0;
+}
+
 static int read_ports(struct config *config, json_t *list, const char *origin, struct glb_error *error)
 {
-	static const struct config_key devargs = {
-		.section = "port", .name = "devargs", .kind = CONFIG_STRING, .size = CONFIG_DEVARGS_MAX,
-	};
-	json_t *port, *value;
-	const char *name;
+	json_t *port;
 	size_t i;
+	int ret = 0;
 
 	if (!json_is_array(list))
 		return glb_error_set(error, -EINVAL, "%s: port: must be a list of tables, [[port]]", origin);
 	if (json_array_size(list) > CONFIG_PORTS_MAX)
 		return glb_error_set(error, -EINVAL, "%s: port: %zu given, at most %d are supported", origin,
 				     json_array_size(list), CONFIG_PORTS_MAX);
-	json_array_foreach(list, i, port) {
-		if (!json_is_object(port))
-			return glb_error_set(error, -EINVAL, "%s: port[%zu]: must be a table, [[port]]", origin, i);
-		json_object_foreach(port, name, value) {
-			if (strcmp(name, devargs.name) != 0)
-				return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs",
-						     origin, i, name);
-		}
-		value = json_object_get(port, devargs.name);
-		if (value == NULL)
-			return glb_error_set(error, -EINVAL, "%s: port[%zu].devargs: missing; give a device, for example "
-					     "\"net_af_packet0,iface=eth0\" or a PCI address", origin, i);
-		int ret = config_value_read(&config->ports[i], &devargs, value, origin, error);
-		if (ret != 0)
-			return ret;
+	for (i = 0; i < json_array_size(list) && ret == 0; i++) {
+		port = json_array_get(list, i);
+		ret = read_port(&config->ports[i], i, port, origin, error);
 	}
 	config->port_count = (unsigned)json_array_size(list);
-	return 0;
+	return ret;
 }
 
 static int check_required(const json_t *root, const char *origin, struct glb_error *error)

@@ -64,4 +64,9 @@ int config_from_json(struct config *config, const json_t *root, const char *orig
 
 void config_free(struct config *config);
 
+/* The tables of keys (config_value.h): of all sections but [[port]], and of each [[port]]. */
+struct config_key;
+const struct config_key *config_keys(unsigned *count);
+const struct config_key *config_port_keys(unsigned *count);
+
 #endif

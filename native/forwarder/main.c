@@ -1,9 +1,11 @@
 /* glb-forwarder: the order in which things start, and end in reverse. */
 #include "commands.h"
 #include "config.h"
+#include "config_schema.h"
 #include "control.h"
 #include "eal.h"
 #include "log.h"
+#include "notify.h"
 #include "opts.h"
 #include "port.h"
 #include "run_dir.h"
@@ -117,7 +119,9 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 	control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
 	if (control != NULL) {
 		log_info("ready: %d workers", (int)fwd->config.workers);
+		notify_ready();
 		serve(fwd, control, signals);
+		notify_stopping();
 		log_info("stopping");
 		control_close(control);
 	} else {
@@ -161,6 +165,16 @@ stop_ports:
 	return ret;
 }
 
+static int print_schema(void)
+{
+	json_t *schema = config_schema();
+	int ret = schema != NULL ? json_dumpf(schema, stdout, JSON_INDENT(2)) : -1;
+
+	putchar('\n');
+	json_decref(schema);
+	return ret == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int run(struct forwarder *fwd, struct glb_error *error)
 {
 	int ret, run_dir, signals = take_signals();
@@ -193,6 +207,8 @@ int main(int argc, char **argv)
 		puts("glb-forwarder " GLB_PROGRAM_VERSION);
 		return EXIT_SUCCESS;
 	}
+	if (ret == 0 && fwd.opts.schema)
+		return print_schema();
 	if (ret == 0)
 		ret = config_read(&fwd.config, fwd.opts.config, fwd.opts.sets, fwd.opts.set_count, &error);
 	if (ret != 0) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_REPLAY, OPT_ORDER };
+enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_REPLAY, OPT_ORDER };
 
 static const struct option options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
@@ -14,6 +14,7 @@ static const struct option options[] = {
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"set", required_argument, NULL, OPT_SET},
 	{"check", no_argument, NULL, OPT_CHECK},
+	{"schema", no_argument, NULL, OPT_SCHEMA},
 	{"replay", no_argument, NULL, OPT_REPLAY},
 	{"replay-order", required_argument, NULL, OPT_ORDER},
 	{NULL, 0, NULL, 0},
@@ -31,6 +32,7 @@ void opts_print_help(void)
 	     "  -c, --config FILE     the director's configuration (TOML)\n"
 	     "  -s, --set KEY=VALUE   set one key over the file's, for example forward.mtu=1600; repeatable\n"
 	     "      --check           validate the configuration and exit\n"
+	     "      --schema          print the configuration's JSON Schema and exit\n"
 	     "      --replay          end when the ports have run dry; print the counters as JSON\n"
 	     "      --replay-order FILE  with --replay: note there which packets were sent\n"
 	     "  -h, --help            this text\n"
@@ -63,6 +65,9 @@ static int take(struct opts *opts, int option, const char *word, struct glb_erro
 		return 0;
 	case OPT_CHECK:
 		opts->check = true;
+		return 0;
+	case OPT_SCHEMA:
+		opts->schema = true;
 		return 0;
 	case OPT_REPLAY:
 		opts->replay = true;
@@ -108,7 +113,7 @@ int opts_parse(struct opts *opts, int argc, char **argv, struct glb_error *error
 	}
 	if (optind < argc)
 		return glb_error_set(error, -EINVAL, "%s: not an option; see --help", argv[optind]);
-	if (!opts->help && !opts->version && opts->config == NULL && opts->set_count == 0)
+	if (!opts->help && !opts->version && !opts->schema && opts->config == NULL && opts->set_count == 0)
 		return glb_error_set(error, -EINVAL, "--config is missing; see --help");
 	return 0;
 }

@@ -10,6 +10,7 @@ struct opts {
 	bool help;
 	bool version;
 	bool check;                 /* validate the configuration and exit */
+	bool schema;                /* print the configuration's JSON Schema and exit */
 	bool replay;                /* end when the ports have run dry; print the counters */
 	const char *order;          /* replay: file that notes which packets were sent, or NULL */
 	const char *config;         /* path of the TOML file, or NULL */

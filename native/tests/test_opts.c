@@ -30,6 +30,7 @@ static void own_options_alone(void)
 	CHECK(opts.replay && strcmp(opts.order, "f") == 0 && strcmp(opts.config, "a.toml") == 0);
 	CHECK(PARSE("--help") == 0 && opts.help);
 	CHECK(PARSE("-v") == 0 && opts.version);
+	CHECK(PARSE("--schema") == 0 && opts.schema);
 }
 
 static void eal_options_in_front(void)
