@@ -12,6 +12,7 @@
 #include "stats_file.h"
 #include "status.h"
 #include "swap.h"
+#include "telemetry.h"
 #include "order.h"
 #include "worker.h"
 
@@ -152,11 +153,13 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, error);
 	if (ret != 0)
 		goto close_stats;
-	if (fwd->opts.order != NULL)
+	ret = telemetry_open(&fwd->stats, &fwd->swap, error);
+	if (ret == 0 && fwd->opts.order != NULL)
 		ret = order_open(&fwd->order, fwd->opts.order, error);
 	if (ret == 0)
 		ret = serve_with_workers(fwd, signals, error);
 	order_close(&fwd->order);
+	telemetry_close();
 	swap_close(&fwd->swap);
 close_stats:
 	stats_file_close(&fwd->stats);

@@ -30,6 +30,7 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 	uint32_t workers = (uint32_t)config->workers;
 
 	memset(swap, 0, sizeof(*swap));
+	pthread_mutex_init(&swap->lock, NULL);
 	swap->config = config;
 	swap->ports = ports;
 	swap->stats = stats;
@@ -117,8 +118,10 @@ static void put_in_force(struct swap *swap, struct loaded *fresh, uint64_t since
 {
 	struct loaded *old = swap->current;
 
+	pthread_mutex_lock(&swap->lock);
 	__atomic_store_n(&swap->current, fresh, __ATOMIC_RELEASE);
 	__atomic_store_n(&swap->stats->header->generation, ++swap->generation, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&swap->lock);
 	old->token = rte_rcu_qsbr_start(swap->workers);
 	if (wait_for_workers(swap, old->token, since_us)) {
 		loaded_free(old);
@@ -127,6 +130,16 @@ static void put_in_force(struct swap *swap, struct loaded *fresh, uint64_t since
 	log_warning("a worker has not left the old snapshot after %d ms", SWITCH_WAIT_US / 1000);
 	old->next = swap->waiting;
 	swap->waiting = old;
+}
+
+static void refuse(struct swap *swap, const char *path, const struct glb_error *error)
+{
+	pthread_mutex_lock(&swap->lock);
+	swap->last_error = *error;
+	snprintf(swap->last_error_path, sizeof(swap->last_error_path), "%s", path);
+	swap->refused++;
+	pthread_mutex_unlock(&swap->lock);
+	log_error("snapshot refused: %s", error->text);
 }
 
 static bool too_many_wait(const struct swap *swap)
@@ -158,17 +171,38 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	}
 	if (ret != 0) {
 		loaded_free(fresh);
-		swap->last_error = error;
-		snprintf(swap->last_error_path, sizeof(swap->last_error_path), "%s", path);
-		log_error("snapshot refused: %s", error.text);
+		refuse(swap, path, &error);
 		return ret;
 	}
 	switched = now_us();
 	put_in_force(swap, fresh, switched);
-	swap->last_error = (struct glb_error){0};
 	result->load_us = switched - start;
 	result->switch_us = now_us() - switched;
+	pthread_mutex_lock(&swap->lock);
+	swap->last_error = (struct glb_error){0};
+	swap->last = *result;
+	pthread_mutex_unlock(&swap->lock);
 	return 0;
+}
+
+void swap_view(struct swap *swap, struct swap_view *view)
+{
+	const struct glb_snapshot *snapshot;
+
+	memset(view, 0, sizeof(*view));
+	pthread_mutex_lock(&swap->lock); /* what is current stays so, and is not freed, while it is held */
+	snapshot = &swap->current->snapshot;
+	view->generation = swap->generation;
+	view->services = snapshot->service_count;
+	view->backends = snapshot->backend_count;
+	view->refused = swap->refused;
+	view->last = swap->last;
+	if (snapshot->header != NULL) {
+		view->revision = snapshot->header->revision;
+		for (unsigned i = 0; i < sizeof(snapshot->header->digest); i++)
+			snprintf(view->digest + 2 * i, 3, "%02x", snapshot->header->digest[i]);
+	}
+	pthread_mutex_unlock(&swap->lock);
 }
 
 bool swap_reclaim(struct swap *swap)

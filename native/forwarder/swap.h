@@ -13,7 +13,15 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include <pthread.h>
+
+struct swap_result {
+	uint64_t load_us;   /* reading and checking */
+	uint64_t switch_us; /* until the last worker had moved on */
+};
+
 struct swap {
+	pthread_mutex_t lock;         /* held by the main lcore while it changes what swap_view() reads; workers never take it */
 	struct loaded *current;       /* never NULL; workers load it atomically */
 	struct rte_rcu_qsbr *workers; /* thread id = index of the worker */
 	struct loaded *waiting;       /* replaced, maybe still in use; newest first */
@@ -26,11 +34,19 @@ struct swap {
 	uint64_t generation;          /* loads done */
 	struct glb_error last_error;  /* code 0 = the last load was good */
 	char last_error_path[CONFIG_PATH_MAX];
+	uint64_t refused;             /* loads refused since start */
+	struct swap_result last;      /* of the last good load */
 };
 
-struct swap_result {
-	uint64_t load_us;   /* reading and checking */
-	uint64_t switch_us; /* until the last worker had moved on */
+/* What other threads may know about the snapshot in force. */
+struct swap_view {
+	uint64_t generation;
+	uint64_t revision; /* 0 when there is no snapshot */
+	char digest[33];   /* hex; "" when there is no snapshot */
+	uint32_t services;
+	uint32_t backends;
+	uint64_t refused;
+	struct swap_result last;
 };
 
 /* Starts without a snapshot: everything is punted. Returns 0 or -ENOMEM with *error. */
@@ -40,6 +56,9 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 /* Loads the file at `path` and puts it in force. Returns 0, or a negative errno with swap->last_error filled: then what was
  * in force stays. */
 int swap_load(struct swap *swap, const char *path, struct swap_result *result);
+
+/* A copy of what is in force, for any thread but a worker. */
+void swap_view(struct swap *swap, struct swap_view *view);
 
 /* Frees what the workers have left. Returns whether something still waits for them. */
 bool swap_reclaim(struct swap *swap);
