@@ -33,17 +33,37 @@ static uint32_t outer_length(const struct glb_packet *packet)
 	return packet->header_len - (uint32_t)sizeof(struct glb_eth) + packet->l3_len;
 }
 
-void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+/* Sets next_hop, from the table or else to the gateway. */
+static void find_next_hops(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
-	uint32_t limit = IPV4_LENGTH_MAX;
-
-	if (path->director.mtu != 0 && path->director.mtu < limit)
-		limit = path->director.mtu;
+	if (path->next_hops == NULL) {
+		for (unsigned i = 0; i < n; i++)
+			packets[i].next_hop = path->gateway;
+		return;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		struct glb_packet *packet = &packets[i];
 
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
+		packet->next_hop = glb_next_hop_load(&path->next_hops[packet->chain[0]]);
+		if (!packet->next_hop.resolved)
+			verdict_set(packet, GLB_REASON_NO_NEXT_HOP);
+	}
+}
+
+void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	find_next_hops(path, packets, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+		uint32_t limit = IPV4_LENGTH_MAX, mtu;
+
+		if (packet->verdict != GLB_VERDICT_FORWARD)
+			continue;
+		mtu = path->egress[packet->next_hop.port].mtu;
+		if (mtu != 0 && mtu < limit)
+			limit = mtu;
 		packet->header_len = (uint8_t)(sizeof(struct outer) + (packet->chain_len - 1U) * HOP_BYTES);
 		if (outer_length(packet) > limit)
 			verdict_set(packet, GLB_REASON_TOO_LONG);
@@ -99,8 +119,8 @@ void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet
 	const uint32_t length = outer_length(packet);
 	struct outer *outer = (struct outer *)out;
 
-	memcpy(outer->eth.dst, director->gateway_mac, sizeof(outer->eth.dst));
-	memcpy(outer->eth.src, director->local_mac, sizeof(outer->eth.src));
+	memcpy(outer->eth.dst, packet->next_hop.mac, sizeof(outer->eth.dst));
+	memcpy(outer->eth.src, path->egress[packet->next_hop.port].mac, sizeof(outer->eth.src));
 	outer->eth.type = glb_be16_put(GLB_ETHERTYPE_IPV4);
 	outer->ip = ipv4_header(director, &backends[packet->chain[0]], length);
 	outer->udp = (struct glb_udp){

@@ -34,11 +34,22 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 	int status = 0;
 
 	*path = (struct glb_path){.snapshot = snapshot, .director = *director};
+	path->gateway = (struct glb_next_hop){.port = director->port, .resolved = 1};
+	memcpy(path->gateway.mac, director->gateway_mac, sizeof(path->gateway.mac));
+	path->egress[director->port].mtu = director->mtu;
+	memcpy(path->egress[director->port].mac, director->local_mac, sizeof(path->egress[0].mac));
 	if (snapshot == NULL)
 		return 0;
 	for (uint32_t i = 0; i < snapshot->table_count && status == 0; i++)
 		status = check_table(snapshot, &snapshot->tables[i], director, error);
 	return status;
+}
+
+void glb_path_route(struct glb_path *path, const uint64_t *next_hops, const struct glb_egress *egress,
+		    unsigned ports)
+{
+	path->next_hops = next_hops;
+	memcpy(path->egress, egress, ports * sizeof(*egress));
 }
 
 static enum glb_reason filter(const struct glb_director *director, const struct glb_packet *packet)

@@ -48,6 +48,8 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_TOO_LONG] = {"too_long", GLB_VERDICT_DROP, "encapsulated, it would exceed 65535 bytes or the MTU"},
 	[GLB_REASON_NO_HEADROOM] = {"no_headroom", GLB_VERDICT_DROP, "the buffer has no room for the outer header"},
 	[GLB_REASON_TX_FULL] = {"tx_full", GLB_VERDICT_DROP, "the transmit queue did not take it"},
+	[GLB_REASON_NO_NEXT_HOP] = {"no_next_hop", GLB_VERDICT_DROP,
+		"the MAC address of the backend's next hop is not known"},
 };
 
 const char *glb_reason_name(unsigned reason)

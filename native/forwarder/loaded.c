@@ -89,6 +89,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		if (memcmp(own.local_mac, none, sizeof(none)) == 0)
 			memcpy(own.local_mac, ports->port[i].mac, sizeof(own.local_mac));
 		own.mtu = ports->port[i].mtu;
+		own.port = (uint8_t)i;
 		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
 	}
 	return ret;

@@ -126,11 +126,11 @@ static void drops_what_becomes_too_long(void)
 	struct world w;
 
 	CHECK(world_open(&w));
-	w.path.director.mtu = 40 + 40; /* TCP without payload, one further hop */
+	w.path.egress[0].mtu = 40 + 40; /* TCP without payload, one further hop */
 	CHECK(run(&w.path, &frame).reason == GLB_REASON_FORWARDED);
-	w.path.director.mtu = 79;
+	w.path.egress[0].mtu = 79;
 	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
-	w.path.director.mtu = 0;
+	w.path.egress[0].mtu = 0;
 	memcpy(bytes, frame.bytes, frame.len);
 	for (unsigned length = 65490; length <= 65535; length++) {
 		((struct glb_ipv4 *)(bytes + 14))->total_length = glb_be16_put((uint16_t)length);
@@ -138,6 +138,45 @@ static void drops_what_becomes_too_long(void)
 		glb_path_burst(&w.path, &p, 1);
 		CHECK(p.reason == (length <= 65535 - 40 ? GLB_REASON_FORWARDED : GLB_REASON_TOO_LONG));
 	}
+	world_close(&w);
+}
+
+/* With next hops from a table: destination MAC, source MAC and MTU are those of the first backend's next hop and its port. */
+static void sends_to_the_next_hop(void)
+{
+	static const struct glb_egress egress[3] = {
+		{.mac = {2, 0, 0, 0, 1, 0}}, {.mac = {2, 0, 0, 0, 1, 1}}, {.mac = {2, 0, 0, 0, 1, 2}, .mtu = 80},
+	};
+	uint64_t words[8] = {0}, word;
+	struct frame frame = tcp_frame(4, 40000, 80);
+	uint8_t header[GLB_HEADER_MAX];
+	struct glb_next_hop hop;
+	struct glb_packet p;
+	struct world w;
+
+	CHECK(world_open(&w) && w.snapshot.backend_count <= 8);
+	glb_path_route(&w.path, words, egress, 3);
+	p = run(&w.path, &frame);
+	CHECK(p.reason == GLB_REASON_NO_NEXT_HOP && p.verdict == GLB_VERDICT_DROP && p.chain_len == 2);
+	for (uint8_t i = 0; i < 8; i++)
+		glb_next_hop_store(&words[i], (struct glb_next_hop){{2, 0, 0, 0, 2, i}, i & 1 ? 1 : 2, 1});
+	p = run(&w.path, &frame);
+	CHECK(p.verdict == GLB_VERDICT_FORWARD && p.next_hop.port == (p.chain[0] & 1 ? 1 : 2));
+	glb_path_encap(&w.path, &p, header);
+	CHECK(header[5] == p.chain[0] && header[4] == 2);
+	CHECK(memcmp(header + 6, egress[p.next_hop.port].mac, 6) == 0);
+	for (uint8_t i = 0; i < 8; i++)
+		glb_next_hop_store(&words[i], (struct glb_next_hop){{2, 0, 0, 0, 2, i}, 2, 1});
+	put_zeros(&frame, 1);
+	CHECK(run(&w.path, &frame).verdict == GLB_VERDICT_FORWARD); /* padding does not count */
+	w.path.egress[2].mtu = 79;
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+	w.path.egress[0].mtu = 79;
+	w.path.egress[2].mtu = 0;
+	CHECK(run(&w.path, &frame).verdict == GLB_VERDICT_FORWARD);
+	glb_next_hop_store(&word, (struct glb_next_hop){{1, 2, 3, 4, 5, 6}, 7, 1});
+	hop = glb_next_hop_load(&word);
+	CHECK(hop.mac[0] == 1 && hop.mac[5] == 6 && hop.port == 7 && hop.resolved == 1);
 	world_close(&w);
 }
 
@@ -184,6 +223,7 @@ int main(void)
 		{"never sends a computed zero", never_sends_a_computed_zero},
 		{"receivers accept what is sent", receivers_accept_what_is_sent},
 		{"drops what becomes too long", drops_what_becomes_too_long},
+		{"sends to the next hop", sends_to_the_next_hop},
 	};
 
 	return check_run(cases, sizeof(cases) / sizeof(cases[0]));

@@ -9,6 +9,7 @@
 #define GLB_PACKET_H
 
 #include "addr.h"
+#include "next_hop.h"
 #include "verdict.h"
 
 enum {
@@ -58,7 +59,8 @@ struct glb_packet {
 	uint32_t chain[8];   /* indices into the snapshot's backends; GLB_HOPS_MAX */
 	uint8_t chain_len;
 
-	/* encapsulate */
+	/* measure, encapsulate */
+	struct glb_next_hop next_hop; /* of the first hop; its port is the egress port */
 	uint8_t header_len;  /* outer header in front of the IP packet, Ethernet included; ≤ GLB_HEADER_MAX */
 };
 

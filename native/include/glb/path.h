@@ -7,6 +7,7 @@
 #ifndef GLB_PATH_H
 #define GLB_PATH_H
 
+#include "next_hop.h"
 #include "packet.h"
 #include "snapshot.h"
 
@@ -25,17 +26,27 @@ struct glb_director {
 	struct glb_addr outer_source_v4; /* family GLB_FAMILY_NONE: cannot send over IPv4 */
 	struct glb_addr outer_source_v6;
 	uint8_t local_mac[6];
-	uint8_t gateway_mac[6];
+	uint8_t gateway_mac[6];          /* where everything goes, unless glb_path_route() says otherwise */
 	uint32_t mtu;                    /* of the egress port, bytes of IP; 0 = no limit */
 	uint8_t filter_mac;              /* 1: frames for other MACs, and our own, are punted */
 	uint8_t outer_checksum;          /* enum glb_outer_checksum */
 	uint8_t punt_echo;               /* 1: ICMP echo requests to a VIP are left to the kernel */
-	uint8_t pad;
+	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
+};
+
+/* A port as packets leave by it. */
+struct glb_egress {
+	uint8_t mac[6];  /* source MAC */
+	uint8_t pad[2];
+	uint32_t mtu;    /* bytes of IP; 0 = no limit */
 };
 
 struct glb_path {
 	const struct glb_snapshot *snapshot; /* borrowed; may be NULL: everything is GLB_REASON_NO_SNAPSHOT */
 	struct glb_director director;
+	struct glb_next_hop gateway;         /* the director's gateway_mac, behind the port that packets come in on */
+	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
+	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
 
 /* Sets up *path. Returns 0, or -EINVAL with *error when the snapshot needs something that the director does not
@@ -43,12 +54,18 @@ struct glb_path {
 int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 		  const struct glb_director *director, struct glb_error *error);
 
+/* From now on packets go to the next hop of their first backend, by its port, instead of to the gateway. `next_hops` has a
+ * word for each backend of the snapshot, which may change at any time (next_hop.h); `egress` has `ports` ≤ GLB_PORTS_MAX
+ * entries and is copied. */
+void glb_path_route(struct glb_path *path, const uint64_t *next_hops, const struct glb_egress *egress,
+		    unsigned ports);
+
 /* The stages, in order. Each skips packets whose verdict is no longer FORWARD; n ≤ GLB_BURST_MAX. */
 void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* by MAC, before parse */
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
-void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* header_len, MTU */
+void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* header_len, next hop, MTU */
 
 /* All of them, parse included. */
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);

@@ -48,6 +48,7 @@ enum glb_reason {
 	GLB_REASON_TOO_LONG,           /* encapsulated, it would exceed an IPv4 total length of 65535 or the egress MTU */
 	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer */
 	GLB_REASON_TX_FULL,            /* the transmit queue did not take it */
+	GLB_REASON_NO_NEXT_HOP,        /* the next hop of the backend has no known MAC address */
 	GLB_REASON_COUNT
 };
 
