@@ -210,9 +210,17 @@ def _bind(item: _Object) -> Bind:
     return Bind(address, bits, protocol, first, last)
 
 
+def _name(value: Any) -> str | None:
+    """Only messages have it, and GLB's own tool does not look: what is no name counts as none."""
+    try:
+        return _text(value)
+    except ValueError:
+        return None
+
+
 def _table(item: _Object) -> Table:
     table = Table(
-        name=item.optional("name", _text),
+        name=_name(item.fields.get("name")),
         hash_key=item.get("hash_key", _key),
         seed=item.get("seed", _key),
         binds=item.each("binds", _bind),

@@ -107,18 +107,18 @@ def _parse_pcap(data: bytes, order: str, tick_ns: int) -> Capture:
     return capture
 
 
-def _resolution_ns(options: bytes, order: str) -> float:
-    """Return the length of a tick, from an interface's if_tsresol option."""
+def _ticks_per_s(options: bytes, order: str) -> int:
+    """Return an interface's clock rate, from its if_tsresol option."""
     position = 0
     while position + 4 <= len(options):
         code, length = struct.unpack_from(f"{order}HH", options, position)
         if code == 9 and length == 1 and position + 5 <= len(options):
             value = options[position + 4]
-            return 1e9 * (0.5 ** (value & 0x7F) if value & 0x80 else 0.1**value)
+            return int(2 ** (value & 0x7F) if value & 0x80 else 10**value)
         if code == 0:
             break
         position += 4 + (length + 3) // 4 * 4
-    return 1000.0
+    return 1_000_000
 
 
 def _blocks(data: bytes) -> Iterator[tuple[str, int, int, int]]:
@@ -140,18 +140,19 @@ def _blocks(data: bytes) -> Iterator[tuple[str, int, int, int]]:
 
 def _parse_pcapng(data: bytes) -> Capture:
     capture = _empty(data, plain=False)
-    ticks: list[float] = []  # of the section's interfaces
+    rates: list[int] = []  # ticks per second, of the section's interfaces
     for order, kind, body, size in _blocks(data):
         if kind == SECTION:
-            ticks = []
+            rates = []
         elif kind == INTERFACE and size >= 8:
             _check_link_type(struct.unpack_from(f"{order}H", data, body)[0])
-            ticks.append(_resolution_ns(data[body + 8 : body + size], order))
+            rates.append(_ticks_per_s(data[body + 8 : body + size], order))
         elif kind == ENHANCED and size >= 20:
             interface, high, low, length, wire_length = struct.unpack_from(f"{order}IIIII", data, body)
-            if interface >= len(ticks) or length > size - 20:
+            if interface >= len(rates) or length > size - 20:
                 raise ValueError(f"is damaged in frame {len(capture)}")
-            _add(capture, int((high << 32 | low) * ticks[interface]), body + 20, length, wire_length)
+            time_ns = (high << 32 | low) * 1_000_000_000 // rates[interface]
+            _add(capture, time_ns, body + 20, length, wire_length)
         elif kind == SIMPLE and size >= 4:
             wire_length = struct.unpack_from(f"{order}I", data, body)[0]
             _add(capture, 0, body + 4, min(wire_length, size - 4), wire_length)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,21 @@ def _finish(work: Path, capture: pcap.Capture, target: Path) -> None:
     out = pcap.parse((work / "out.pcap").read_bytes())
     sources = array("Q", (work / "order").read_bytes())[: len(out)]
     frames = (_whole(out, number, capture.frame(source)) for number, source in enumerate(sources))
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    times_ns = [capture.times_ns[source] for source in sources]
     try:
-        pcap.write(fresh, frames, [capture.times_ns[source] for source in sources])
-        os.replace(fresh, target)
+        if target.exists() and not target.is_file():  # /dev/null, a pipe: written to, never replaced
+            pcap.write(target, frames, times_ns)
+        else:
+            _replace(target.resolve(), frames, times_ns)
     except OSError as error:
         raise ForwarderError(f"{target}: cannot be written: {error.strerror}", "replay_failed") from error
+
+
+def _replace(target: Path, frames: Iterator[bytes], times_ns: Sequence[int]) -> None:
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        pcap.write(fresh, frames, times_ns)
+        os.replace(fresh, target)
     finally:
         fresh.unlink(missing_ok=True)
 

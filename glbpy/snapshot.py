@@ -33,7 +33,14 @@ class Compiler(Protocol):
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` so that it is there whole or not at all, also over a power cut."""
+    """Put ``data`` at ``path`` so that it is there whole or not at all, also over a power cut.
+
+    What is no regular file (/dev/null, a pipe) is written to, never replaced; a symbolic link stays one.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # It has the flow-hash keys in it: not for everybody to read.

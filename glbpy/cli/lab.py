@@ -1,11 +1,10 @@
 """`glb lab`: a whole load-balanced network in network namespaces of this machine."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from glbpy.cli.signals import interruptible, uninterruptible
 
 if TYPE_CHECKING:
     from glbpy.lab.lab import Lab
@@ -125,30 +124,3 @@ def show(lab: "Lab") -> None:
     console.print(f"files    {lab.path}", soft_wrap=True)
     if broken:
         raise LabError(f"lab {state.name} is damaged: {', '.join(sorted(broken))}")
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP act like Ctrl-C meanwhile, so that whatever was begun is cleaned up."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def uninterruptible() -> Iterator[None]:
-    """A second Ctrl-C does not stop the cleaning up after the first."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -37,8 +37,9 @@ def replay(
     import json
 
     from glbpy import replay as engine
+    from glbpy.cli.signals import interruptible
 
-    result = engine.replay(
-        table, director, source, target, outer_udp_checksum=outer_udp_checksum.value, policy=policy.value
-    )
+    checksum, order = outer_udp_checksum.value, policy.value
+    with interruptible():
+        result = engine.replay(table, director, source, target, outer_udp_checksum=checksum, policy=order)
     typer.echo(json.dumps(result.to_json()))

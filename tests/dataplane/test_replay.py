@@ -1,10 +1,14 @@
 """`glb replay` and the forwarder's replay mode: every vector of the oracle through the real program."""
 
+import contextlib
 import ipaddress
 import json
+import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,8 @@ DIRECTOR = {
     "hash_fields": {"src_addr": True, "src_port": True},
 }  # fmt: skip
 
+START_NS = 1_700_000_000_000_000_001  # more digits than a float has
+
 
 def syn(sport: int, payload: bytes = b"", vip: str = "203.0.113.10") -> bytes:
     return ethernet(ipv4("192.0.2.77", vip, 6, tcp(sport, 80, payload)), IPV4)
@@ -54,7 +60,7 @@ class Files:
         self.director.write_text(json.dumps(DIRECTOR))
 
     def replay(self, frames: list[bytes], **options: Any) -> dict[str, Any]:
-        pcap.write(self.source, frames, [number * 1_000_000_007 for number in range(len(frames))])
+        pcap.write(self.source, frames, [START_NS + number * 1_000_000_007 for number in range(len(frames))])
         return self.run(**options)
 
     def run(self, **options: Any) -> dict[str, Any]:
@@ -235,6 +241,52 @@ def native_checksum(frame: bytes) -> int | None:
     return total ^ 0xFFFF
 
 
+def test_output_that_is_no_file_is_never_replaced(files: Files) -> None:
+    os.mkfifo(files.target)
+    reader = os.open(files.target, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert files.replay([syn(1)])["out"] == 1
+        assert len(pcap.parse(os.read(reader, 4096))) == 1
+    finally:
+        os.close(reader)
+    assert files.target.is_fifo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_replay_that_is_ended_leaves_nothing(files: Files, tmp_path: Path, number: int) -> None:
+    pcap.write(files.source, [syn(n) for n in range(50000)], range(50000))
+    place = tmp_path / "tmp"
+    place.mkdir()
+    process = subprocess.Popen(
+        [GLB, "replay", "--table", files.table, "--director", files.director, "--in", files.source,
+         "--out", files.target],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(place)},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(place.glob("*/run")):  # the forwarder's, at its start
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    [work] = map(str, place.iterdir())
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert b"Traceback" not in said
+    assert list(place.iterdir()) == []
+    assert not files.target.exists()
+    assert not list(Path("/var/run/dpdk").glob(f"glb-replay-{process.pid}-*"))
+    assert not running(work)
+
+
+def running(text: str) -> list[str]:
+    """Return the command lines of processes that have ``text`` in them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(process.read_text(errors="replace"))
+    return [line for line in found if text in line]
+
+
 def test_empty_capture(files: Files) -> None:
     result = files.replay([])
     assert (result["in"], result["out"]) == (0, 0)
@@ -261,7 +313,7 @@ def test_policy_and_pcapng(files: Files) -> None:
     blocks += struct.pack("<IIHHIHHB3xII", 1, 32, 1, 0, 0, 9, 1, 9, 0, 32)  # if_tsresol: ns
     for number, frame in enumerate(frames):
         padded = frame + bytes(-len(frame) % 4)
-        time_ns = number * 1_000_000_007
+        time_ns = START_NS + number * 1_000_000_007
         head = struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(frame), len(frame))
         size = 12 + len(head) + len(padded)
         blocks += struct.pack("<II", 6, size) + head + padded + struct.pack("<I", size)

@@ -1,6 +1,7 @@
 """GLB's files: read, refused by path, written byte for byte, compiled."""
 
 import copy
+import fcntl
 import hashlib
 import json
 import os
@@ -143,7 +144,6 @@ def test_only_true_is_healthy_and_unknown_keys_are_ignored() -> None:
         (["hash_key"], 5, "tables[1].hash_key"),
         (["seed"], ..., "tables[1].seed"),
         (["seed"], "0x" + "0" * 30, "tables[1].seed"),
-        (["name"], 5, "tables[1].name"),
         (["binds"], ..., "tables[1].binds"),
         (["binds"], {}, "tables[1].binds"),
         (["binds", 0], 5, "tables[1].binds[0]"),
@@ -282,6 +282,24 @@ def test_command_tells_a_missing_source_from_an_unwritable_target(tmp_path: Path
     assert "cannot be written" in message
 
 
+def test_command_never_replaces_what_is_no_file(tmp_path: Path) -> None:
+    source, pipe, link = tmp_path / "table.json", tmp_path / "pipe", tmp_path / "link"
+    source.write_text(json.dumps({"tables": [TABLE]}))
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
+        assert run(source, pipe)[0] == 0
+        assert os.read(reader, 4) == b"GLBD"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    link.symlink_to("table.bin")
+    assert run(source, link)[0] == 0
+    assert link.is_symlink()
+    assert (tmp_path / "table.bin").read_bytes()[:4] == b"GLBD"
+
+
 # ---- director ----
 
 
@@ -362,12 +380,14 @@ def test_policy_ordered_compiles_too() -> None:
 
 
 def test_tables_without_a_usable_name_are_called_by_their_place() -> None:
-    tables = [{**TABLE, "binds": []} for _ in range(4)]
+    tables = [{**TABLE, "binds": []} for _ in range(6)]
     del tables[0]["name"]
     tables[2]["name"] = "x" * 64
     tables[3]["name"] = "web"
+    tables[4]["name"] = None
+    tables[5]["name"] = 7
     snapshot = native.Snapshot(compat.compile_snapshot(compat.parse_table({"tables": tables}), SETTINGS))
-    assert [s.name for s in snapshot.services] == ["tables[0]", "web", "tables[2]", "tables[3]"]
+    assert [s.name for s in snapshot.services] == ["tables[0]", "web", *(f"tables[{t}]" for t in range(2, 6))]
 
 
 def test_the_same_bind_twice_is_refused_by_the_compiler() -> None:
