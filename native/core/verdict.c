@@ -50,6 +50,8 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_TX_FULL] = {"tx_full", GLB_VERDICT_DROP, "the transmit queue did not take it"},
 	[GLB_REASON_NO_NEXT_HOP] = {"no_next_hop", GLB_VERDICT_DROP,
 		"the MAC address of the backend's next hop is not known"},
+	[GLB_REASON_MUTED] = {"muted", GLB_VERDICT_PUNT,
+		"this forwarder is muted: another process of the instance forwards it"},
 };
 
 const char *glb_reason_name(unsigned reason)

@@ -99,6 +99,24 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 	return ready;
 }
 
+/* The other process forwards them. That they were decided upon has warmed the caches. */
+static void leave_to_other(struct worker *worker, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		worker->packets[i].reason = GLB_REASON_MUTED;
+		worker->packets[i].verdict = GLB_VERDICT_PUNT;
+	}
+}
+
+/* After a round in which `n` packets came: fewer than a burst mean that nothing more was waiting. */
+static void follow_mute(struct worker *worker, unsigned n)
+{
+	int mute = __atomic_load_n(worker->mute, __ATOMIC_RELAXED), muted = mute != MUTE_OFF;
+
+	if (muted != worker->muted && (mute != MUTE_WHEN_EMPTY || n < WORKER_BURST))
+		__atomic_store_n(&worker->muted, muted, __ATOMIC_RELEASE);
+}
+
 /* One burst of one port. Returns how many packets came. */
 static unsigned poll_port(struct worker *worker, const struct loaded *loaded, unsigned index)
 {
@@ -113,6 +131,8 @@ static unsigned poll_port(struct worker *worker, const struct loaded *loaded, un
 		return 0;
 	mbuf_describe(mbufs, worker->packets, n);
 	glb_path_burst(path, worker->packets, n);
+	if (worker->muted)
+		leave_to_other(worker, n);
 	ready = sort_out(worker, path, mbufs, packet_of, n);
 	if (ready != 0)
 		transmit(worker, port, mbufs, packet_of, ready);
@@ -147,6 +167,7 @@ int worker_run(void *context)
 		for (unsigned i = 0; i < worker->ports->count; i++)
 			n += poll_port(worker, loaded, i);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);
+		follow_mute(worker, n);
 		if (n != 0) {
 			empty = 0;
 			sleep_ns = SLEEP_MIN_NS;

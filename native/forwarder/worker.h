@@ -15,6 +15,14 @@ enum { WORKER_BURST = 32 };
 
 struct order; /* order.h */
 
+/* What the main lcore wants of the workers. A muted one receives and decides, but sends nothing and counts
+ * everything as `muted`. */
+enum mute {
+	MUTE_OFF = 0,
+	MUTE_WHEN_EMPTY = 1, /* once it has taken all that was waiting for it: nothing received before is lost */
+	MUTE_NOW = 2,
+};
+
 struct worker {
 	/* set before it starts */
 	uint32_t index;                  /* also its queue, its RCU thread id and its block of counters */
@@ -25,6 +33,8 @@ struct worker {
 	struct swap *swap;               /* reads `current` and `workers` */
 	struct order *order;             /* replay: where it notes what it sent, or NULL */
 	const int *stop;                 /* set by the main lcore */
+	const int *mute;                 /* enum mute; set by the main lcore */
+	int muted;                       /* what it does now; its own, the main lcore reads it */
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
@@ -37,6 +47,7 @@ struct workers {
 	struct worker *worker; /* array of `count` */
 	unsigned count;
 	int stop;              /* workers poll it */
+	int mute;              /* enum mute; workers poll it. Before workers_start(): how they begin */
 };
 
 /* Starts one worker on each worker lcore. `until_dry`: they end by themselves (replay); `order` may be NULL. Returns 0 or a negative errno with *error. */
@@ -45,6 +56,9 @@ int workers_start(struct workers *workers, const struct config *config, const st
 
 /* Whether all of them have ended. */
 bool workers_done(const struct workers *workers);
+
+/* Tells them what to do from now on, and waits until all do it. False when one does not after `wait_us`. */
+bool workers_mute(struct workers *workers, enum mute mute, unsigned wait_us);
 
 /* Tells them to stop and waits; each finishes the burst that it has. False when one has not ended after `wait_ms`: then it may still
  * use everything, and nothing that it uses may be freed. */

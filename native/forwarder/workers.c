@@ -24,7 +24,8 @@ int workers_start(struct workers *workers, const struct config *config, const st
 {
 	unsigned lcore;
 
-	memset(workers, 0, sizeof(*workers));
+	workers->count = 0;
+	workers->stop = 0;
 	workers->worker = rte_zmalloc("glb_workers", (size_t)config->workers * sizeof(struct worker),
 				      RTE_CACHE_LINE_SIZE);
 	if (workers->worker == NULL)
@@ -39,6 +40,8 @@ int workers_start(struct workers *workers, const struct config *config, const st
 		worker->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
 		worker->until_dry = until_dry;
 		worker->stop = &workers->stop;
+		worker->mute = &workers->mute;
+		worker->muted = workers->mute != MUTE_OFF;
 		if (rte_eal_remote_launch(worker_run, worker, lcore) != 0) {
 			workers_stop(workers, 1000);
 			return glb_error_set(error, -EBUSY, "lcore %u does not start", lcore);
@@ -53,6 +56,23 @@ bool workers_done(const struct workers *workers)
 	for (unsigned i = 0; i < workers->count; i++)
 		if (rte_eal_get_lcore_state(workers->worker[i].lcore) == RUNNING)
 			return false;
+	return true;
+}
+
+bool workers_mute(struct workers *workers, enum mute mute, unsigned wait_us)
+{
+	enum { LOOK_US = 20 };
+	int wanted = mute != MUTE_OFF;
+
+	__atomic_store_n(&workers->mute, (int)mute, __ATOMIC_RELAXED);
+	for (unsigned i = 0, waited = 0; i < workers->count; i++) {
+		while (__atomic_load_n(&workers->worker[i].muted, __ATOMIC_ACQUIRE) != wanted) {
+			if (waited >= wait_us)
+				return false;
+			usleep(LOOK_US);
+			waited += LOOK_US;
+		}
+	}
 	return true;
 }
 

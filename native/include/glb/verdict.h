@@ -49,6 +49,8 @@ enum glb_reason {
 	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer */
 	GLB_REASON_TX_FULL,            /* the transmit queue did not take it */
 	GLB_REASON_NO_NEXT_HOP,        /* the next hop of the backend has no known MAC address */
+	/* punt */
+	GLB_REASON_MUTED,              /* this process is muted: during a hand-over the other one forwards it */
 	GLB_REASON_COUNT
 };
 
