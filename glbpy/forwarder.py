@@ -63,6 +63,7 @@ class WorkerStatus(Reply):
     bursts: int
     idle_polls: int
     sleeps: int
+    busy_cycles: int  # TSC cycles of polls that brought packets
 
 
 class PortStatus(Reply):
@@ -73,6 +74,14 @@ class PortStatus(Reply):
     driver: str
     link_up: bool
     rx_missed: int  # what the driver dropped before the forwarder saw it
+    xstats: dict[str, int] = {}  # the driver's own counters that are not 0
+
+
+class LastLoad(Reply):
+    """What the last good load took."""
+
+    load_us: int
+    switch_us: int
 
 
 class ForwarderStatus(Reply):
@@ -87,7 +96,10 @@ class ForwarderStatus(Reply):
     digest: str | None
     snapshot_path: str | None
     last_error: LastError | None
+    last_load: LastLoad | None
     workers: list[WorkerStatus]
+    tsc_hz: int
+    latency_ns: dict[str, int]  # sampled bursts by upper bound
     ports: list[PortStatus]
     counters: dict[str, int]  # packets by reason, over all workers
     stats_path: str

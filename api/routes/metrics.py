@@ -3,10 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -59,6 +65,7 @@ class Scrape(Collector):
         yield from self.director_gauges()
         yield from self.backend_gauges()
         yield from self.packets()
+        yield from self.effort()
         yield from self.traffic("service", ["service"], self.service_names())
         yield from self.traffic("backend", ["pool", "backend"], self.backend_names())
 
@@ -102,6 +109,27 @@ class Scrape(Collector):
             for name, stats in self.stats.items():
                 family.add_metric([name], getattr(stats, field))
             yield family
+
+    def effort(self) -> Iterator[Metric]:
+        """Where the workers' time goes: divide busy seconds by packets."""
+        bursts = CounterMetricFamily(
+            "glb_director_bursts", "Polls that brought packets.", labels=["director"]
+        )
+        busy = CounterMetricFamily(
+            "glb_director_busy_seconds", "Time of polls that brought packets.", labels=["director"]
+        )
+        latency = HistogramMetricFamily(
+            "glb_director_burst_seconds", "Sampled bursts, from received to sent.", labels=["director"]
+        )
+        for name, stats in self.stats.items():
+            bursts.add_metric([name], stats.bursts)
+            busy.add_metric([name], stats.busy_cycles / stats.tsc_hz if stats.tsc_hz else 0.0)
+            counts = list(accumulate(stats.latency))
+            bounds = [*(repr(2e-9 * 2**bucket) for bucket in range(len(counts) - 1)), "+Inf"]
+            latency.add_metric([name], list(zip(bounds, counts, strict=True)), None)
+        yield bursts
+        yield busy
+        yield latency
 
     def traffic(self, kind: str, labels: list[str], names: dict[int, list[str]]) -> Iterator[Metric]:
         """Packets and bytes of services or backends. Those that are gone have no name, and are left out."""

@@ -95,8 +95,11 @@ void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 		total->bursts += load(&worker->bursts);
 		total->idle_polls += load(&worker->idle_polls);
 		total->sleeps += load(&worker->sleeps);
+		total->busy_cycles += load(&worker->busy_cycles);
 		for (unsigned reason = 0; reason < GLB_STATS_REASONS_MAX; reason++)
 			total->reasons[reason] += load(&worker->reasons[reason]);
+		for (unsigned bucket = 0; bucket < GLB_STATS_LATENCY_MAX; bucket++)
+			total->latency[bucket] += load(&worker->latency[bucket]);
 	}
 }
 

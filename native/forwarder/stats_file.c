@@ -1,6 +1,8 @@
 /* The counter file (stats_file.h). Written under another name and renamed, so that a reader sees a whole one. */
 #include "stats_file.h"
 
+#include <rte_cycles.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@ static void fill_header(struct glb_stats_header *header, const struct glb_stats_
 	clock_gettime(CLOCK_REALTIME, &now);
 	*header = *layout;
 	header->pid = (uint64_t)getpid();
+	header->tsc_hz = rte_get_tsc_hz();
 	header->start_time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	memcpy(header->magic, "GLBSTAT\n", sizeof(header->magic));

@@ -4,6 +4,7 @@
 #include <rte_ethdev.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,6 +42,14 @@ static json_t *last_error(const struct swap *swap)
 			 swap->last_error_path);
 }
 
+static json_t *last_load(const struct swap *swap)
+{
+	if (swap->generation == 0)
+		return json_null();
+	return json_pack("{s:I, s:I}", "load_us", (json_int_t)swap->last.load_us, "switch_us",
+			 (json_int_t)swap->last.switch_us);
+}
+
 static json_t *workers_status(const struct commands *commands)
 {
 	json_t *list = json_array();
@@ -58,9 +67,43 @@ static json_t *workers_status(const struct commands *commands)
 		set_integer(worker, "bursts", stats->bursts);
 		set_integer(worker, "idle_polls", stats->idle_polls);
 		set_integer(worker, "sleeps", stats->sleeps);
+		set_integer(worker, "busy_cycles", stats->busy_cycles);
 		json_array_append_new(list, worker);
 	}
 	return list;
+}
+
+/* Samples by upper bound in ns; buckets with none are left out. */
+static json_t *latency_status(const struct glb_worker_stats *total)
+{
+	json_t *buckets = json_object();
+	char bound[24];
+
+	for (unsigned bucket = 0; bucket < GLB_STATS_LATENCY_MAX; bucket++) {
+		snprintf(bound, sizeof(bound), "%llu", 2ULL << bucket);
+		if (total->latency[bucket] != 0)
+			set_integer(buckets, bucket == GLB_STATS_LATENCY_MAX - 1 ? "inf" : bound, total->latency[bucket]);
+	}
+	return buckets;
+}
+
+/* The driver's own counters that are not 0. */
+static json_t *xstats_status(uint16_t port)
+{
+	int count = rte_eth_xstats_get(port, NULL, 0);
+	struct rte_eth_xstat *values = calloc(count > 0 ? (size_t)count : 1, sizeof(*values));
+	struct rte_eth_xstat_name *names = calloc(count > 0 ? (size_t)count : 1, sizeof(*names));
+	json_t *result = json_object();
+
+	if (values != NULL && names != NULL && count > 0 &&
+	    rte_eth_xstats_get(port, values, (unsigned)count) == count &&
+	    rte_eth_xstats_get_names(port, names, (unsigned)count) == count)
+		for (int i = 0; i < count; i++)
+			if (values[i].value != 0)
+				set_integer(result, names[values[i].id].name, values[i].value);
+	free(values);
+	free(names);
+	return result;
 }
 
 static json_t *ports_status(const struct ports *ports)
@@ -77,11 +120,11 @@ static json_t *ports_status(const struct ports *ports)
 		rte_eth_link_get_nowait(port->id, &link);
 		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port->mac[0], port->mac[1], port->mac[2],
 			 port->mac[3], port->mac[4], port->mac[5]);
-		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I}", "port", port->id,
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o}", "port", port->id,
 			"name", port->name, "mac", mac, "mtu", (json_int_t)port->mtu, "driver", port->driver,
 			"link_up", link.link_status == RTE_ETH_LINK_UP, "rx_missed",
 			(json_int_t)(stats.imissed + stats.rx_nombuf), "rx_errors", (json_int_t)stats.ierrors,
-			"tx_errors", (json_int_t)stats.oerrors));
+			"tx_errors", (json_int_t)stats.oerrors, "xstats", xstats_status(port->id)));
 	}
 	return list;
 }
@@ -119,7 +162,10 @@ void status_add(json_t *reply, const struct commands *commands)
 	json_object_set_new(reply, "snapshot_path",
 			    swap->current->path[0] != '\0' ? json_string(swap->current->path) : json_null());
 	json_object_set_new(reply, "last_error", last_error(swap));
+	json_object_set_new(reply, "last_load", last_load(swap));
 	json_object_set_new(reply, "workers", workers_status(commands));
+	set_integer(reply, "tsc_hz", commands->stats->header->tsc_hz);
+	json_object_set_new(reply, "latency_ns", latency_status(&total));
 	json_object_set_new(reply, "ports", ports_status(commands->ports));
 	json_object_set_new(reply, "counters", reason_counters(&total));
 	json_object_set_new(reply, "stats_path", json_string(commands->stats->path));

@@ -101,6 +101,7 @@ static int answer_workers(const char *params, struct rte_tel_data *reply)
 		rte_tel_data_add_dict_u64(entry, "bursts", load(&stats->bursts));
 		rte_tel_data_add_dict_u64(entry, "idle_polls", load(&stats->idle_polls));
 		rte_tel_data_add_dict_u64(entry, "sleeps", load(&stats->sleeps));
+		rte_tel_data_add_dict_u64(entry, "busy_cycles", load(&stats->busy_cycles));
 		snprintf(name, sizeof(name), "%" PRIu64, i);
 		rte_tel_data_add_dict_container(entries, name, entry, 0);
 	}

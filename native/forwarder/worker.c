@@ -126,9 +126,11 @@ static unsigned poll_port(struct worker *worker, const struct loaded *loaded, un
 	uint8_t packet_of[WORKER_BURST];
 	unsigned n = rte_eth_rx_burst(port, (uint16_t)worker->index, mbufs, WORKER_BURST);
 	unsigned ready;
+	uint64_t start;
 
 	if (n == 0)
 		return 0;
+	start = timing_start(&worker->timing);
 	mbuf_describe(mbufs, worker->packets, n);
 	glb_path_burst(path, worker->packets, n);
 	if (worker->muted)
@@ -136,6 +138,7 @@ static unsigned poll_port(struct worker *worker, const struct loaded *loaded, un
 	ready = sort_out(worker, path, mbufs, packet_of, n);
 	if (ready != 0)
 		transmit(worker, port, mbufs, packet_of, ready);
+	timing_end(&worker->timing, worker->stats, start);
 	count_verdicts(worker, loaded, n);
 	return n;
 }
@@ -157,13 +160,15 @@ int worker_run(void *context)
 {
 	struct worker *worker = context;
 	uint32_t empty = 0, sleep_ns = SLEEP_MIN_NS;
+	unsigned n = 0;
 
 	rte_rcu_qsbr_thread_register(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
 	while (__atomic_load_n(worker->stop, __ATOMIC_RELAXED) == 0) {
 		const struct loaded *loaded = __atomic_load_n(&worker->swap->current, __ATOMIC_ACQUIRE);
-		unsigned n = 0;
 
+		timing_turn(&worker->timing, worker->stats, n);
+		n = 0;
 		for (unsigned i = 0; i < worker->ports->count; i++)
 			n += poll_port(worker, loaded, i);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);

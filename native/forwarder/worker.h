@@ -10,6 +10,7 @@
 #include "port.h"
 #include "stats_file.h"
 #include "swap.h"
+#include "timing.h"
 
 enum { WORKER_BURST = 32 };
 
@@ -39,6 +40,7 @@ struct worker {
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
 	/* its own */
+	struct timing timing;
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];
 };

@@ -17,6 +17,7 @@ static void prepare(struct worker *worker, uint32_t index, unsigned lcore, const
 	worker->services = stats_file_services(stats, index);
 	worker->backends = stats_file_backends(stats, index);
 	worker->stats->lcore = lcore;
+	worker->timing.ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
 }
 
 int workers_start(struct workers *workers, const struct config *config, const struct ports *ports, struct swap *swap,

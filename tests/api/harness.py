@@ -54,7 +54,7 @@ class StandIn:
             revision=self.loaded.revision if self.loaded else None,
             digest=self.loaded.digest if self.loaded else None,
             snapshot_path=None,
-            last_error=None,
+            last_error=None, last_load=None, tsc_hz=1, latency_ns={},
             workers=[],
             ports=[],
             counters={"forwarded": 3},

@@ -182,12 +182,14 @@ def counter_file(path: Path, service: int, backend: int) -> None:
     memory = ffi.from_buffer(data)
     ffi.memmove(memory, header, ffi.sizeof("struct glb_stats_header"))
     data[:8] = b"GLBSTAT\n"
+    ffi.cast("struct glb_stats_header *", memory).tsc_hz = 2_000_000_000
     ffi.cast("uint32_t *", memory + header.service_ids)[3] = service
     ffi.cast("uint32_t *", memory + header.backend_ids)[5] = backend
     for worker in range(2):
         block = memory + header.workers + worker * header.worker_bytes
         stats = ffi.cast("struct glb_worker_stats *", block)
         stats.rx_packets, stats.rx_bytes = 100, 6400
+        stats.bursts, stats.busy_cycles, stats.latency[9] = 10, 4_000_000, 2
         stats.reasons[_native.REASONS.index("forwarded")] = 90
         stats.reasons[_native.REASONS.index("not_vip")] = 10
         traffic = ffi.cast("struct glb_traffic *", block + ffi.sizeof("struct glb_worker_stats"))
@@ -220,6 +222,11 @@ def test_metrics_have_names_and_sums(api: Api, tmp_path: Path) -> None:
         'glb_packets_total{director="director1",reason="not_vip",verdict="punt"}': 20,
         'glb_packets_total{director="director1",reason="no_backend",verdict="drop"}': 0,
         'glb_director_rx_packets_total{director="director1"}': 200,
+        'glb_director_bursts_total{director="director1"}': 20,
+        'glb_director_busy_seconds_total{director="director1"}': 0.004,
+        'glb_director_burst_seconds_bucket{director="director1",le="5.12e-07"}': 0,
+        'glb_director_burst_seconds_bucket{director="director1",le="1.024e-06"}': 4,
+        'glb_director_burst_seconds_bucket{director="director1",le="+Inf"}': 4,
         'glb_director_generation{director="director1"}': api.forwarder.generation,
         'glb_director_reachable{director="director1"}': 1,
         'glb_backend_available{backend="web1",pool="web"}': 0,

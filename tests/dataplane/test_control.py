@@ -71,6 +71,7 @@ def examples() -> list[tuple[str, str]]:
 VARYING = {
     "digest", "load_us", "switch_us", "instance", "pid", "uptime_s", "stats_path", "mac", "rx_packets",
     "rx_bytes", "tx_packets", "tx_bytes", "bursts", "idle_polls", "sleeps", "mtu", "lcore",
+    "busy_cycles", "tsc_hz",
 }  # fmt: skip
 
 

@@ -102,3 +102,23 @@ def test_a_load_shows_and_a_refused_one_is_counted(director: Director, tmp_path:
     assert (loaded["generation"], loaded["revision"], loaded["services"], loaded["refused"]) == (2, 6, 2, 1)
     services = ask(director, "/glb/services")[0]["services"]
     assert services["1"]["packets"] == 10  # counters go by id, and outlive the swap
+
+
+def test_busy_cycles_and_the_latency_histogram_count_bursts(director: Director) -> None:
+    status = director.client.status()
+    seen = counters.read(status.stats_path)
+    assert seen.tsc_hz == status.tsc_hz > 10**8
+    assert 0 < seen.busy_cycles == status.workers[0].busy_cycles < seen.tsc_hz * status.uptime_s
+    assert sum(seen.latency) == sum(status.latency_ns.values()) == 1  # the first burst is a sample
+    assert {2 << bucket for bucket, count in enumerate(seen.latency) if count} == {
+        int(bound) for bound in status.latency_ns
+    }
+
+
+def test_port_counters_of_the_driver_and_the_last_load_are_in_the_status(director: Director) -> None:
+    status = director.client.status()
+    assert status.ports[0].xstats["rx_good_packets"] == 31
+    assert status.ports[0].xstats["tx_good_packets"] == 30
+    assert all(status.ports[0].xstats.values())
+    assert status.last_load is not None
+    assert status.last_load.load_us > 0

@@ -16,6 +16,7 @@
 enum {
 	GLB_STATS_VERSION = 1,
 	GLB_STATS_REASONS_MAX = 96, /* room for reasons, so that adding one does not move anything */
+	GLB_STATS_LATENCY_MAX = 31, /* buckets of the latency histogram */
 };
 
 struct glb_stats_header {
@@ -34,6 +35,7 @@ struct glb_stats_header {
 	uint64_t backend_ids;     /* offset of uint32_t[backend_slots] */
 	uint64_t workers;         /* offset of the first worker's block */
 	uint64_t worker_bytes;    /* size of a block, multiple of 64 */
+	uint64_t tsc_hz;          /* what busy_cycles counts, per second */
 };
 
 struct glb_traffic {
@@ -53,8 +55,10 @@ struct glb_worker_stats {
 	uint64_t lcore;     /* its lcore id */
 	uint64_t reasons[96]; /* packets by enum glb_reason; GLB_STATS_REASONS_MAX */
 	uint64_t pad[8];
+	uint64_t latency[31]; /* of sampled bursts, from received to sent: bucket n counts 2^n..2^(n+1)-1 ns, the first also 0, the last all above */
+	uint64_t busy_cycles; /* TSC cycles of polls that returned packets, from rx to the next poll */
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 896, "multiple of a cache line")
+GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1152, "multiple of a cache line")
 
 /* Sizes for a file with these capacities; offsets go into *header, the rest of which is zeroed. */
 void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_t service_slots,
