@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glbpy import abi
 from glbpy.errors import ForwarderError
+from glbpy.process import reap, start_time
 
 CONTROL_VERSION = 1
 REPLY_MAX = 4 << 20  # bytes; a status with every worker and port is some kilobytes
@@ -236,15 +237,15 @@ def start(
 
 
 def wait_gone(pid: int, timeout_s: float = 10.0) -> bool:
-    """Wait until process ``pid`` has ended; return whether it has. Reaps it when it is our child."""
+    """Wait until process ``pid`` has ended; return whether it has. Reaps it when it is our child.
+
+    One that its parent has not reaped yet has ended, too.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return True
-        except ChildProcessError:
-            if not Path(f"/proc/{pid}").exists():
-                return True
+        reap(pid)
+        if start_time(pid) is None:
+            return True
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

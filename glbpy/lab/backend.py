@@ -9,8 +9,8 @@ from glbpy.lab.topology import PORT, Backend
 
 FILES_MAX = 65536  # descriptors of one nginx, as far as the hard limit allows; a /slow takes two
 
-# Long-lived connections stay, silent and slow ones too; thousands of them fit. A body of any size is taken, and
-# thrown away. Everything it writes is below {run}.
+# Long-lived connections stay, silent and slow ones too; thousands of them fit. Bodies of any size are
+# taken and thrown away. Everything it writes is below {run}.
 NGINX = """\
 daemon off;
 user root;

@@ -13,6 +13,7 @@ from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
 from glbpy.lab import netns, topology
 from glbpy.lab.topology import DIRECTOR4, MTU, ROUTER_MAC
+from glbpy.process import start_time
 
 NAME = "director1"
 
@@ -73,7 +74,7 @@ def start_forwarder(lab: str, run: Path) -> None:
     control = Forwarder(run / "control.sock")
 
     def answers() -> bool:
-        if netns.start_time(pid) is None:
+        if start_time(pid) is None:
             raise LabError(f"glb-forwarder ended; see {run}/forwarder.log")
         try:
             return control.status().pid == pid
@@ -87,7 +88,7 @@ def wait_answer(pid: int, url: str, run: Path, path: str = "/healthz", timeout_s
     """Return when the API answers GET `path` with success. Raises LabError."""
 
     def answers() -> bool:
-        if netns.start_time(pid) is None:
+        if start_time(pid) is None:
             raise LabError(f"glb serve ended; see {run}/serve.log")
         try:
             return httpx.get(f"{url}{path}", timeout=2.0, trust_env=False).is_success

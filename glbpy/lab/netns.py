@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from glbpy.errors import LabError
+from glbpy.process import reap, start_time
 
 NETNS = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
@@ -99,20 +100,6 @@ def sysctl(name: str, values: Mapping[str, int | str]) -> None:
             Path("/proc/sys/net", key).write_text(f"{value}\n")
 
 
-def start_time(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot, or None when it has ended, all threads included.
-
-    Pid and start time are an identity.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    ended = fields[0] in "ZX" and int(fields[17]) <= 1  # a zombie's other threads still hold its files
-    return None if ended else int(fields[19])
-
-
 def processes(name: str) -> list[int]:
     """The processes whose main thread is inside namespace `name`."""
     try:
@@ -125,6 +112,17 @@ def processes(name: str) -> list[int]:
             with suppress(OSError):
                 inside = os.stat(f"/proc/{entry.name}/ns/net")
                 if (inside.st_dev, inside.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    found.append(int(entry.name))
+    return found
+
+
+def writers(path: Path) -> list[int]:
+    """The processes whose standard output goes to a file below `path`, removed or not."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if os.readlink(f"/proc/{entry.name}/fd/1").startswith(f"{path}/"):
                     found.append(int(entry.name))
     return found
 
@@ -174,12 +172,6 @@ def stop(pids: Iterable[int], grace_s: float = STOP_GRACE_S) -> None:
         if not alive:
             return
     raise LabError(f"processes {sorted(alive)} do not end")
-
-
-def reap(pid: int) -> None:
-    """Collect `pid`'s exit status if it was a child of ours and has ended."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
 
 
 def wait_until(ready: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:

@@ -1,7 +1,8 @@
 """A lab's run directory, /run/glb/lab/NAME: its lock, its state file, and taking everything down.
 
-Taking down believes no record: it looks for the lab's namespaces by name, for processes inside them by
-namespace, for mounts by path. So it works after a crash of anything, `glb lab up` half-way included.
+Taking down believes no record: it looks for the lab's namespaces by name, for processes by their namespace
+and by where their output goes, for mounts by path. So it works after a crash of anything, `glb lab up`
+half-way included.
 """
 
 import fcntl
@@ -112,10 +113,15 @@ class RunDir:
         names = topology.namespaces(self.lab)
         return {
             "namespaces": names,
-            "processes": [pid for name in names for pid in netns.processes(name)],
+            "processes": self._processes(),
             "mounts": mounts_below(self.path),
             "files": [path for path in (self.path, *self._eal_dirs()) if path.exists()],
         }
+
+    def _processes(self) -> list[int]:
+        """Those inside the lab's namespaces, and its programs, even where a namespace has lost its name."""
+        inside = {pid for name in topology.namespaces(self.lab) for pid in netns.processes(name)}
+        return sorted(inside | set(netns.writers(self.path)))
 
     def _eal_dirs(self) -> list[Path]:
         """What DPDK's EAL keeps for the forwarder, and leaves behind when it is killed."""
@@ -125,7 +131,7 @@ class RunDir:
     def remove(self) -> None:
         """End every process of the lab and remove all that it made. Call it locked(). Harmless twice."""
         for _ in range(5):  # a process may start another while it is being ended
-            pids = [pid for name in topology.namespaces(self.lab) for pid in netns.processes(name)]
+            pids = self._processes()
             if not set(pids) - {os.getpid()}:
                 break
             netns.stop(pids, grace_s=0)  # nothing that they would save is kept

@@ -16,6 +16,7 @@ from glbpy.lab.first_hop import FirstHop
 from glbpy.lab.lab import DETECTION_S, Lab
 from glbpy.lab.topology import PORT, VIP4, VIP6
 from glbpy.lab.traffic import Client, Load, Result, request
+from glbpy.process import reap, start_time
 from tests.lab.conftest import wait_healthy
 from tests.lab.stayers import Stayers
 
@@ -87,7 +88,7 @@ def ping(lab: Lab, count: int) -> tuple[int, int]:
 
 def assert_no_ping_lost(lab: Lab, pids: tuple[int, int], count: int) -> None:
     for pid, log in zip(pids, ("ping4.log", "ping6.log"), strict=True):
-        netns.wait_until(lambda pid=pid: netns.reap(pid) or netns.start_time(pid) is None, "ping to end", 30)
+        netns.wait_until(lambda pid=pid: reap(pid) or start_time(pid) is None, "ping to end", 30)
         said = (lab.path / log).read_text()
         assert re.search(rf"{count} packets transmitted, {count} received, 0% packet loss", said), said
 

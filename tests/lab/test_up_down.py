@@ -14,6 +14,7 @@ import pytest
 
 from glbpy.lab import netns
 from glbpy.lab.lab import Lab
+from glbpy.process import start_time
 
 GLB = str(Path(sys.executable).with_name("glb"))
 
@@ -139,6 +140,18 @@ def test_down_after_everything_was_killed(lab: Lab, other: Lab) -> None:
     assert other.up()  # takes the ruins away first
     assert other.broken() == []
     assert other.down()
+    assert traces(other) == {}
+
+
+def test_down_after_a_namespace_has_lost_its_name(other: Lab) -> None:
+    other.up()
+    backend = other.backend("backend2")
+    inside = netns.processes(backend.ns)
+    netns.run(["ip", "netns", "delete", backend.ns])  # which leaves what runs inside running
+    assert len(inside) >= 3
+    assert all(start_time(pid) for pid in inside)
+    assert other.down()
+    assert not any(start_time(pid) for pid in inside)
     assert traces(other) == {}
 
 
