@@ -101,7 +101,8 @@ class _Object:
             return None
 
     def optional(self, key: str, parse: Callable[[Any], Any]) -> Any:
-        return self.get(key, parse) if key in self.fields else None
+        """As get(); a field that is missing or null is None."""
+        return None if self.fields.get(key) is None else self.get(key, parse)
 
     def each(self, key: str, parse: "Callable[[_Object], Any]") -> tuple[Any, ...]:
         """Return the parsed objects of an array."""

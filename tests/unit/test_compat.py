@@ -308,6 +308,8 @@ def test_director_defaults_are_those_of_glb() -> None:
     assert SETTINGS.alt_hash_fields == ()
     assert SETTINGS.forward_icmp_ping_responses is True
     assert SETTINGS.outbound_gateway_mac == bytes([2, 0, 0, 0, 0, 0xFE])
+    unset = dict.fromkeys(("hash_fields", "alt_hash_fields", "forward_icmp_ping_responses"))
+    assert compat.parse_director(DIRECTOR | unset) == SETTINGS
 
 
 def test_director_settings() -> None:
@@ -339,7 +341,7 @@ def test_director_settings() -> None:
         ("local_mac", "02-00-00-00-00-01"),
         ("hash_fields", {}),
         ("hash_fields", {"src_addr": False}),
-        ("hash_fields", None),
+        ("hash_fields", []),
         ("alt_hash_fields", {"src_addr": 1}),
     ],
 )
