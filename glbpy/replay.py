@@ -63,12 +63,12 @@ def replay(
     capture = pcap.read(source)
     if not target.parent.is_dir():
         raise InvalidInputError(f"{target}: its directory does not exist")
-    program = forwarder.find_program()
+    program = forwarder.find_program().absolute()
     with tempfile.TemporaryDirectory(prefix="glb-replay-") as folder:
         work = Path(folder)
         (work / "snapshot.glb").write_bytes(snapshot)
         (work / "order").write_bytes(bytes(8 * len(capture)))
-        if capture.plain:
+        if capture.plain and source.is_file():
             (work / "in.pcap").symlink_to(source.resolve())
         else:
             pcap.write(work / "in.pcap", capture.frames(), capture.times_ns)
@@ -96,7 +96,10 @@ def _name(work: Path) -> str:
 
 
 def _director(work: Path, settings: compat.Director, checksum: str, longest: int) -> str:
-    """Return the TOML of a director that runs once over the files in ``work``."""
+    """Return the TOML of a director that runs once over the files in ``work``, its working directory.
+
+    The captures' names are relative: a comma in a path would end a device's argument.
+    """
     frame = min(max(longest, 2048), 65407)
     memory_mb = BUFFERS * (frame + 512) // (1 << 20) + 64
     text = json.dumps  # a JSON string is a TOML string
@@ -118,17 +121,16 @@ args = ["--no-huge", "-m", "{memory_mb}", "--no-pci", "--no-telemetry"]
 mbuf_bytes = {frame}
 mbufs = {BUFFERS}
 [[port]]
-devargs = {text(f"net_pcap0,rx_pcap={work}/in.pcap,tx_pcap={work}/out.pcap")}
+devargs = "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap"
 """
 
 
 def _run(program: Path, work: Path, timeout_s: float) -> Result:
-    config, order = os.fspath(work / "director.toml"), os.fspath(work / "order")
     try:
         done = subprocess.run(
-            [program, "--config", config, "--replay", "--replay-order", order],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout_s,
-            check=False,
+            [program, "--config", "director.toml", "--replay", "--replay-order", "order"],
+            cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ForwarderError(f"the forwarder did not end in {timeout_s:.0f} s", "replay_failed") from error

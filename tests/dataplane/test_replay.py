@@ -252,6 +252,23 @@ def test_output_that_is_no_file_is_never_replaced(files: Files) -> None:
     assert files.target.is_fifo()
 
 
+def test_capture_from_a_pipe(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with a temporary directory whose name means something to DPDK and to TOML."""
+    place = tmp_path / 'a,b="c" =\'d'
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    pcap.write(files.source, [syn(1), syn(2)], [1, 2])
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, files.source.read_bytes())
+        os.close(writer)
+        files.source = Path(f"/dev/fd/{reader}")
+        assert files.run()["out"] == 2
+    finally:
+        os.close(reader)
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_replay_that_is_ended_leaves_nothing(files: Files, tmp_path: Path, number: int) -> None:
     pcap.write(files.source, [syn(n) for n in range(50000)], range(50000))
