@@ -180,6 +180,8 @@ class Counters:
     idle_polls: int
     sleeps: int
     busy_cycles: int  # of the TSC, in polls that brought packets
+    stalls: int  # times that a worker was found stuck
+    stuck: int  # workers that are now
     tsc_hz: int
     latency: tuple[int, ...]  # sampled bursts; bucket n: 2**n up to 2**(n + 1) ns, the last also above
     reasons: dict[str, int]  # packets; every reason, zeros included
@@ -685,7 +687,7 @@ def _sum(buffer: Any) -> Counters:
         rx_packets=total.rx_packets, rx_bytes=total.rx_bytes,
         tx_packets=total.tx_packets, tx_bytes=total.tx_bytes,
         bursts=total.bursts, idle_polls=total.idle_polls, sleeps=total.sleeps,
-        busy_cycles=total.busy_cycles, tsc_hz=header.tsc_hz, latency=tuple(total.latency),
+        busy_cycles=total.busy_cycles, stalls=total.stalls, stuck=total.stuck, tsc_hz=header.tsc_hz, latency=tuple(total.latency),
         reasons={reason_name(reason): total.reasons[reason] for reason in range(known)},
         services=_traffic(buffer, header.service_ids, header.service_slots, lib.glb_stats_service),
         backends=_traffic(buffer, header.backend_ids, header.backend_slots, lib.glb_stats_backend),

@@ -65,6 +65,8 @@ class WorkerStatus(Reply):
     idle_polls: int
     sleeps: int
     busy_cycles: int  # TSC cycles of polls that brought packets
+    stalls: int  # times that the watchdog found it stuck
+    stuck: str | None  # now: "spins" or "stands"
 
 
 class PortStatus(Reply):

@@ -127,6 +127,17 @@ class Scrape(Collector):
             counts = list(accumulate(stats.latency))
             bounds = [*(repr(2e-9 * 2**bucket) for bucket in range(len(counts) - 1)), "+Inf"]
             latency.add_metric([name], list(zip(bounds, counts, strict=True)), None)
+        stuck = GaugeMetricFamily(
+            "glb_director_stuck_workers", "Workers that the watchdog finds stuck.", labels=["director"]
+        )
+        stalls = CounterMetricFamily(
+            "glb_director_stalls", "Times that a worker was found stuck.", labels=["director"]
+        )
+        for name, stats in self.stats.items():
+            stuck.add_metric([name], stats.stuck)
+            stalls.add_metric([name], stats.stalls)
+        yield stuck
+        yield stalls
         yield bursts
         yield busy
         yield latency

@@ -96,6 +96,8 @@ void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 		total->idle_polls += load(&worker->idle_polls);
 		total->sleeps += load(&worker->sleeps);
 		total->busy_cycles += load(&worker->busy_cycles);
+		total->stalls += load(&worker->stalls);
+		total->stuck += load(&worker->stuck) != 0;
 		for (unsigned reason = 0; reason < GLB_STATS_REASONS_MAX; reason++)
 			total->reasons[reason] += load(&worker->reasons[reason]);
 		for (unsigned bucket = 0; bucket < GLB_STATS_LATENCY_MAX; bucket++)

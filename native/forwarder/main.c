@@ -14,6 +14,7 @@
 #include "swap.h"
 #include "telemetry.h"
 #include "order.h"
+#include "watchdog.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -104,7 +105,8 @@ static void print_replay(const struct stats_file *stats)
 static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_error *error)
 {
 	struct order *order = fwd->opts.order != NULL ? &fwd->order : NULL;
-	struct control *control;
+	struct control *control = NULL;
+	struct watchdog *watchdog;
 	int ret = load_first(fwd, error);
 
 	if (ret != 0)
@@ -117,7 +119,9 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 		.config = &fwd->config, .ports = &fwd->ports, .stats = &fwd->stats, .workers = &fwd->workers,
 		.swap = &fwd->swap,
 	};
-	control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
+	watchdog = watchdog_open(&fwd->workers, error);
+	if (watchdog != NULL)
+		control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
 	if (control != NULL) {
 		log_info("ready: %d workers", (int)fwd->config.workers);
 		notify_ready();
@@ -128,6 +132,7 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 	} else {
 		ret = error->code;
 	}
+	watchdog_close(watchdog);
 	if (!workers_stop(&fwd->workers, STOP_WAIT_MS)) {
 		log_error("a worker does not stop: giving up without cleaning up");
 		stats_file_close(&fwd->stats);

@@ -1,5 +1,6 @@
 /* Status and counters as JSON (status.h). */
 #include "status.h"
+#include "watch.h"
 
 #include <rte_ethdev.h>
 
@@ -68,6 +69,9 @@ static json_t *workers_status(const struct commands *commands)
 		set_integer(worker, "idle_polls", stats->idle_polls);
 		set_integer(worker, "sleeps", stats->sleeps);
 		set_integer(worker, "busy_cycles", stats->busy_cycles);
+		set_integer(worker, "stalls", stats->stalls);
+		json_object_set_new(worker, "stuck", stats->stuck != WATCH_WELL ?
+			json_string(watch_verdict_name((enum watch_verdict)stats->stuck)) : json_null());
 		json_array_append_new(list, worker);
 	}
 	return list;

@@ -102,6 +102,8 @@ static int answer_workers(const char *params, struct rte_tel_data *reply)
 		rte_tel_data_add_dict_u64(entry, "idle_polls", load(&stats->idle_polls));
 		rte_tel_data_add_dict_u64(entry, "sleeps", load(&stats->sleeps));
 		rte_tel_data_add_dict_u64(entry, "busy_cycles", load(&stats->busy_cycles));
+		rte_tel_data_add_dict_u64(entry, "stalls", load(&stats->stalls));
+		rte_tel_data_add_dict_u64(entry, "stuck", load(&stats->stuck));
 		snprintf(name, sizeof(name), "%" PRIu64, i);
 		rte_tel_data_add_dict_container(entries, name, entry, 0);
 	}

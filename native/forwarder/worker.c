@@ -4,7 +4,9 @@
 
 #include <rte_ethdev.h>
 
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	IDLE_POLLS = 256,      /* empty polls in a row before the first sleep: some tens of µs */
@@ -162,6 +164,8 @@ int worker_run(void *context)
 	uint32_t empty = 0, sleep_ns = SLEEP_MIN_NS;
 	unsigned n = 0;
 
+	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
+	__atomic_store_n(&worker->tid, (int)gettid(), __ATOMIC_RELEASE);
 	rte_rcu_qsbr_thread_register(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
 	while (__atomic_load_n(worker->stop, __ATOMIC_RELAXED) == 0) {

@@ -12,6 +12,8 @@
 #include "swap.h"
 #include "timing.h"
 
+#include <time.h>
+
 enum { WORKER_BURST = 32 };
 
 struct order; /* order.h */
@@ -41,6 +43,8 @@ struct worker {
 	struct glb_traffic *backends;
 	/* its own */
 	struct timing timing;
+	clockid_t cpu_clock;             /* of its thread, and */
+	int tid;                         /* its id: set when it runs, last; 0 before */
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];
 };

@@ -57,6 +57,7 @@ static void sums_over_workers(void)
 		worker->sleeps = i;
 		worker->lcore = 7;
 		worker->busy_cycles = 1000 + i;
+		worker->stuck = i;
 		worker->latency[0] = 1;
 		worker->latency[GLB_STATS_LATENCY_MAX - 1] = i;
 		worker->reasons[GLB_REASON_NOT_VIP] = 100 * i;
@@ -68,6 +69,7 @@ static void sums_over_workers(void)
 	CHECK(glb_stats_open(file, file->file_bytes, &error) == 0);
 	glb_stats_sum(file, &total);
 	CHECK(total.rx_packets == 33 && total.sleeps == 3 && total.lcore == 0);
+	CHECK(total.stuck == 2);
 	CHECK(total.busy_cycles == 3003 && total.latency[0] == 3 && total.latency[GLB_STATS_LATENCY_MAX - 1] == 3);
 	CHECK(total.reasons[GLB_REASON_NOT_VIP] == 300);
 	CHECK(total.reasons[GLB_STATS_REASONS_MAX - 1] == WORKERS);

@@ -190,6 +190,7 @@ def counter_file(path: Path, service: int, backend: int) -> None:
         stats = ffi.cast("struct glb_worker_stats *", block)
         stats.rx_packets, stats.rx_bytes = 100, 6400
         stats.bursts, stats.busy_cycles, stats.latency[9] = 10, 4_000_000, 2
+        stats.stalls, stats.stuck = 3, 2 * worker
         stats.reasons[_native.REASONS.index("forwarded")] = 90
         stats.reasons[_native.REASONS.index("not_vip")] = 10
         traffic = ffi.cast("struct glb_traffic *", block + ffi.sizeof("struct glb_worker_stats"))
@@ -222,6 +223,8 @@ def test_metrics_have_names_and_sums(api: Api, tmp_path: Path) -> None:
         'glb_packets_total{director="director1",reason="not_vip",verdict="punt"}': 20,
         'glb_packets_total{director="director1",reason="no_backend",verdict="drop"}': 0,
         'glb_director_rx_packets_total{director="director1"}': 200,
+        'glb_director_stalls_total{director="director1"}': 6,
+        'glb_director_stuck_workers{director="director1"}': 1,
         'glb_director_bursts_total{director="director1"}': 20,
         'glb_director_busy_seconds_total{director="director1"}': 0.004,
         'glb_director_burst_seconds_bucket{director="director1",le="5.12e-07"}': 0,

@@ -57,8 +57,12 @@ struct glb_worker_stats {
 	uint64_t pad[8];
 	uint64_t latency[31]; /* of sampled bursts, from received to sent: bucket n counts 2^n..2^(n+1)-1 ns, the first also 0, the last all above */
 	uint64_t busy_cycles; /* TSC cycles of polls that returned packets, from rx to the next poll */
+	/* a cache line that the main program's watchdog writes, and not the worker */
+	uint64_t stalls;      /* times that the watchdog found it stuck */
+	uint64_t stuck;       /* now: 0 = no, 1 = it spins, 2 = it stands */
+	uint64_t reserved[6];
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1152, "multiple of a cache line")
+GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1216, "multiple of a cache line")
 
 /* Sizes for a file with these capacities; offsets go into *header, the rest of which is zeroed. */
 void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_t service_slots,

@@ -1,0 +1,91 @@
+"""The watchdog on a real forwarder: a stopped thread is noticed, one whose core is taken away is not."""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dataplane.rig import Director, snapshot
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+WAIT_ALL = 0x40000000  # __WALL: threads, too
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+
+
+def ptrace(request: int, tid: int) -> None:
+    if libc.ptrace(request, tid, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+@contextmanager
+def stopped(tid: int) -> Iterator[None]:
+    """Stop one thread, and no other of its process."""
+    ptrace(PTRACE_SEIZE, tid)
+    ptrace(PTRACE_INTERRUPT, tid)
+    assert os.waitpid(tid, WAIT_ALL)[0] == tid
+    try:
+        yield
+    finally:
+        ptrace(PTRACE_DETACH, tid)
+
+
+def worker_thread(pid: int) -> int:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("rte-worker"):
+            return int(task.name)
+    raise AssertionError("there is no worker thread")
+
+
+def wait(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def director(name: Callable[[str], str], make: Callable[..., Director]) -> Director:
+    main, worker = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    made = make(
+        name("watch"), "net_null0,no-rx=1", eal={"workers": 1, "main_lcore": main, "worker_lcores": [worker]}
+    )
+    snapshot(made.snapshot)
+    return made.start()
+
+
+def test_a_stopped_worker_is_reported_until_it_goes_on(director: Director) -> None:
+    def stuck() -> str | None:
+        return director.client.status().workers[0].stuck
+
+    assert stuck() is None
+    with stopped(worker_thread(director.pid)):
+        assert wait(lambda: stuck() == "stands")
+        assert director.client.status().workers[0].stalls == 1
+        assert "worker 0 (lcore 1) is stuck: it stands" in director.log.read_text()
+    assert wait(lambda: stuck() is None)
+    assert director.client.status().workers[0].stalls == 1
+    assert "worker 0 (lcore 1) goes on after" in director.log.read_text()
+
+
+def test_a_worker_whose_core_is_taken_is_not_stuck(director: Director) -> None:
+    """Real-time work on its core for half a second, ten times as long as a look."""
+    before = director.client.status().workers[0]
+    thief = os.fork()
+    if thief == 0:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(thief, 0)[1]) == 0
+    assert wait(lambda: director.client.status().workers[0].idle_polls > before.idle_polls)
+    after = director.client.status().workers[0]
+    assert (after.stalls, after.stuck) == (0, None)
+    assert "stuck" not in director.log.read_text()
