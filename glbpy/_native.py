@@ -55,6 +55,7 @@ ENCAPSULATIONS = _constants("ENCAP", "gue")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp")
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
+ECHOES = _constants("ECHO", "forward", "punt", "answer")
 KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment")
 
 
@@ -526,7 +527,7 @@ class DirectorInput:
     local_mac: bytes
     gateway_mac: bytes
     outer_udp_checksum: str = "zero"
-    punt_echo: bool = False
+    icmp_echo: str = "forward"
     filter_mac: bool = False
     mtu: int = 0
 
@@ -575,7 +576,7 @@ class PacketPath:
                 raise InvalidInputError(f"a MAC address of {len(mac)} bytes instead of 6")
             ffi.buffer(out)[:] = mac
         c.outer_checksum = _word(OUTER_CHECKSUMS, director.outer_udp_checksum, "outer_udp_checksum")
-        c.punt_echo = director.punt_echo
+        c.echo = _word(ECHOES, director.icmp_echo, "icmp_echo")
         c.filter_mac = director.filter_mac
         c.mtu = _number(director.mtu, 0, 65535, "mtu")
         self._c = ffi.new("struct glb_path *")
@@ -630,6 +631,10 @@ class PacketPath:
         )
 
     def _output(self, packet: Any) -> bytes | None:
+        if packet.verdict == lib.GLB_VERDICT_ANSWER:
+            frame = ffi.new("uint8_t[]", bytes(ffi.buffer(packet.data, packet.data_len)))
+            lib.glb_path_answer(self._c, packet, frame)
+            return bytes(ffi.buffer(frame, packet.l3_offset + packet.l3_len))
         if packet.verdict != lib.GLB_VERDICT_FORWARD:
             return None
         header = ffi.new("uint8_t[]", packet.header_len)

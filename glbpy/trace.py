@@ -39,7 +39,7 @@ def open_path(table: Path, director: Path, policy: str, outer_udp_checksum: str)
             local_mac=settings.local_mac,
             gateway_mac=settings.outbound_gateway_mac,
             outer_udp_checksum=outer_udp_checksum,
-            punt_echo=not settings.forward_icmp_ping_responses,
+            icmp_echo="forward" if settings.forward_icmp_ping_responses else "punt",
         ),
     )
 

@@ -53,7 +53,7 @@ def path_of(config: Config, director: Director) -> native.PacketPath:
             local_mac=bytes.fromhex(director.local_mac.replace(":", "")),
             gateway_mac=bytes.fromhex(director.gateway_mac.replace(":", "")),
             outer_udp_checksum=director.checksum,
-            punt_echo=director.punt_echo,
+            icmp_echo="punt" if director.punt_echo else "forward",
             filter_mac=director.filter_mac,
             mtu=director.mtu,
         ),

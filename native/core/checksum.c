@@ -28,3 +28,11 @@ glb_be16 checksum_finish(uint64_t sum)
 	memcpy(&field, &folded, sizeof(field));
 	return field;
 }
+
+glb_be16 checksum_update(glb_be16 field, glb_be16 old, glb_be16 now)
+{
+	const uint64_t sum = (uint16_t)~glb_be16_get(field) + (uint64_t)(uint16_t)~glb_be16_get(old) + glb_be16_get(now);
+	const uint64_t folded = (sum & 0xffff) + (sum >> 16);
+
+	return glb_be16_put((uint16_t)~((folded & 0xffff) + (folded >> 16)));
+}

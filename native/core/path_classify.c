@@ -2,6 +2,7 @@
 #include <glb/path.h>
 #include <glb/wire.h>
 
+#include "echo.h"
 #include "snapshot_layout.h"
 #include "verdict.h"
 
@@ -21,6 +22,13 @@ static enum glb_reason classify_too_big(const struct glb_snapshot *snapshot, str
 	return packet->service == GLB_INDEX_NONE ? GLB_REASON_ICMP_NOT_OURS : GLB_REASON_FORWARDED;
 }
 
+static enum glb_reason echo_reason(const struct glb_director *director, const struct glb_packet *packet)
+{
+	if (director->echo == GLB_ECHO_ANSWER && echo_answerable(packet))
+		return GLB_REASON_ECHO_ANSWERED;
+	return GLB_REASON_ICMP_NOT_TAKEN;
+}
+
 static enum glb_reason classify(const struct glb_path *path, struct glb_packet *packet)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
@@ -34,8 +42,8 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 		packet->service = glb_snapshot_find_service(snapshot, vip, packet->protocol, packet->dport);
 		return packet->service == GLB_INDEX_NONE ? GLB_REASON_NO_SERVICE : GLB_REASON_FORWARDED;
 	case GLB_PACKET_ECHO:
-		if (path->director.punt_echo)
-			return GLB_REASON_ICMP_NOT_TAKEN;
+		if (path->director.echo != GLB_ECHO_FORWARD)
+			return echo_reason(&path->director, packet);
 		packet->service = snapshot->vips[vip].echo_service;
 		return GLB_REASON_FORWARDED;
 	case GLB_PACKET_TOO_BIG:

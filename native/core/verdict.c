@@ -52,6 +52,10 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"the MAC address of the backend's next hop is not known"},
 	[GLB_REASON_MUTED] = {"muted", GLB_VERDICT_PUNT,
 		"this forwarder is muted: another process of the instance forwards it"},
+	[GLB_REASON_ECHO_ANSWERED] = {"echo_answered", GLB_VERDICT_ANSWER,
+		"an echo request to a VIP, answered by the director"},
+	[GLB_REASON_ECHO_LIMITED] = {"echo_limited", GLB_VERDICT_DROP,
+		"an echo request to a VIP, above the rate at which the director answers"},
 };
 
 const char *glb_reason_name(unsigned reason)

@@ -18,7 +18,7 @@
 
 static const char *const checksum_names[] = {"zero", "computed", NULL};
 static const char *const idle_names[] = {"adaptive", "busy", NULL};
-static const char *const echo_names[] = {"forward", "punt", NULL};
+static const char *const echo_names[] = {"forward", "punt", "answer", NULL};
 
 static const struct config_key keys[] = {
 	KEY("director", "name", CONFIG_NAME, name, .required = true),
@@ -30,7 +30,8 @@ static const struct config_key keys[] = {
 	KEY("forward", "local_mac", CONFIG_MAC, director.local_mac),
 	KEY("forward", "filter_mac", CONFIG_BOOL, director.filter_mac),
 	KEY("forward", "outer_udp_checksum", CONFIG_CHOICE, director.outer_checksum, .words = checksum_names),
-	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.punt_echo, .words = echo_names),
+	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.echo, .words = echo_names),
+	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
 	KEY("eal", "args", CONFIG_WORDS, eal_args, RANGE(0, CONFIG_EAL_ARGS_MAX), COUNT(eal_arg_count)),
@@ -70,6 +71,7 @@ static void set_defaults(struct config *config)
 	memset(config, 0, sizeof(*config));
 	config->director.filter_mac = 1;
 	config->mtu = CONFIG_MTU_OF_PORT;
+	config->echo_rate = 1000;
 	config->main_lcore = -1;
 	config->service_slots = 1024;
 	config->backend_slots = 4096;

@@ -36,6 +36,7 @@ struct config {
 	struct glb_director director;
 	int64_t mtu;  /* bytes of IP on the way out; 0 = no limit, CONFIG_MTU_OF_PORT */
 	int64_t idle; /* enum config_idle */
+	int64_t echo_rate; /* echo requests that a worker answers a second */
 	/* [eal] */
 	char *eal_args[CONFIG_EAL_ARGS_MAX]; /* owned */
 	unsigned eal_arg_count;

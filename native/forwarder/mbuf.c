@@ -74,3 +74,9 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 	glb_path_encap(path, packet, out);
 	return GLB_REASON_FORWARDED;
 }
+
+void mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet)
+{
+	glb_path_answer(path, packet, rte_pktmbuf_mtod(mbuf, uint8_t *));
+	cut(mbuf, packet->l3_offset + packet->l3_len);
+}

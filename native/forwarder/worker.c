@@ -77,8 +77,28 @@ static void count_verdicts(struct worker *worker, const struct loaded *loaded, u
 	add(&worker->stats->bursts, 1);
 }
 
-/* Encapsulates what is to be forwarded, keeping the order, and frees the rest. Returns how many there are to send. A punted
- * packet is freed, too: on the drivers that share an interface with the kernel, the kernel has its own copy. */
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Makes an echo request its reply, as far as the rate allows. */
+static void answer(struct worker *worker, const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet)
+{
+	if (glb_bucket_take(&worker->echo, now_ns())) {
+		mbuf_answer(path, mbuf, packet);
+		return;
+	}
+	packet->reason = GLB_REASON_ECHO_LIMITED;
+	packet->verdict = GLB_VERDICT_DROP;
+}
+
+/* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.
+ * Returns how many there are to send. A punted packet is freed, too: on the drivers that share an interface
+ * with the kernel, the kernel has its own copy. */
 static unsigned sort_out(struct worker *worker, const struct glb_path *path, struct rte_mbuf **mbufs,
 			 uint8_t *packet_of, unsigned n)
 {
@@ -90,8 +110,10 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 		if (packet->verdict == GLB_VERDICT_FORWARD) {
 			packet->reason = (uint8_t)mbuf_encap(path, mbufs[i], packet, worker->scratch);
 			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+		} else if (packet->verdict == GLB_VERDICT_ANSWER) {
+			answer(worker, path, mbufs[i], packet);
 		}
-		if (packet->verdict == GLB_VERDICT_FORWARD) {
+		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
 			packet_of[ready] = (uint8_t)i;
 			mbufs[ready++] = mbufs[i];
 		} else {

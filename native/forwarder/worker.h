@@ -13,6 +13,7 @@
 #include "timing.h"
 
 #include <time.h>
+#include <glb/bucket.h>
 
 enum { WORKER_BURST = 32 };
 
@@ -45,6 +46,7 @@ struct worker {
 	struct timing timing;
 	clockid_t cpu_clock;             /* of its thread, and */
 	int tid;                         /* its id: set when it runs, last; 0 before */
+	struct glb_bucket echo;          /* echo requests that it may answer */
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];
 };

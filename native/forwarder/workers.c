@@ -9,6 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+enum {
+	ECHO_BURST_MIN = 32, /* replies at once, however low the rate */
+};
+
 static void prepare(struct worker *worker, uint32_t index, unsigned lcore, const struct stats_file *stats)
 {
 	worker->index = index;
@@ -38,6 +42,8 @@ int workers_start(struct workers *workers, const struct config *config, const st
 		worker->ports = ports;
 		worker->swap = swap;
 		worker->order = order;
+		glb_bucket_init(&worker->echo, (uint32_t)config->echo_rate,
+				(uint32_t)RTE_MAX(config->echo_rate / 10, ECHO_BURST_MIN));
 		worker->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
 		worker->until_dry = until_dry;
 		worker->stop = &workers->stop;

@@ -52,12 +52,37 @@ static void adds_in_parts(void)
 	}
 }
 
+/* An update of one word is what the whole sum gives, and keeps what was wrong wrong. */
+static void updates_equal_a_new_sum(void)
+{
+	uint64_t state = 11;
+
+	for (unsigned round = 0; round < 100000; round++) {
+		uint8_t bytes[20];
+		const unsigned at = 2 * (unsigned)(test_random(&state) % 10);
+		glb_be16 field, old, now;
+
+		for (unsigned i = 0; i < sizeof(bytes); i++)
+			bytes[i] = (uint8_t)(test_random(&state) % 3 == 0 ? 0xff : test_random(&state));
+		now = glb_be16_put((uint16_t)(test_random(&state) % 5 == 0 ? 0 : test_random(&state)));
+		field = checksum_finish(checksum_add(0, bytes, sizeof(bytes)));
+		memcpy(&old, bytes + at, 2);
+		memcpy(bytes + at, &now, 2);
+		field = checksum_update(field, old, now);
+		/* what a receiver computes: data and field together */
+		CHECK(glb_be16_get(checksum_finish(checksum_add(checksum_add(0, bytes, sizeof(bytes)), &field, 2))) == 0);
+		field.b[1] ^= 1;
+		CHECK(glb_be16_get(checksum_finish(checksum_add(checksum_add(0, bytes, sizeof(bytes)), &field, 2))) != 0);
+	}
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = {
 		{"published example", published_example},
 		{"equals its naive twin", equals_naive_twin},
 		{"adds in parts", adds_in_parts},
+		{"updates equal a new sum", updates_equal_a_new_sum},
 	};
 
 	return check_run(cases, sizeof(cases) / sizeof(cases[0]));

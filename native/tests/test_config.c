@@ -54,8 +54,9 @@ static void minimal_has_defaults(void)
 	CHECK(config.director.outer_source_v4.bytes[3] == 2);
 	CHECK(config.director.outer_source_v6.family == GLB_FAMILY_NONE);
 	CHECK(config.director.gateway_mac[5] == 1 && config.director.local_mac[5] == 0);
-	CHECK(config.director.filter_mac == 1 && config.director.punt_echo == 0);
+	CHECK(config.director.filter_mac == 1 && config.director.echo == GLB_ECHO_FORWARD);
 	CHECK(config.director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO);
+	CHECK(config.echo_rate == 1000);
 	CHECK(config.mtu == CONFIG_MTU_OF_PORT && config.idle == CONFIG_IDLE_ADAPTIVE);
 	CHECK(config.workers == 0 && config.main_lcore == -1 && config.worker_lcore_count == 0);
 	CHECK(config.port_count == 0 && config.service_slots == 1024 && config.backend_slots == 4096);
@@ -67,7 +68,7 @@ static void everything_is_taken(void)
 		"[director]\nname='d-2'\nsnapshot='/a/b'\nrun_dir='/c/d'\n"
 		"[forward]\nouter_source_v4='10.0.0.2'\nouter_source_v6='2001:db8::2'\n"
 		"gateway_mac='02:00:00:00:00:01'\nlocal_mac='02:00:00:00:00:0F'\nfilter_mac=false\n"
-		"outer_udp_checksum='computed'\nicmp_echo='punt'\nmtu=0\nidle='busy'\n"
+		"outer_udp_checksum='computed'\nicmp_echo='punt'\nicmp_echo_rate=7\nmtu=0\nidle='busy'\n"
 		"[eal]\nargs=['--no-huge','-m','256']\nmain_lcore=3\nworker_lcores=[4, 3]\n"
 		"mbuf_bytes=4096\nmbufs=2048\n"
 		"[[port]]\ndevargs='net_null0'\n[[port]]\ndevargs='0000:03:00.0'\n"
@@ -76,8 +77,9 @@ static void everything_is_taken(void)
 	CHECK(read_text(text, NULL, 0) == 0);
 	CHECK(strcmp(config.snapshot, "/a/b") == 0 && strcmp(config.run_dir, "/c/d") == 0);
 	CHECK(config.director.outer_source_v6.family == GLB_FAMILY_V6 && config.director.local_mac[5] == 15);
-	CHECK(config.director.filter_mac == 0 && config.director.punt_echo == 1);
+	CHECK(config.director.filter_mac == 0 && config.director.echo == GLB_ECHO_PUNT);
 	CHECK(config.director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED);
+	CHECK(config.echo_rate == 7);
 	CHECK(config.mtu == 0 && config.idle == CONFIG_IDLE_BUSY);
 	CHECK(config.workers == 2 && config.main_lcore == 3 && config.worker_lcores[0] == 4);
 	CHECK(config.mbuf_bytes == 4096 && config.mbufs == 2048);
@@ -95,6 +97,8 @@ static void wrong_values_are_named(void)
 		{"[forward]\nmtuu=1\n", "forward.mtuu: unknown key; [forward] has outer_source_v4"},
 		{"[forward]\nidle='lazy'\n", "forward.idle: must be \"adaptive\" or \"busy\", not \"lazy\""},
 		{"[forward]\nidle=1\n", "forward.idle"},
+		{"[forward]\nicmp_echo='drop'\n", "forward.icmp_echo: must be \"forward\" or \"punt\" or \"answer\""},
+		{"[forward]\nicmp_echo_rate=0\n", "forward.icmp_echo_rate: must be an integer from 1"},
 		{"[forward]\nfilter_mac=1\n", "forward.filter_mac: must be true or false"},
 		{"[forward]\nouter_source_v6='10.0.0.1'\n", "forward.outer_source_v6: must be a unicast IPv6"},
 		{"[forward]\nouter_source_v6='ff02::1'\n", "forward.outer_source_v6"},

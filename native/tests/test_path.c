@@ -68,7 +68,7 @@ static void leaves_echo_to_the_kernel_when_told(void)
 	struct world w;
 
 	CHECK(world_open(&w));
-	w.path.director.punt_echo = 1;
+	w.path.director.echo = GLB_ECHO_PUNT;
 	CHECK(run(&w.path, &frame).reason == GLB_REASON_ICMP_NOT_TAKEN);
 	world_close(&w);
 }

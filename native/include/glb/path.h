@@ -21,6 +21,13 @@ enum glb_outer_checksum {
 	GLB_OUTER_CHECKSUM_COMPUTED = 1,
 };
 
+/* What becomes of ICMP echo requests to a VIP. */
+enum glb_echo {
+	GLB_ECHO_FORWARD = 0, /* to a backend */
+	GLB_ECHO_PUNT = 1,    /* left to the kernel */
+	GLB_ECHO_ANSWER = 2,  /* the director answers: verdict ANSWER, glb_path_answer() */
+};
+
 /* What this director adds to a snapshot. */
 struct glb_director {
 	struct glb_addr outer_source_v4; /* family GLB_FAMILY_NONE: cannot send over IPv4 */
@@ -30,7 +37,7 @@ struct glb_director {
 	uint32_t mtu;                    /* of the egress port, bytes of IP; 0 = no limit */
 	uint8_t filter_mac;              /* 1: frames for other MACs, and our own, are punted */
 	uint8_t outer_checksum;          /* enum glb_outer_checksum */
-	uint8_t punt_echo;               /* 1: ICMP echo requests to a VIP are left to the kernel */
+	uint8_t echo;                    /* enum glb_echo */
 	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
 };
 
@@ -74,5 +81,10 @@ void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, uns
  * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). A computed outer
  * checksum reads all l3_len bytes, which must then be contiguous at data (data_len says so). */
 void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
+
+/* Makes an echo request whose verdict is ANSWER its reply, in place: `frame` is what `packet` was parsed from, and the
+ * frame to send is its first l3_offset + l3_len bytes. Touches only headers, up to l4_offset + 4: checksums are updated, not
+ * computed, so that a damaged request gives a damaged reply. RFC 792, 4443, 1624. */
+void glb_path_answer(const struct glb_path *path, const struct glb_packet *packet, uint8_t *frame);
 
 #endif

@@ -51,6 +51,9 @@ enum glb_reason {
 	GLB_REASON_NO_NEXT_HOP,        /* the next hop of the backend has no known MAC address */
 	/* punt */
 	GLB_REASON_MUTED,              /* this process is muted: during a hand-over the other one forwards it */
+	/* echo requests to a VIP that the director answers (icmp_echo = "answer") */
+	GLB_REASON_ECHO_ANSWERED,      /* answer: the reply was sent */
+	GLB_REASON_ECHO_LIMITED,       /* drop: more echo requests than the director answers */
 	GLB_REASON_COUNT
 };
 
