@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 bad=0
 step() { echo "-- $*"; "$@" || bad=1; }
 
-step .venv/bin/ruff check glbpy api tests native/ffi devtools
+step .venv/bin/ruff check glbpy api tests native/ffi devtools bench
 step .venv/bin/mypy
 # Without the site's .pth files: meson-python's editable loader hides the sources, and nothing would be checked.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -12,6 +12,7 @@
 
 enum {
 	SWITCH_WAIT_US = 1000000, /* how long a load waits for the workers before it leaves the old one to reclaim */
+	SWITCH_SPIN_US = 50,      /* workers that have a CPU of their own and are not idle have moved on by then */
 	SWITCH_POLL_NS = 20000,   /* the main lcore may share a CPU with a worker: it sleeps, so that the worker runs */
 	WAITING_MAX = 4,
 };
@@ -109,14 +110,17 @@ static bool wait_for_workers(const struct swap *swap, uint64_t token, uint64_t s
 	while (rte_rcu_qsbr_check(swap->workers, token, false) == 0) {
 		if (now_us() - since_us > SWITCH_WAIT_US)
 			return false;
-		nanosleep(&pause, NULL);
+		if (now_us() - since_us > SWITCH_SPIN_US)
+			nanosleep(&pause, NULL);
 	}
 	return true;
 }
 
-static void put_in_force(struct swap *swap, struct loaded *fresh, uint64_t since_us)
+/* Returns how many µs it took until the last worker had moved on. */
+static uint64_t put_in_force(struct swap *swap, struct loaded *fresh)
 {
 	struct loaded *old = swap->current;
+	uint64_t since_us = now_us(), took;
 
 	pthread_mutex_lock(&swap->lock);
 	__atomic_store_n(&swap->current, fresh, __ATOMIC_RELEASE);
@@ -124,12 +128,14 @@ static void put_in_force(struct swap *swap, struct loaded *fresh, uint64_t since
 	pthread_mutex_unlock(&swap->lock);
 	old->token = rte_rcu_qsbr_start(swap->workers);
 	if (wait_for_workers(swap, old->token, since_us)) {
+		took = now_us() - since_us;
 		loaded_free(old);
-		return;
+		return took;
 	}
 	log_warning("a worker has not left the old snapshot after %d ms", SWITCH_WAIT_US / 1000);
 	old->next = swap->waiting;
 	swap->waiting = old;
+	return now_us() - since_us;
 }
 
 static void refuse(struct swap *swap, const char *path, const struct glb_error *error)
@@ -153,7 +159,7 @@ static bool too_many_wait(const struct swap *swap)
 
 int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 {
-	uint64_t start = now_us(), switched;
+	uint64_t start = now_us();
 	struct glb_error error = {0};
 	struct loaded *fresh = NULL;
 	int ret = 0;
@@ -174,10 +180,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		refuse(swap, path, &error);
 		return ret;
 	}
-	switched = now_us();
-	put_in_force(swap, fresh, switched);
-	result->load_us = switched - start;
-	result->switch_us = now_us() - switched;
+	result->load_us = now_us() - start;
+	result->switch_us = put_in_force(swap, fresh);
 	pthread_mutex_lock(&swap->lock);
 	swap->last_error = (struct glb_error){0};
 	swap->last = *result;

@@ -16,7 +16,7 @@
 #include <pthread.h>
 
 struct swap_result {
-	uint64_t load_us;   /* reading and checking */
+	uint64_t load_us;   /* reading, checking and joining with this director */
 	uint64_t switch_us; /* until the last worker had moved on */
 };
 
