@@ -665,7 +665,7 @@ def verdict_name(verdict: int) -> str:
 
 
 def steer_worker(frame: bytes, workers: int) -> int:
-    """Return which of ``workers`` (1 or more) gets an Ethernet frame's flow when frames are spread in software."""
+    """Return which of ``workers`` (1 or more) gets a frame's flow when frames are spread in software."""
     data = ffi.from_buffer("uint8_t[]", frame)
     return int(lib.glb_steer_worker(lib.glb_steer_hash(0, data, len(frame), len(frame)), workers))
 

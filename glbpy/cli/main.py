@@ -63,3 +63,6 @@ def main() -> None:
     except GlbError as error:
         typer.echo(f"glb: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # no place left for what is printed, no process left to start
+        typer.echo(f"glb: {error}", err=True)
+        sys.exit(1)

@@ -22,14 +22,13 @@ def check_rights(system: System) -> Iterator[Finding]:
 
 
 def check_kernel(system: System) -> Iterator[Finding]:
-    """The tc program decapsulates with flags of bpf_skb_adjust_room that Linux 6.3 brought."""
+    """bpf_redirect_neigh is the newest that glb-redirect uses of eBPF (native/redirect/README.md)."""
     release = system.read("/proc/sys/kernel/osrelease") or "unknown"
-    if system.kernel() >= (6, 3):
-        yield Finding("kernel", "ok", f"{release} can decapsulate in tc")
+    if system.kernel() >= (5, 10):
+        yield Finding("kernel", "ok", f"{release} has the eBPF functions that glb-redirect calls")
     else:
-        message = f"{release} is older than 6.3: glb-redirect cannot decapsulate in tc"
-        mend = "on backends, boot Linux 6.3 or later (Debian 12: linux-image-amd64 from bookworm-backports)"
-        yield Finding("kernel", "fail", message, mend)
+        message = f"{release} is older than 5.10: it lacks eBPF functions that glb-redirect calls"
+        yield Finding("kernel", "fail", message, "on backends, boot Linux 5.10 or later; Debian 12 has 6.1")
 
 
 def check_bpf(system: System) -> Iterator[Finding]:
@@ -69,12 +68,16 @@ def check_tc(system: System) -> Iterator[Finding]:
 
 
 def check_bpffs(system: System) -> Iterator[Finding]:
-    places = system.mounts("bpf")
-    if places:
-        yield Finding("bpf file system", "ok", f"mounted at {', '.join(places)}")
+    places, mend = system.mounts("bpf"), "mount -t bpf bpf /sys/fs/bpf"
+    if "/sys/fs/bpf" in places:
+        yield Finding("bpf file system", "ok", "mounted at /sys/fs/bpf")
+    elif places:
+        message = f"mounted only at {', '.join(places)}, which glb-redirect must be told"
+        mend += f", or give glb-redirect --pin-dir {places[0]}/glb"
+        yield Finding("bpf file system", "warn", message, mend)
     else:
         message = "no bpf file system is mounted; glb-redirect pins its maps in one"
-        yield Finding("bpf file system", "warn", message, "mount -t bpf bpf /sys/fs/bpf")
+        yield Finding("bpf file system", "warn", message, mend)
 
 
 def check_rp_filter(system: System) -> Iterator[Finding]:

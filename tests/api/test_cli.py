@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -262,6 +263,13 @@ def test_no_api_is_said_with_the_way_out(glb: Glb) -> None:
         bad = glb("get", "pools", "--url", url)
         assert bad.status == 2, bad
         assert url in bad.err
+
+
+def test_output_that_cannot_be_written_is_said() -> None:
+    program = Path(sys.executable).with_name("glb")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "glb: [Errno 28] No space left on device\n")
 
 
 def answering(status: int, **content: Any) -> client.Client:
