@@ -1,1 +1,26 @@
-"""Fixtures that every kind of test shares."""
+"""What every kind of test shares."""
+
+import ctypes
+import os
+import socket
+import subprocess
+
+CLONE_NEWNET = 0x40000000
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def pytest_configure() -> None:
+    """Where loopback has no ::1, as in many containers: test in a network namespace of our own."""
+    if os.geteuid() != 0 or has_ipv6_loopback():
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "no network namespace can be made")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
