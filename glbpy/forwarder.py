@@ -100,6 +100,7 @@ class ForwarderStatus(Reply):
     snapshot_path: str | None
     last_error: LastError | None
     last_load: LastLoad | None
+    muted: bool = False  # waits to take over from the process that forwards
     workers: list[WorkerStatus]
     tsc_hz: int
     latency_ns: dict[str, int]  # sampled bursts by upper bound
@@ -256,7 +257,8 @@ def wait_gone(pid: int, timeout_s: float = 10.0) -> bool:
 def remove_traces(name: str) -> None:
     """Remove what DPDK leaves in its run-time directory when the instance ``name`` was killed."""
     root = Path("/var/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-    shutil.rmtree(root / "dpdk" / f"glb-{name}", ignore_errors=True)
+    for folder in (root / "dpdk" / f"glb-{name}", *(root / "dpdk").glob(f"glb-{name}.*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tail(log: str | os.PathLike[str], lines: int = 8) -> str:

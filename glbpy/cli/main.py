@@ -26,6 +26,7 @@ MODULES: list[str] = [
     "trace",
     "replay",
     "lab",
+    "upgrade",
 ]
 
 

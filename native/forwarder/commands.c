@@ -8,6 +8,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { YIELD_US = 100000 }; /* for the packets that wait, at least; less when there are none */
 
 /* The reply as a line; takes over `reply`. NULL when out of memory. */
 static char *finish(json_t *reply)
@@ -76,6 +79,35 @@ static json_t *do_stop(struct commands *commands, json_t *request)
 	return json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
 }
 
+static json_t *do_takeover(struct commands *commands, json_t *request)
+{
+	struct takeover_result result = {0};
+	struct glb_error error;
+
+	(void)request;
+	if (commands->takeover->state != TAKEOVER_WAITING)
+		return refuse("takeover_failed", "this forwarder was not started with --takeover, or has taken over");
+	if (takeover_flip(commands->takeover, &commands->parts, &result, &error) != 0)
+		return refuse("takeover_failed", error.text);
+	return json_pack("{s:i, s:b, s:i, s:I, s:I}", "version", GLB_CONTROL_VERSION, "ok", 1, "pid", (int)getpid(),
+			 "old_pid", (json_int_t)result.old_pid, "overlap_us", (json_int_t)result.overlap_us);
+}
+
+/* To the process that takes over: forwards what waits, then nothing more, and ends. */
+static json_t *do_yield(struct commands *commands, json_t *request)
+{
+	struct workers *workers = commands->parts.workers;
+
+	(void)request;
+	if (commands->takeover->state == TAKEOVER_WAITING)
+		return refuse("bad_request", "yield: this forwarder has not taken over yet");
+	if (!workers_mute(workers, MUTE_WHEN_EMPTY, YIELD_US))
+		workers_mute(workers, MUTE_NOW, YIELD_US);
+	commands->yielded = true;
+	commands->stop = true;
+	return json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
+}
+
 struct command {
 	const char *name;
 	const char *argument; /* the only field it takes besides version and command, or NULL */
@@ -85,6 +117,8 @@ struct command {
 static const struct command table[] = {
 	{"load", "path", do_load},
 	{"status", NULL, do_status},
+	{"takeover", NULL, do_takeover},
+	{"yield", NULL, do_yield},
 	{"stop", NULL, do_stop},
 };
 
@@ -114,7 +148,7 @@ static json_t *dispatch(struct commands *commands, json_t *request)
 	if (!json_is_string(name))
 		return refuse("bad_request", "command: missing, or not a string");
 	if (command == NULL)
-		return refuse("unknown_command", "command: must be load, status or stop");
+		return refuse("unknown_command", "command: must be load, status, takeover, yield or stop");
 	json_object_foreach(request, field, value) {
 		if (strcmp(field, "version") == 0 || strcmp(field, "command") == 0 ||
 		    (command->argument != NULL && strcmp(field, command->argument) == 0))

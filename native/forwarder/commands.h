@@ -1,4 +1,4 @@
-/* The commands of the control socket: load, status, stop. One JSON object in, one out (docs/wire/control.md). */
+/* The commands of the control socket: load, status, takeover, yield, stop. One JSON object in, one out (docs/wire/control.md). */
 #ifndef FORWARDER_COMMANDS_H
 #define FORWARDER_COMMANDS_H
 
@@ -6,6 +6,7 @@
 #include "port.h"
 #include "stats_file.h"
 #include "swap.h"
+#include "takeover.h"
 #include "worker.h"
 
 struct commands {
@@ -14,6 +15,9 @@ struct commands {
 	const struct stats_file *stats;
 	const struct workers *workers;
 	struct swap *swap;
+	struct takeover *takeover;
+	struct takeover_parts parts; /* what a hand-over needs */
+	bool yielded; /* another process has this instance's files now */
 	bool stop; /* set when `stop` was asked for */
 };
 

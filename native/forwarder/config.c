@@ -231,10 +231,10 @@ static int complete(struct config *config, const char *origin, struct glb_error 
 		snprintf(config->snapshot, sizeof(config->snapshot), "/var/lib/glb/%s/snapshot.glb", config->name);
 	if (config->run_dir[0] == '\0')
 		snprintf(config->run_dir, sizeof(config->run_dir), "/run/glb/%s", config->name);
-	if (strlen(config->run_dir) + sizeof("/control.sock") > sizeof(((struct sockaddr_un *)0)->sun_path))
+	if (strlen(config->run_dir) + sizeof("/next/control.sock") > sizeof(((struct sockaddr_un *)0)->sun_path))
 		return glb_error_set(error, -EINVAL, "%s: director.run_dir: too long for a socket inside it; "
 				     "at most %zu bytes", origin,
-				     sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/control.sock"));
+				     sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/next/control.sock"));
 	return check_eal_args(config, origin, error);
 }
 

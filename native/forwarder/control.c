@@ -233,9 +233,28 @@ void control_poll(struct control *control, int extra_fd, int timeout_ms)
 		accept_client(control);
 }
 
+int control_move(struct control *control, const char *run_dir, struct glb_error *error)
+{
+	char path[sizeof(control->path)];
+	int len = snprintf(path, sizeof(path), "%s/control.sock", run_dir);
+
+	if (len < 0 || (size_t)len >= sizeof(path))
+		return glb_error_set(error, -ENAMETOOLONG, "%.100s: too long for a socket in it", run_dir);
+	if (rename(control->path, path) != 0)
+		return glb_error_set(error, -errno, "control socket %s: %s", path, strerror(errno));
+	memcpy(control->path, path, sizeof(path));
+	return 0;
+}
+
+void control_forget(struct control *control)
+{
+	control->path[0] = '\0';
+}
+
 void control_close(struct control *control)
 {
-	unlink(control->path);
+	if (control->path[0] != '\0')
+		unlink(control->path);
 	close(control->fd);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i].fd >= 0)

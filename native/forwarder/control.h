@@ -28,6 +28,12 @@ struct control *control_open(const char *run_dir, control_answer answer, void *c
 /* Waits until a client or `extra_fd` has something, at most `timeout_ms`; serves the clients. */
 void control_poll(struct control *control, int extra_fd, int timeout_ms);
 
+/* Gives the socket the name that it has in `run_dir`, in place of one that is there. Clients stay. Returns 0 or -errno with *error. */
+int control_move(struct control *control, const char *run_dir, struct glb_error *error);
+
+/* The socket's name belongs to somebody else now: control_close() leaves it. */
+void control_forget(struct control *control);
+
 /* Removes the socket and closes all clients. */
 void control_close(struct control *control);
 

@@ -26,6 +26,7 @@ struct args {
 };
 
 static bool own_prefix; /* EAL's run-time directory belongs to this instance alone */
+static char run_time_dir[CONFIG_PATH_MAX];
 
 static void add(struct args *args, const char *word)
 {
@@ -74,7 +75,10 @@ static int make_args(struct args *args, const struct config *config, const struc
 	for (unsigned i = 0; i < config->eal_arg_count; i++)
 		add(args, config->eal_args[i]);
 	if (!given(args, prefix_options)) {
-		snprintf(prefix, prefix_len, "glb-%s", config->name);
+		if (opts->takeover) /* the running process has the plain one */
+			snprintf(prefix, prefix_len, "glb-%s.%d", config->name, (int)getpid());
+		else
+			snprintf(prefix, prefix_len, "glb-%s", config->name);
 		add(args, "--file-prefix");
 		add(args, prefix);
 		own_prefix = true;
@@ -119,7 +123,7 @@ static int settle_workers(struct config *config, struct glb_error *error)
 
 int eal_start(struct config *config, const struct opts *opts, struct glb_error *error)
 {
-	char *lcores = malloc(LCORES_TEXT), prefix[sizeof(config->name) + 8];
+	char *lcores = malloc(LCORES_TEXT), prefix[sizeof(config->name) + 24];
 	struct args args = {0};
 	int ret;
 
@@ -131,6 +135,7 @@ int eal_start(struct config *config, const struct opts *opts, struct glb_error *
 	free(lcores);
 	if (ret != 0)
 		return ret;
+	snprintf(run_time_dir, sizeof(run_time_dir), "%s", rte_eal_get_runtime_dir());
 	ret = settle_workers(config, error);
 	if (ret != 0)
 		eal_stop();
@@ -152,13 +157,27 @@ static void remove_directory(const char *path)
 	rmdir(path);
 }
 
+void eal_take_name(const char *name)
+{
+	char path[CONFIG_PATH_MAX + 64];
+	const char *slash = strrchr(run_time_dir, '/');
+
+	if (!own_prefix || slash == NULL)
+		return;
+	snprintf(path, sizeof(path), "%.*s/glb-%s", (int)(slash - run_time_dir), run_time_dir, name);
+	if (strlen(path) >= sizeof(run_time_dir))
+		return;
+	remove_directory(path); /* of a process that was killed */
+	if (rename(run_time_dir, path) != 0)
+		log_warning("%s keeps its name: %s", run_time_dir, strerror(errno));
+	else
+		memcpy(run_time_dir, path, strlen(path) + 1);
+}
+
 void eal_stop(void)
 {
-	char dir[CONFIG_PATH_MAX];
-
-	snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
 	if (rte_eal_cleanup() != 0)
 		log_warning("EAL did not end cleanly");
 	if (own_prefix)
-		remove_directory(dir);
+		remove_directory(run_time_dir);
 }

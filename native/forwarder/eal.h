@@ -9,6 +9,9 @@
  * config->workers says how many there are. Returns 0, -EINVAL (bad cores) or -EIO, with *error. */
 int eal_start(struct config *config, const struct opts *opts, struct glb_error *error);
 
+/* After a hand-over: gives EAL's run-time directory the name that instance `name` has, which nobody uses any more. */
+void eal_take_name(const char *name);
+
 /* Ends EAL and removes its run-time directory when it was made for this instance. */
 void eal_stop(void);
 

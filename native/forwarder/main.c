@@ -12,6 +12,7 @@
 #include "stats_file.h"
 #include "status.h"
 #include "swap.h"
+#include "takeover.h"
 #include "telemetry.h"
 #include "order.h"
 #include "watchdog.h"
@@ -40,6 +41,7 @@ struct forwarder {
 	struct order order;
 	struct workers workers;
 	struct commands commands;
+	struct takeover takeover;
 };
 
 /* SIGTERM and SIGINT as a file descriptor, for all threads that come; SIGPIPE is no reason to die. */
@@ -86,6 +88,8 @@ static void serve(struct forwarder *fwd, struct control *control, int signals)
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
 
+		busy |= takeover_settle(&fwd->takeover, &fwd->config);
+
 		if (fwd->opts.replay && workers_done(&fwd->workers))
 			break;
 		control_poll(control, signals, busy ? POLL_BUSY_MS : POLL_MS);
@@ -102,6 +106,17 @@ static void print_replay(const struct stats_file *stats)
 	json_decref(result);
 }
 
+/* What the service manager, and whoever finds our files, is to know of our end. */
+static void leave(struct forwarder *fwd, struct control *control)
+{
+	if (fwd->commands.yielded) {
+		control_forget(control);
+		stats_file_forget(&fwd->stats);
+	} else if (fwd->takeover.state != TAKEOVER_WAITING) {
+		notify_stopping();
+	}
+}
+
 static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_error *error)
 {
 	struct order *order = fwd->opts.order != NULL ? &fwd->order : NULL;
@@ -111,22 +126,28 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 
 	if (ret != 0)
 		return ret;
+	fwd->workers.mute = fwd->opts.takeover ? MUTE_NOW : MUTE_OFF;
 	ret = workers_start(&fwd->workers, &fwd->config, &fwd->ports, &fwd->swap, &fwd->stats, fwd->opts.replay, order,
 			    error);
 	if (ret != 0)
 		return ret;
 	fwd->commands = (struct commands){
 		.config = &fwd->config, .ports = &fwd->ports, .stats = &fwd->stats, .workers = &fwd->workers,
-		.swap = &fwd->swap,
+		.swap = &fwd->swap, .takeover = &fwd->takeover,
 	};
 	watchdog = watchdog_open(&fwd->workers, error);
 	if (watchdog != NULL)
 		control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
 	if (control != NULL) {
-		log_info("ready: %d workers", (int)fwd->config.workers);
-		notify_ready();
+		fwd->commands.parts = (struct takeover_parts){
+			.config = &fwd->config, .control = control, .stats = &fwd->stats, .swap = &fwd->swap,
+			.workers = &fwd->workers,
+		};
+		log_info("ready: %d workers%s", (int)fwd->config.workers, fwd->opts.takeover ? ", muted" : "");
+		if (!fwd->opts.takeover)
+			notify_ready();
 		serve(fwd, control, signals);
-		notify_stopping();
+		leave(fwd, control);
 		log_info("stopping");
 		control_close(control);
 	} else {
@@ -185,19 +206,23 @@ static int print_schema(void)
 
 static int run(struct forwarder *fwd, struct glb_error *error)
 {
-	int ret, run_dir, signals = take_signals();
+	int ret = 0, signals = take_signals();
 
 	if (signals < 0)
 		return glb_error_set(error, -errno, "signals cannot be taken");
-	run_dir = run_dir_open(fwd->config.run_dir, error);
-	if (run_dir < 0)
-		return run_dir;
+	if (fwd->opts.takeover)
+		ret = takeover_prepare(&fwd->takeover, &fwd->config, error);
+	if (ret != 0)
+		return ret;
+	fwd->takeover.lock = run_dir_open(fwd->config.run_dir, error);
+	if (fwd->takeover.lock < 0)
+		return fwd->takeover.lock;
 	ret = eal_start(&fwd->config, &fwd->opts, error);
 	if (ret == 0) {
 		ret = run_ports(fwd, signals, error);
 		eal_stop();
 	}
-	run_dir_close(run_dir, fwd->config.run_dir);
+	run_dir_close(fwd->takeover.lock, fwd->config.run_dir);
 	return ret;
 }
 

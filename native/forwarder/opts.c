@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_REPLAY, OPT_ORDER };
+enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_TAKEOVER, OPT_REPLAY, OPT_ORDER };
 
 static const struct option options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
@@ -15,6 +15,7 @@ static const struct option options[] = {
 	{"set", required_argument, NULL, OPT_SET},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"schema", no_argument, NULL, OPT_SCHEMA},
+	{"takeover", no_argument, NULL, OPT_TAKEOVER},
 	{"replay", no_argument, NULL, OPT_REPLAY},
 	{"replay-order", required_argument, NULL, OPT_ORDER},
 	{NULL, 0, NULL, 0},
@@ -33,6 +34,8 @@ void opts_print_help(void)
 	     "  -s, --set KEY=VALUE   set one key over the file's, for example forward.mtu=1600; repeatable\n"
 	     "      --check           validate the configuration and exit\n"
 	     "      --schema          print the configuration's JSON Schema and exit\n"
+	     "      --takeover        start muted beside the running forwarder of this configuration, to take\n"
+	     "                        over from it when told so (glb upgrade)\n"
 	     "      --replay          end when the ports have run dry; print the counters as JSON\n"
 	     "      --replay-order FILE  with --replay: note there which packets were sent\n"
 	     "  -h, --help            this text\n"
@@ -68,6 +71,9 @@ static int take(struct opts *opts, int option, const char *word, struct glb_erro
 		return 0;
 	case OPT_SCHEMA:
 		opts->schema = true;
+		return 0;
+	case OPT_TAKEOVER:
+		opts->takeover = true;
 		return 0;
 	case OPT_REPLAY:
 		opts->replay = true;

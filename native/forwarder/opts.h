@@ -12,6 +12,7 @@ struct opts {
 	bool check;                 /* validate the configuration and exit */
 	bool schema;                /* print the configuration's JSON Schema and exit */
 	bool replay;                /* end when the ports have run dry; print the counters */
+	bool takeover;              /* start muted beside the running process, to take over from it */
 	const char *order;          /* replay: file that notes which packets were sent, or NULL */
 	const char *config;         /* path of the TOML file, or NULL */
 	char *sets[OPTS_SETS_MAX];  /* KEY=VALUE overrides; borrowed from argv */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -35,27 +36,59 @@ static bool is_there(int fd, const char *path)
 	       open_one.st_ino == named.st_ino;
 }
 
+int run_dir_take(const char *path, struct glb_error *error)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return glb_error_set(error, -errno, "director.run_dir: %.100s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	ret = errno;
+	close(fd);
+	if (ret == EWOULDBLOCK)
+		return glb_error_set(error, -EBUSY, "another forwarder is running in %.100s; stop it, or choose another "
+				     "director.name", path);
+	return glb_error_set(error, -ret, "director.run_dir: cannot lock %.100s: %s", path, strerror(ret));
+}
+
+/* A process that is about to take over (takeover.h) lives in `next`; what a killed one left there is removed. */
+static int clear_next(const char *path, struct glb_error *error)
+{
+	static const char *const files[] = {"control.sock", "stats", "stats.new"};
+	char next[4096];
+	int fd;
+
+	snprintf(next, sizeof(next), "%s/next", path);
+	fd = open(next, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		close(fd);
+		return glb_error_set(error, -EBUSY, "a forwarder is taking over in %.100s; let it, or stop it first", path);
+	}
+	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		unlinkat(fd, files[i], 0);
+	close(fd);
+	rmdir(next);
+	return 0;
+}
+
 int run_dir_open(const char *path, struct glb_error *error)
 {
 	int fd, ret = make_directories(path);
 
 	if (ret != 0)
 		return glb_error_set(error, -ret, "director.run_dir: cannot make %.100s: %s", path, strerror(ret));
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = run_dir_take(path, error);
 	if (fd < 0)
-		return glb_error_set(error, -errno, "director.run_dir: %.100s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		ret = errno;
+		return fd;
+	ret = is_there(fd, path) ? clear_next(path, error)
+				 : glb_error_set(error, -EAGAIN, "director.run_dir: %.100s was removed by a forwarder that "
+						 "stopped just now; start again", path);
+	if (ret != 0) {
 		close(fd);
-		if (ret == EWOULDBLOCK)
-			return glb_error_set(error, -EBUSY, "another forwarder is running in %.100s; stop it, or choose "
-					     "another director.name", path);
-		return glb_error_set(error, -ret, "director.run_dir: cannot lock %.100s: %s", path, strerror(ret));
-	}
-	if (!is_there(fd, path)) {
-		close(fd);
-		return glb_error_set(error, -EAGAIN, "director.run_dir: %.100s was removed by a forwarder that stopped just "
-				     "now; start again", path);
+		return ret;
 	}
 	return fd;
 }

@@ -69,9 +69,26 @@ void stats_file_close(struct stats_file *file)
 {
 	if (file->header == NULL)
 		return;
-	unlink(file->path);
+	if (file->path[0] != '\0')
+		unlink(file->path);
 	munmap(file->header, file->header->file_bytes);
 	file->header = NULL;
+}
+
+int stats_file_move(struct stats_file *file, const char *run_dir, struct glb_error *error)
+{
+	char path[sizeof(file->path)];
+
+	snprintf(path, sizeof(path), "%s/stats", run_dir);
+	if (rename(file->path, path) != 0)
+		return glb_error_set(error, -errno, "counter file %s: %s", path, strerror(errno));
+	memcpy(file->path, path, sizeof(path));
+	return 0;
+}
+
+void stats_file_forget(struct stats_file *file)
+{
+	file->path[0] = '\0';
 }
 
 static void *at(const struct stats_file *file, uint64_t offset)

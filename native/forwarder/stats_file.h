@@ -13,6 +13,12 @@ struct stats_file {
 int stats_file_open(struct stats_file *file, const char *run_dir, uint32_t workers, uint32_t service_slots,
 		    uint32_t backend_slots, struct glb_error *error);
 
+/* Gives the file the name that it has in `run_dir`, in place of one that is there. Returns 0 or -errno with *error. */
+int stats_file_move(struct stats_file *file, const char *run_dir, struct glb_error *error);
+
+/* The file's name belongs to somebody else now: stats_file_close() leaves it. */
+void stats_file_forget(struct stats_file *file);
+
 /* Removes the file and the mapping; nobody may write any more. */
 void stats_file_close(struct stats_file *file);
 

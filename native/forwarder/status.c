@@ -167,6 +167,7 @@ void status_add(json_t *reply, const struct commands *commands)
 			    swap->current->path[0] != '\0' ? json_string(swap->current->path) : json_null());
 	json_object_set_new(reply, "last_error", last_error(swap));
 	json_object_set_new(reply, "last_load", last_load(swap));
+	json_object_set_new(reply, "muted", json_boolean(commands->workers->mute != MUTE_OFF));
 	json_object_set_new(reply, "workers", workers_status(commands));
 	set_integer(reply, "tsc_hz", commands->stats->header->tsc_hz);
 	json_object_set_new(reply, "latency_ns", latency_status(&total));

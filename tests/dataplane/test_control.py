@@ -96,7 +96,7 @@ def test_documented_examples(director: Director, line: Line, tmp_path: Path) -> 
     snapshot(tmp_path / "snapshot.glb", revision=7)
     (tmp_path / "damaged.glb").write_bytes(director.snapshot.read_bytes()[:100])
     pairs = examples()
-    assert len(pairs) == 9
+    assert len(pairs) == 10
     for request, reply in pairs:
         real = line.ask(request.replace("/tmp/example", str(tmp_path)).encode())
         text = json.dumps(real).replace(str(tmp_path), "/tmp/example")
@@ -107,7 +107,8 @@ def test_documented_examples(director: Director, line: Line, tmp_path: Path) -> 
 def test_documented_codes() -> None:
     codes = set(re.findall(r"^\| `(\w+)` \| [^|]* \| (?:stays|is closed) \|", PAGE, re.MULTILINE))
     assert codes == {
-        "bad_request", "unsupported_version", "unknown_command", "snapshot_refused", "too_long"
+        "bad_request", "unsupported_version", "unknown_command", "snapshot_refused", "takeover_failed",
+        "too_long",
     }  # fmt: skip
 
 
