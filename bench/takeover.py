@@ -1,6 +1,7 @@
 """Hand-overs and restarts under traffic: packets lost and doubled.
 
-Run as root: .venv/bin/python bench/takeover.py. Numbered packets go over a veth to a forwarder while it is replaced; what comes back is counted by number.
+Run as root: .venv/bin/python bench/takeover.py. Numbered packets go over a veth to a forwarder while it is
+replaced; what comes back is counted by number.
 """
 
 import json
