@@ -55,8 +55,11 @@ class LastError(Reply):
 
 
 class WorkerStatus(Reply):
+    """An lcore's counters. In a pipeline receivers and senders are in the list, too, behind the workers."""
+
     worker: int
     lcore: int
+    role: str  # worker, receiver or sender
     rx_packets: int
     rx_bytes: int
     tx_packets: int
@@ -67,6 +70,7 @@ class WorkerStatus(Reply):
     busy_cycles: int  # TSC cycles of polls that brought packets
     stalls: int  # times that the watchdog found it stuck
     stuck: str | None  # now: "spins" or "stands"
+    ring_high_water: int  # most packets seen waiting in one of its rings (pipeline)
 
 
 class PortStatus(Reply):

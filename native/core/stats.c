@@ -88,10 +88,14 @@ void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 	for (uint32_t i = 0; i < header->worker_count; i++) {
 		const struct glb_worker_stats *worker = worker_block(data, i);
 
-		total->rx_packets += load(&worker->rx_packets);
-		total->rx_bytes += load(&worker->rx_bytes);
-		total->tx_packets += load(&worker->tx_packets);
-		total->tx_bytes += load(&worker->tx_bytes);
+		if (worker->role == GLB_ROLE_WORKER || worker->role == GLB_ROLE_RECEIVER) {
+			total->rx_packets += load(&worker->rx_packets);
+			total->rx_bytes += load(&worker->rx_bytes);
+		}
+		if (worker->role == GLB_ROLE_WORKER || worker->role == GLB_ROLE_SENDER) {
+			total->tx_packets += load(&worker->tx_packets);
+			total->tx_bytes += load(&worker->tx_bytes);
+		}
 		total->bursts += load(&worker->bursts);
 		total->idle_polls += load(&worker->idle_polls);
 		total->sleeps += load(&worker->sleeps);
@@ -129,4 +133,14 @@ void glb_stats_backend(const void *data, uint32_t slot, struct glb_traffic *out)
 	const struct glb_stats_header *header = data;
 
 	sum_slot(data, (uint64_t)header->service_slots + slot, out);
+}
+
+const char *glb_role_name(unsigned role)
+{
+	static const char *const names[] = {
+		[GLB_ROLE_WORKER] = "worker", [GLB_ROLE_RECEIVER] = "receiver", [GLB_ROLE_RING_WORKER] = "worker",
+		[GLB_ROLE_SENDER] = "sender",
+	};
+
+	return role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
 }

@@ -56,6 +56,10 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"an echo request to a VIP, answered by the director"},
 	[GLB_REASON_ECHO_LIMITED] = {"echo_limited", GLB_VERDICT_DROP,
 		"an echo request to a VIP, above the rate at which the director answers"},
+	[GLB_REASON_STEER_RING_FULL] = {"steer_ring_full", GLB_VERDICT_DROP,
+		"run_model pipeline: its worker does not keep up, and the ring to it is full"},
+	[GLB_REASON_TX_RING_FULL] = {"tx_ring_full", GLB_VERDICT_DROP,
+		"run_model pipeline: the sender does not keep up, and the ring to it is full"},
 };
 
 const char *glb_reason_name(unsigned reason)

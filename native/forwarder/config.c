@@ -18,6 +18,7 @@
 
 static const char *const checksum_names[] = {"zero", "computed", NULL};
 static const char *const idle_names[] = {"adaptive", "busy", NULL};
+static const char *const run_model_names[] = {"run-to-completion", "pipeline", NULL};
 static const char *const echo_names[] = {"forward", "punt", "answer", NULL};
 
 static const struct config_key keys[] = {
@@ -34,10 +35,16 @@ static const struct config_key keys[] = {
 	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
+	KEY("forward", "run_model", CONFIG_CHOICE, run_model, .words = run_model_names),
 	KEY("eal", "args", CONFIG_WORDS, eal_args, RANGE(0, CONFIG_EAL_ARGS_MAX), COUNT(eal_arg_count)),
 	KEY("eal", "workers", CONFIG_INTEGER, workers, RANGE(1, CONFIG_WORKERS_MAX)),
 	KEY("eal", "main_lcore", CONFIG_INTEGER, main_lcore, RANGE(0, 1023)),
 	KEY("eal", "worker_lcores", CONFIG_INTEGERS, worker_lcores, RANGE(0, 1023), COUNT(worker_lcore_count)),
+	KEY("eal", "receivers", CONFIG_INTEGER, receivers, RANGE(1, CONFIG_RECEIVERS_MAX)),
+	KEY("eal", "receiver_lcores", CONFIG_INTEGERS, receiver_lcores, RANGE(0, 1023), COUNT(receiver_lcore_count)),
+	KEY("eal", "senders", CONFIG_INTEGER, senders, RANGE(1, CONFIG_SENDERS_MAX)),
+	KEY("eal", "sender_lcores", CONFIG_INTEGERS, sender_lcores, RANGE(0, 1023), COUNT(sender_lcore_count)),
+	KEY("eal", "ring_size", CONFIG_INTEGER, ring_size, RANGE(64, 65536)),
 	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(2048, 65407)),
 	KEY("eal", "mbufs", CONFIG_INTEGER, mbufs, RANGE(1024, 1 << 22)),
 	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
@@ -73,6 +80,7 @@ static void set_defaults(struct config *config)
 	config->mtu = CONFIG_MTU_OF_PORT;
 	config->echo_rate = 1000;
 	config->main_lcore = -1;
+	config->ring_size = 1024;
 	config->service_slots = 1024;
 	config->backend_slots = 4096;
 }
@@ -116,7 +124,7 @@ static int read_section(struct config *config, const char *section, json_t *tabl
 		return glb_error_set(error, -EINVAL, "%s: %s: must be a table, [%s]", origin, section, section);
 	json_object_foreach(table, name, value) {
 		const struct config_key *key = find_key(section, name);
-		char known[200];
+		char known[300];
 		int ret;
 
 		if (key == NULL) {
@@ -213,20 +221,59 @@ static int check_eal_args(const struct config *config, const char *origin, struc
 	return 0;
 }
 
+/* A number of lcores and the list of their CPUs: one follows from the other, or both agree. */
+static int settle_lcores(int64_t *count, unsigned listed, const char *count_key, const char *list_key, const char *origin,
+			 struct glb_error *error)
+{
+	if (*count != 0 && listed != 0 && *count != listed)
+		return glb_error_set(error, -EINVAL, "%s: eal.%s: %u given for %d in eal.%s; make them equal", origin, list_key,
+				     listed, (int)*count, count_key);
+	if (*count == 0)
+		*count = listed;
+	return 0;
+}
+
+static int check_run_model(struct config *config, const char *origin, struct glb_error *error)
+{
+	int ret = settle_lcores(&config->receivers, config->receiver_lcore_count, "receivers", "receiver_lcores", origin,
+				error);
+
+	if (ret == 0)
+		ret = settle_lcores(&config->senders, config->sender_lcore_count, "senders", "sender_lcores", origin, error);
+	if (ret != 0)
+		return ret;
+	if ((config->ring_size & (config->ring_size - 1)) != 0)
+		return glb_error_set(error, -EINVAL, "%s: eal.ring_size: must be a power of two, not %d", origin,
+				     (int)config->ring_size);
+	if (config->run_model != CONFIG_PIPELINE) {
+		if (config->receivers != 0 || config->senders != 0)
+			return glb_error_set(error, -EINVAL, "%s: eal.%s: only with forward.run_model = \"pipeline\"; else "
+					     "workers receive and send themselves", origin,
+					     config->receivers != 0 ? "receivers" : "senders");
+		return 0;
+	}
+	config->receivers = config->receivers != 0 ? config->receivers : 1;
+	config->senders = config->senders != 0 ? config->senders : 1;
+	if (config->workers != 0 && config->senders > config->workers)
+		return glb_error_set(error, -EINVAL, "%s: eal.senders: %d for %d workers; at most one for each", origin,
+				     (int)config->senders, (int)config->workers);
+	return 0;
+}
+
 /* What no key can say alone, and the defaults that follow from others. */
 static int complete(struct config *config, const char *origin, struct glb_error *error)
 {
 	const struct glb_director *director = &config->director;
+	int ret;
 
 	if (director->outer_source_v4.family == GLB_FAMILY_NONE && director->outer_source_v6.family == GLB_FAMILY_NONE)
 		return glb_error_set(error, -EINVAL, "%s: forward.outer_source_v4: missing; give it, or "
 				     "forward.outer_source_v6 where all backends are IPv6", origin);
-	if (config->workers != 0 && config->worker_lcore_count != 0 &&
-	    config->workers != config->worker_lcore_count)
-		return glb_error_set(error, -EINVAL, "%s: eal.worker_lcores: %u given for %d in eal.workers; "
-				     "make them equal", origin, config->worker_lcore_count, (int)config->workers);
-	if (config->workers == 0)
-		config->workers = config->worker_lcore_count;
+	ret = settle_lcores(&config->workers, config->worker_lcore_count, "workers", "worker_lcores", origin, error);
+	if (ret == 0)
+		ret = check_run_model(config, origin, error);
+	if (ret != 0)
+		return ret;
 	if (config->snapshot[0] == '\0')
 		snprintf(config->snapshot, sizeof(config->snapshot), "/var/lib/glb/%s/snapshot.glb", config->name);
 	if (config->run_dir[0] == '\0')

@@ -14,6 +14,8 @@
 enum {
 	CONFIG_PORTS_MAX = GLB_PORTS_MAX,
 	CONFIG_WORKERS_MAX = 64,
+	CONFIG_RECEIVERS_MAX = 16,
+	CONFIG_SENDERS_MAX = 16,
 	CONFIG_EAL_ARGS_MAX = 128,
 	CONFIG_PATH_MAX = 4096,
 	CONFIG_DEVARGS_MAX = 1024,
@@ -21,6 +23,7 @@ enum {
 	CONFIG_MTU_OF_PORT = -1,
 };
 
+enum config_run_model { CONFIG_RUN_TO_COMPLETION = 0, CONFIG_PIPELINE = 1 };
 enum config_idle { CONFIG_IDLE_ADAPTIVE = 0, CONFIG_IDLE_BUSY = 1 };
 
 struct config_port {
@@ -37,6 +40,7 @@ struct config {
 	int64_t mtu;  /* bytes of IP on the way out; 0 = no limit, CONFIG_MTU_OF_PORT */
 	int64_t idle; /* enum config_idle */
 	int64_t echo_rate; /* echo requests that a worker answers a second */
+	int64_t run_model; /* enum config_run_model */
 	/* [eal] */
 	char *eal_args[CONFIG_EAL_ARGS_MAX]; /* owned */
 	unsigned eal_arg_count;
@@ -44,6 +48,13 @@ struct config {
 	int64_t main_lcore;    /* CPU; -1 = any */
 	int64_t worker_lcores[CONFIG_WORKERS_MAX]; /* CPU of each worker */
 	unsigned worker_lcore_count; /* 0 = any CPU; else equal to workers */
+	int64_t receivers;     /* pipeline: 1..CONFIG_RECEIVERS_MAX; else 0 */
+	int64_t receiver_lcores[CONFIG_RECEIVERS_MAX];
+	unsigned receiver_lcore_count;
+	int64_t senders;       /* pipeline: 1..CONFIG_SENDERS_MAX, at most workers; else 0 */
+	int64_t sender_lcores[CONFIG_SENDERS_MAX];
+	unsigned sender_lcore_count;
+	int64_t ring_size;     /* packets in a ring, power of two */
 	int64_t mbuf_bytes;    /* room for a frame in one buffer; 0 = by MTU */
 	int64_t mbufs;         /* buffers in the pool; 0 = as many as are useful and fit */
 	/* [[port]] */
@@ -62,6 +73,23 @@ int config_read(struct config *config, const char *path, char *const *sets, unsi
 
 /* The same from a parsed document (borrowed). `origin` is named in errors. */
 int config_from_json(struct config *config, const json_t *root, const char *origin, struct glb_error *error);
+
+/* Queues that every port needs: one for each lcore that receives, one for each that sends. `workers` must be settled. */
+static inline unsigned config_rx_queues(const struct config *config)
+{
+	return (unsigned)(config->run_model == CONFIG_PIPELINE ? config->receivers : config->workers);
+}
+
+static inline unsigned config_tx_queues(const struct config *config)
+{
+	return (unsigned)(config->run_model == CONFIG_PIPELINE ? config->senders : config->workers);
+}
+
+/* Lcores that have counters: workers, then receivers, then senders. */
+static inline unsigned config_counted_lcores(const struct config *config)
+{
+	return (unsigned)(config->workers + config->receivers + config->senders);
+}
 
 void config_free(struct config *config);
 

@@ -106,8 +106,12 @@ static int make_args(struct args *args, const struct config *config, const struc
 /* The cores may have come from EAL options: the configuration's count must agree with them. */
 static int settle_workers(struct config *config, struct glb_error *error)
 {
-	unsigned workers = rte_lcore_count() - 1;
+	const unsigned others = 1 + (unsigned)config->receivers + (unsigned)config->senders;
+	const unsigned workers = rte_lcore_count() > others ? rte_lcore_count() - others : 0;
 
+	if (workers == 0 && config->run_model == CONFIG_PIPELINE)
+		return glb_error_set(error, -EINVAL, "no worker lcore: the EAL options give %u lcores, and main, receivers "
+				     "and senders need %u; give more", rte_lcore_count(), others);
 	if (workers == 0)
 		return glb_error_set(error, -EINVAL, "no worker lcore: the EAL options give only the main lcore; "
 				     "give two, for example --lcores '(0-1)@0'");
@@ -117,6 +121,9 @@ static int settle_workers(struct config *config, struct glb_error *error)
 	if (config->workers != 0 && (unsigned)config->workers != workers)
 		return glb_error_set(error, -EINVAL, "eal.workers: %d, but the EAL options give %u worker lcores",
 				     (int)config->workers, workers);
+	if (config->senders > workers)
+		return glb_error_set(error, -EINVAL, "eal.senders: %d for %u workers; at most one for each",
+				     (int)config->senders, workers);
 	config->workers = workers;
 	return 0;
 }

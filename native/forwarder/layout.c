@@ -1,23 +1,27 @@
-/* Lcores to CPUs (layout.h). Only text: EAL makes and pins the threads. */
+/* Roles to lcores, and lcores to CPUs (layout.h). Only text: EAL makes and pins the threads. */
 #include "layout.h"
+#include "layout_text.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
-static bool append(char *out, size_t len, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static bool append(char *out, size_t len, const char *format, ...)
+static void add_role(struct layout *layout, enum layout_role role, unsigned count, const int64_t *cpus, unsigned listed)
 {
-	size_t used = strlen(out);
-	va_list args;
-	int added;
+	for (unsigned i = 0; i < count; i++)
+		layout->lcores[layout->count++] =
+			(struct layout_lcore){.role = role, .index = i, .cpu = listed != 0 ? cpus[i] : -1};
+}
 
-	va_start(args, format);
-	added = vsnprintf(out + used, len - used, format, args);
-	va_end(args);
-	return added >= 0 && (size_t)added < len - used;
+void layout_plan(const struct config *config, struct layout *layout)
+{
+	layout->count = 0;
+	add_role(layout, LAYOUT_MAIN, 1, &config->main_lcore, 1);
+	add_role(layout, LAYOUT_WORKER, config->workers != 0 ? (unsigned)config->workers : 1, config->worker_lcores,
+		 config->worker_lcore_count);
+	if (config->run_model != CONFIG_PIPELINE)
+		return;
+	add_role(layout, LAYOUT_RECEIVER, (unsigned)config->receivers, config->receiver_lcores,
+		 config->receiver_lcore_count);
+	add_role(layout, LAYOUT_SENDER, (unsigned)config->senders, config->sender_lcores, config->sender_lcore_count);
 }
 
 void layout_print_cpus(const cpu_set_t *set, char *out, size_t len)
@@ -30,39 +34,51 @@ void layout_print_cpus(const cpu_set_t *set, char *out, size_t len)
 			continue;
 		while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, set))
 			last++;
-		append(out, len, last > cpu ? "%s%d-%d" : "%s%d", out[0] != '\0' ? "," : "", cpu, last);
+		layout_append(out, len, last > cpu ? "%s%d-%d" : "%s%d", out[0] != '\0' ? "," : "", cpu, last);
 		cpu = last;
 	}
 }
 
-/* One lcore: "N@CPU", or "N@(CPUS)" when it floats (cpu < 0). */
-static int add_lcore(unsigned lcore, int64_t cpu, const char *key, const cpu_set_t *allowed, char *out, size_t len,
-		     struct glb_error *error)
+int layout_check(const struct layout *layout, const cpu_set_t *allowed, struct glb_error *error)
 {
+	static const char *const keys[] = {
+		[LAYOUT_MAIN] = "eal.main_lcore", [LAYOUT_WORKER] = "eal.worker_lcores",
+		[LAYOUT_RECEIVER] = "eal.receiver_lcores", [LAYOUT_SENDER] = "eal.sender_lcores",
+	};
 	char cpus[CPU_SETSIZE * 5];
-	bool fits;
 
 	layout_print_cpus(allowed, cpus, sizeof(cpus));
-	if (cpu >= CPU_SETSIZE || (cpu >= 0 && !CPU_ISSET((size_t)cpu, allowed)))
-		return glb_error_set(error, -EINVAL, "%s: CPU %d is not there; this process may use %.100s", key,
-				     (int)cpu, cpus);
-	if (cpu >= 0)
-		fits = append(out, len, "%s%u@%d", lcore != 0 ? "," : "", lcore, (int)cpu);
-	else
-		fits = append(out, len, "%s%u@(%s)", lcore != 0 ? "," : "", lcore, cpus);
-	return fits ? 0 : glb_error_set(error, -ENOSPC, "%s: too many CPUs to describe", key);
+	for (unsigned i = 0; i < layout->count; i++) {
+		const int64_t cpu = layout->lcores[i].cpu;
+
+		if (cpu >= CPU_SETSIZE || (cpu >= 0 && !CPU_ISSET((size_t)cpu, allowed)))
+			return glb_error_set(error, -EINVAL, "%s: CPU %d is not there; this process may use %.100s",
+					     keys[layout->lcores[i].role], (int)cpu, cpus);
+	}
+	return 0;
 }
 
 int layout_lcores(const struct config *config, const cpu_set_t *allowed, char *out, size_t len,
 		  struct glb_error *error)
 {
-	unsigned workers = config->workers != 0 ? (unsigned)config->workers : 1;
+	char cpus[CPU_SETSIZE * 5];
+	struct layout layout;
+	bool fits = true;
 	int ret;
 
+	layout_plan(config, &layout);
+	ret = layout_check(&layout, allowed, error);
+	if (ret != 0)
+		return ret;
+	layout_print_cpus(allowed, cpus, sizeof(cpus));
 	out[0] = '\0';
-	ret = add_lcore(0, config->main_lcore, "eal.main_lcore", allowed, out, len, error);
-	for (unsigned i = 0; i < workers && ret == 0; i++)
-		ret = add_lcore(i + 1, config->worker_lcore_count != 0 ? config->worker_lcores[i] : -1,
-				"eal.worker_lcores", allowed, out, len, error);
-	return ret;
+	for (unsigned i = 0; i < layout.count && fits; i++) {
+		const char *comma = i != 0 ? "," : "";
+
+		if (layout.lcores[i].cpu >= 0)
+			fits = layout_append(out, len, "%s%u@%d", comma, i, (int)layout.lcores[i].cpu);
+		else
+			fits = layout_append(out, len, "%s%u@(%s)", comma, i, cpus);
+	}
+	return fits ? 0 : glb_error_set(error, -ENOSPC, "lcores: too many CPUs to describe");
 }

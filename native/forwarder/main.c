@@ -4,6 +4,7 @@
 #include "config_schema.h"
 #include "control.h"
 #include "eal.h"
+#include "layout.h"
 #include "log.h"
 #include "notify.h"
 #include "opts.h"
@@ -22,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -172,8 +174,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 
 	if (ret != 0)
 		return ret;
-	ret = stats_file_open(&fwd->stats, config->run_dir, (uint32_t)config->workers, (uint32_t)config->service_slots,
-			      (uint32_t)config->backend_slots, error);
+	ret = stats_file_open(&fwd->stats, config->run_dir, config_counted_lcores(config),
+			      (uint32_t)config->service_slots, (uint32_t)config->backend_slots, error);
 	if (ret != 0)
 		goto stop_ports;
 	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, error);
@@ -226,6 +228,21 @@ static int run(struct forwarder *fwd, struct glb_error *error)
 	return ret;
 }
 
+/* --show-layout. EAL does not start, so cores that EAL options give are not in it. */
+static int show_layout(const struct config *config, struct glb_error *error)
+{
+	static char text[1 << 18];
+	cpu_set_t allowed;
+	int ret;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+		return glb_error_set(error, -errno, "sched_getaffinity: %s", strerror(errno));
+	ret = layout_print(config, &allowed, layout_node_of_cpu, text, sizeof(text), error);
+	if (ret == 0)
+		fputs(text, stdout);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	static struct forwarder fwd;
@@ -248,7 +265,11 @@ int main(int argc, char **argv)
 		log_error("%s", error.text);
 		return EXIT_USAGE;
 	}
-	if (fwd.opts.check) {
+	if (fwd.opts.show_layout) {
+		ret = show_layout(&fwd.config, &error);
+		if (ret != 0)
+			log_error("%s", error.text);
+	} else if (fwd.opts.check) {
 		printf("%s: ok\n", fwd.opts.config != NULL ? fwd.opts.config : "options");
 	} else {
 		log_open(fwd.config.name);

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_TAKEOVER, OPT_REPLAY, OPT_ORDER };
+enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_TAKEOVER, OPT_REPLAY, OPT_ORDER,
+       OPT_SHOW_LAYOUT };
 
 static const struct option options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
@@ -16,6 +17,7 @@ static const struct option options[] = {
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"schema", no_argument, NULL, OPT_SCHEMA},
 	{"takeover", no_argument, NULL, OPT_TAKEOVER},
+	{"show-layout", no_argument, NULL, OPT_SHOW_LAYOUT},
 	{"replay", no_argument, NULL, OPT_REPLAY},
 	{"replay-order", required_argument, NULL, OPT_ORDER},
 	{NULL, 0, NULL, 0},
@@ -36,6 +38,7 @@ void opts_print_help(void)
 	     "      --schema          print the configuration's JSON Schema and exit\n"
 	     "      --takeover        start muted beside the running forwarder of this configuration, to take\n"
 	     "                        over from it when told so (glb upgrade)\n"
+	     "      --show-layout     print which lcore does what on which CPU, and exit\n"
 	     "      --replay          end when the ports have run dry; print the counters as JSON\n"
 	     "      --replay-order FILE  with --replay: note there which packets were sent\n"
 	     "  -h, --help            this text\n"
@@ -74,6 +77,9 @@ static int take(struct opts *opts, int option, const char *word, struct glb_erro
 		return 0;
 	case OPT_TAKEOVER:
 		opts->takeover = true;
+		return 0;
+	case OPT_SHOW_LAYOUT:
+		opts->show_layout = true;
 		return 0;
 	case OPT_REPLAY:
 		opts->replay = true;

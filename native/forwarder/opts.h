@@ -11,6 +11,7 @@ struct opts {
 	bool version;
 	bool check;                 /* validate the configuration and exit */
 	bool schema;                /* print the configuration's JSON Schema and exit */
+	bool show_layout;           /* print which lcore does what, and exit */
 	bool replay;                /* end when the ports have run dry; print the counters */
 	bool takeover;              /* start muted beside the running process, to take over from it */
 	const char *order;          /* replay: file that notes which packets were sent, or NULL */

@@ -28,17 +28,31 @@ static uint32_t frame_room(const struct config *config)
 	return RTE_MIN(room, (uint32_t)UINT16_MAX - RTE_PKTMBUF_HEADROOM);
 }
 
+/* What queues can hold, and rings: half full on the average of all. */
+static uint32_t useful(const struct config *config, unsigned ports)
+{
+	const uint32_t rings = (uint32_t)(config->run_model == CONFIG_PIPELINE ? config->workers * (config->receivers + 1) : 0);
+
+	return BUFFERS_PER_QUEUE * ports * config_rx_queues(config) + rings * (uint32_t)config->ring_size / 2;
+}
+
+/* What every lcore may keep for itself: little of a small pool, so that nobody starves. */
+static uint32_t cache_size(uint32_t count)
+{
+	return RTE_MIN((uint32_t)CACHE, count / (4 * rte_lcore_count()));
+}
+
 struct rte_mempool *pool_create(const struct config *config, unsigned ports, struct glb_error *error)
 {
 	uint16_t room = (uint16_t)(frame_room(config) + RTE_PKTMBUF_HEADROOM);
-	uint32_t wanted = RTE_MIN(BUFFERS_PER_QUEUE * ports * (uint32_t)config->workers, (uint32_t)BUFFERS_MAX);
+	uint32_t wanted = RTE_MIN(useful(config, ports), (uint32_t)BUFFERS_MAX);
 	struct rte_mempool *pool = NULL;
 	uint32_t count;
 
 	if (config->mbufs != 0)
 		wanted = (uint32_t)config->mbufs;
 	for (count = wanted; count >= BUFFERS_MIN; count /= 2) {
-		pool = rte_pktmbuf_pool_create("glb_packets", count - 1, CACHE, 0, room, (int)rte_socket_id());
+		pool = rte_pktmbuf_pool_create("glb_packets", count - 1, cache_size(count), 0, room, (int)rte_socket_id());
 		if (pool != NULL || rte_errno != ENOMEM || config->mbufs != 0)
 			break;
 	}

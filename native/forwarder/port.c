@@ -52,6 +52,20 @@ static void settle_mtu(struct port *port, const struct config *config, const str
 	port->mtu = interface != 0 ? interface : mtu;
 }
 
+static int check_queues(const struct port *port, const struct config *config, const struct rte_eth_dev_info *info,
+			struct glb_error *error)
+{
+	const bool pipeline = config->run_model == CONFIG_PIPELINE, rx = config_rx_queues(config) > info->max_rx_queues;
+
+	if (!rx && config_tx_queues(config) <= info->max_tx_queues)
+		return 0;
+	return glb_error_set(error, -EINVAL, "eal.%s: %u, but port %s has %u receive and %u transmit queues; "
+			     "use fewer, or give the device more queues (net_af_packet: qpairs=, "
+			     "net_af_xdp: queue_count=)", !pipeline ? "workers" : rx ? "receivers" : "senders",
+			     rx ? config_rx_queues(config) : config_tx_queues(config), port->name, info->max_rx_queues,
+			     info->max_tx_queues);
+}
+
 static int describe(struct port *port, const struct config *config, struct rte_eth_dev_info *info,
 		    struct glb_error *error)
 {
@@ -67,20 +81,16 @@ static int describe(struct port *port, const struct config *config, struct rte_e
 	if (rte_eth_dev_get_name_by_port(port->id, port->name) != 0)
 		snprintf(port->name, sizeof(port->name), "port%u", port->id);
 	snprintf(port->driver, sizeof(port->driver), "%s", info->driver_name);
-	if (config->workers > info->max_rx_queues || config->workers > info->max_tx_queues)
-		return glb_error_set(error, -EINVAL, "eal.workers: %d, but port %s has %u receive and %u transmit queues; "
-				     "use fewer workers, or give the device more queues (net_af_packet: qpairs=, "
-				     "net_af_xdp: queue_count=)", (int)config->workers, port->name, info->max_rx_queues,
-				     info->max_tx_queues);
-	return 0;
+	return check_queues(port, config, info, error);
 }
 
 static int configure(const struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
 {
 	struct rte_eth_conf conf = {0};
-	uint16_t queues = (uint16_t)config->workers;
+	const uint16_t rx = (uint16_t)config_rx_queues(config), tx = (uint16_t)config_tx_queues(config);
+	const bool pipeline = config->run_model == CONFIG_PIPELINE;
 
-	if (queues > 1 && info->flow_type_rss_offloads != 0) {
+	if ((rx > 1 || pipeline) && info->flow_type_rss_offloads != 0) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf =
 			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
@@ -91,10 +101,12 @@ static int configure(const struct port *port, const struct config *config, const
 	    (uint64_t)config->mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN <= info->max_rx_pktlen)
 		conf.rxmode.mtu = (uint32_t)config->mtu;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-	return rte_eth_dev_configure(port->id, queues, queues, &conf);
+	if (pipeline) /* receivers steer by it */
+		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
+	return rte_eth_dev_configure(port->id, rx, tx, &conf);
 }
 
-static int set_up_queues(const struct port *port, uint16_t queues, struct rte_mempool *pool)
+static int set_up_queues(const struct port *port, const struct config *config, struct rte_mempool *pool)
 {
 	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
 	unsigned socket = rte_socket_id();
@@ -102,11 +114,10 @@ static int set_up_queues(const struct port *port, uint16_t queues, struct rte_me
 
 	if (rte_eth_dev_socket_id(port->id) >= 0)
 		socket = (unsigned)rte_eth_dev_socket_id(port->id);
-	for (uint16_t queue = 0; queue < queues && ret == 0; queue++) {
+	for (uint16_t queue = 0; queue < config_rx_queues(config) && ret == 0; queue++)
 		ret = rte_eth_rx_queue_setup(port->id, queue, rx, socket, NULL, pool);
-		if (ret == 0)
-			ret = rte_eth_tx_queue_setup(port->id, queue, tx, socket, NULL);
-	}
+	for (uint16_t queue = 0; queue < config_tx_queues(config) && ret == 0; queue++)
+		ret = rte_eth_tx_queue_setup(port->id, queue, tx, socket, NULL);
 	return ret;
 }
 
@@ -122,7 +133,7 @@ static int start_one(struct port *port, const struct config *config, struct rte_
 	ret = configure(port, config, &info);
 	if (ret == 0) {
 		what = "given its queues";
-		ret = set_up_queues(port, (uint16_t)config->workers, pool);
+		ret = set_up_queues(port, config, pool);
 	}
 	if (ret == 0) {
 		what = "started";

@@ -1,4 +1,4 @@
-/* The ports: every ethdev that EAL brought, with one rx and one tx queue for each worker. */
+/* The ports: every ethdev that EAL brought, with one rx queue for each lcore that receives, and one tx queue for each that sends. */
 #ifndef FORWARDER_PORT_H
 #define FORWARDER_PORT_H
 

@@ -61,6 +61,7 @@ static json_t *workers_status(const struct commands *commands)
 
 		set_integer(worker, "worker", i);
 		set_integer(worker, "lcore", stats->lcore);
+		json_object_set_new(worker, "role", json_string(glb_role_name((unsigned)stats->role)));
 		set_integer(worker, "rx_packets", stats->rx_packets);
 		set_integer(worker, "rx_bytes", stats->rx_bytes);
 		set_integer(worker, "tx_packets", stats->tx_packets);
@@ -72,6 +73,7 @@ static json_t *workers_status(const struct commands *commands)
 		set_integer(worker, "stalls", stats->stalls);
 		json_object_set_new(worker, "stuck", stats->stuck != WATCH_WELL ?
 			json_string(watch_verdict_name((enum watch_verdict)stats->stuck)) : json_null());
+		set_integer(worker, "ring_high_water", stats->ring_high_water);
 		json_array_append_new(list, worker);
 	}
 	return list;

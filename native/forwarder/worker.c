@@ -1,5 +1,7 @@
 /* The worker loop (worker.h): the stages in order, and what is counted. Starting and stopping is in workers.c. */
 #include "worker.h"
+#include "count.h"
+#include "idle.h"
 #include "order.h"
 
 #include <rte_ethdev.h>
@@ -8,19 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	IDLE_POLLS = 256,      /* empty polls in a row before the first sleep: some tens of µs */
-	SLEEP_MIN_NS = 10000,
-	SLEEP_MAX_NS = 1000000,
-	DRY_POLLS = 16,        /* empty polls in a row that mean that a file has been read to its end */
-	TX_TRIES = 8,
-};
-
-/* Counters have one writer and are read by anyone: plain addition, stored whole. */
-static inline void add(uint64_t *word, uint64_t n)
-{
-	__atomic_store_n(word, *word + n, __ATOMIC_RELAXED);
-}
+enum { TX_TRIES = 8 };
 
 static void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_packet *packet)
 {
@@ -28,36 +18,59 @@ static void count_traffic(struct worker *worker, const struct loaded *loaded, co
 	uint32_t backend = loaded->backend_slot[packet->chain[0]];
 
 	if (service != SLOT_NONE) {
-		add(&worker->services[service].packets, 1);
-		add(&worker->services[service].bytes, packet->l3_len);
+		count_add(&worker->services[service].packets, 1);
+		count_add(&worker->services[service].bytes, packet->l3_len);
 	}
 	if (backend != SLOT_NONE) {
-		add(&worker->backends[backend].packets, 1);
-		add(&worker->backends[backend].bytes, packet->l3_len);
+		count_add(&worker->backends[backend].packets, 1);
+		count_add(&worker->backends[backend].bytes, packet->l3_len);
 	}
 }
 
-/* Sends the first n of `mbufs`; packet_of[i] is the packet of mbufs[i]. What the queue does not take becomes a drop. */
+/* To the port's queue, or, in a pipeline, into the ring to the sender. Returns how many were taken, from the front. */
+static unsigned hand_on(struct worker *worker, uint16_t port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
+{
+	unsigned sent = 0;
+
+	if (worker->rings != NULL) {
+		for (unsigned i = 0; i < n; i++) {
+			mbufs[i]->port = port;
+			mbufs[i]->hash.usr = worker->packets[packet_of[i]].reason;
+		}
+		if (worker->rings->lossless)
+			rings_wait_for_room(worker->tx_ring);
+		return rings_put(worker->rings, worker->tx_ring, worker->sender_bell, mbufs, n);
+	}
+	if (worker->order != NULL)
+		order_note(worker->order, mbufs, n);
+	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
+		sent += rte_eth_tx_burst(port, (uint16_t)worker->index, mbufs + sent, (uint16_t)(n - sent));
+	return sent;
+}
+
+/* Sends the first n of `mbufs`; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
 static void transmit(struct worker *worker, uint16_t port, struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
+	const uint8_t reason = worker->rings != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL;
 	uint64_t bytes = 0, unsent = 0;
-	unsigned sent = 0;
+	unsigned sent;
 
 	for (unsigned i = 0; i < n; i++)
 		bytes += mbufs[i]->pkt_len;
-	if (worker->order != NULL)
-		for (unsigned i = 0; i < n; i++)
-			order_add(worker->order, worker->stats->rx_packets + packet_of[i]);
-	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
-		sent += rte_eth_tx_burst(port, (uint16_t)worker->index, mbufs + sent, (uint16_t)(n - sent));
+	sent = hand_on(worker, port, mbufs, packet_of, n);
 	for (unsigned i = sent; i < n; i++) {
 		unsent += mbufs[i]->pkt_len;
-		worker->packets[packet_of[i]].reason = GLB_REASON_TX_FULL;
+		worker->packets[packet_of[i]].reason = reason;
 		worker->packets[packet_of[i]].verdict = GLB_VERDICT_DROP;
 		rte_pktmbuf_free(mbufs[i]);
 	}
-	add(&worker->stats->tx_packets, sent);
-	add(&worker->stats->tx_bytes, bytes - unsent);
+	count_add(&worker->stats->tx_packets, sent);
+	count_add(&worker->stats->tx_bytes, bytes - unsent);
+}
+
+static bool is_passed_on(const struct glb_packet *packet)
+{
+	return packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER;
 }
 
 static void count_verdicts(struct worker *worker, const struct loaded *loaded, unsigned n)
@@ -68,13 +81,13 @@ static void count_verdicts(struct worker *worker, const struct loaded *loaded, u
 		const struct glb_packet *packet = &worker->packets[i];
 
 		bytes += packet->frame_len;
-		add(&worker->stats->reasons[packet->reason], 1);
+		count_add(is_passed_on(packet) ? &worker->passed_on[packet->reason] : &worker->stats->reasons[packet->reason], 1);
 		if (packet->verdict == GLB_VERDICT_FORWARD)
 			count_traffic(worker, loaded, packet);
 	}
-	add(&worker->stats->rx_packets, n);
-	add(&worker->stats->rx_bytes, bytes);
-	add(&worker->stats->bursts, 1);
+	count_add(&worker->stats->rx_packets, n);
+	count_add(&worker->stats->rx_bytes, bytes);
+	count_add(&worker->stats->bursts, 1);
 }
 
 static uint64_t now_ns(void)
@@ -141,19 +154,14 @@ static void follow_mute(struct worker *worker, unsigned n)
 		__atomic_store_n(&worker->muted, muted, __ATOMIC_RELEASE);
 }
 
-/* One burst of one port. Returns how many packets came. */
-static unsigned poll_port(struct worker *worker, const struct loaded *loaded, unsigned index)
+/* All stages for a burst that came in on one port. */
+static void process(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
-	const uint16_t port = worker->ports->port[index].id;
 	const struct glb_path *path = &loaded->paths[index];
-	struct rte_mbuf *mbufs[WORKER_BURST];
 	uint8_t packet_of[WORKER_BURST];
-	unsigned n = rte_eth_rx_burst(port, (uint16_t)worker->index, mbufs, WORKER_BURST);
 	unsigned ready;
 	uint64_t start;
 
-	if (n == 0)
-		return 0;
 	start = timing_start(&worker->timing);
 	mbuf_describe(mbufs, worker->packets, n);
 	glb_path_burst(path, worker->packets, n);
@@ -161,57 +169,115 @@ static unsigned poll_port(struct worker *worker, const struct loaded *loaded, un
 		leave_to_other(worker, n);
 	ready = sort_out(worker, path, mbufs, packet_of, n);
 	if (ready != 0)
-		transmit(worker, port, mbufs, packet_of, ready);
+		transmit(worker, worker->ports->port[index].id, mbufs, packet_of, ready);
 	timing_end(&worker->timing, worker->stats, start);
 	count_verdicts(worker, loaded, n);
-	return n;
 }
 
-/* Sleeps longer the longer nothing has come: about a fiftieth of that time, so that little is added to the latency of a
- * packet that ends a short pause. Offline for RCU, so that a swap need not wait for it. */
-static void rest(struct worker *worker, uint32_t *sleep_ns)
+/* One burst of every port. Returns how many packets came. */
+static unsigned poll_ports(struct worker *worker, const struct loaded *loaded)
 {
-	struct timespec pause = {.tv_nsec = *sleep_ns};
+	struct rte_mbuf *mbufs[WORKER_BURST];
+	unsigned total = 0;
 
+	for (unsigned i = 0; i < worker->ports->count; i++) {
+		unsigned n = rte_eth_rx_burst(worker->ports->port[i].id, (uint16_t)worker->index, mbufs, WORKER_BURST);
+
+		if (n == 0)
+			continue;
+		if (worker->order != NULL)
+			order_stamp(worker->order, mbufs, n, worker->index, worker->stats->rx_packets);
+		process(worker, loaded, i, mbufs, n);
+		total += n;
+	}
+	return total;
+}
+
+/* One burst of every receiver's ring, in runs that came in on the same port. Returns how many packets came. */
+static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
+{
+	struct rte_mbuf *mbufs[WORKER_BURST];
+	unsigned total = 0;
+
+	for (unsigned i = 0; i < worker->rings->receivers; i++) {
+		unsigned left, n = rte_ring_sc_dequeue_burst(worker->rings->steer[i][worker->index], (void **)mbufs,
+							     WORKER_BURST, &left);
+
+		if (n == 0)
+			continue;
+		count_most(&worker->stats->ring_high_water, n + left);
+		for (unsigned first = 0, end; first < n; first = end) {
+			const uint16_t port = mbufs[first]->port;
+
+			for (end = first + 1; end < n && mbufs[end]->port == port; end++)
+				;
+			process(worker, loaded, port, mbufs + first, end - first);
+		}
+		total += n;
+	}
+	return total;
+}
+
+/* Sleeps, offline for RCU, so that a swap need not wait for it. */
+static void rest(struct worker *worker, struct idle *idle)
+{
 	rte_rcu_qsbr_thread_offline(worker->swap->workers, worker->index);
-	nanosleep(&pause, NULL);
+	if (worker->rings != NULL) {
+		rings_worker_rests(worker->rings, worker->index);
+		*idle = (struct idle){0};
+	} else {
+		idle_sleep(idle);
+	}
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
-	add(&worker->stats->sleeps, 1);
-	*sleep_ns = RTE_MIN(*sleep_ns + *sleep_ns / 64 + 1000, (uint32_t)SLEEP_MAX_NS);
+	count_add(&worker->stats->sleeps, 1);
+}
+
+/* Whether nothing more will come that it must still process; to be asked before it polls. */
+static bool is_last_poll(const struct worker *worker)
+{
+	return worker->rings != NULL && rings_no_receiver(worker->rings);
+}
+
+static bool stopped(const struct worker *worker)
+{
+	return worker->rings == NULL && __atomic_load_n(worker->stop, __ATOMIC_RELAXED) != 0;
 }
 
 int worker_run(void *context)
 {
 	struct worker *worker = context;
-	uint32_t empty = 0, sleep_ns = SLEEP_MIN_NS;
+	const uint32_t patience = worker->rings != NULL ? IDLE_RING_POLLS : IDLE_POLLS;
+	struct idle idle = {0};
 	unsigned n = 0;
 
 	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
 	__atomic_store_n(&worker->tid, (int)gettid(), __ATOMIC_RELEASE);
 	rte_rcu_qsbr_thread_register(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
-	while (__atomic_load_n(worker->stop, __ATOMIC_RELAXED) == 0) {
+	while (!stopped(worker)) {
 		const struct loaded *loaded = __atomic_load_n(&worker->swap->current, __ATOMIC_ACQUIRE);
+		const bool last = is_last_poll(worker);
 
 		timing_turn(&worker->timing, worker->stats, n);
-		n = 0;
-		for (unsigned i = 0; i < worker->ports->count; i++)
-			n += poll_port(worker, loaded, i);
+		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);
 		follow_mute(worker, n);
 		if (n != 0) {
-			empty = 0;
-			sleep_ns = SLEEP_MIN_NS;
+			idle = (struct idle){0};
 			continue;
 		}
-		add(&worker->stats->idle_polls, 1);
-		empty++;
-		if (worker->until_dry && empty == DRY_POLLS)
+		if (last)
 			break;
-		if (worker->adaptive && empty >= IDLE_POLLS)
-			rest(worker, &sleep_ns);
+		count_add(&worker->stats->idle_polls, 1);
+		idle.polls++;
+		if (worker->until_dry && idle.polls == IDLE_DRY_POLLS)
+			break;
+		if (worker->adaptive && idle.polls >= patience)
+			rest(worker, &idle);
 	}
 	rte_rcu_qsbr_thread_offline(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_unregister(worker->swap->workers, worker->index);
+	if (worker->rings != NULL)
+		rings_worker_ends(worker->rings);
 	return 0;
 }

@@ -1,6 +1,7 @@
-/* A worker: receives, decides, encapsulates and sends, a burst at a time, until it is told to stop.
+/* A worker: takes packets in, decides, encapsulates and hands them on, a burst at a time, until it is told to stop.
  *
- * Run to completion: each worker has its own rx and tx queue on every port, and its own counters; workers share nothing that
+ * run-to-completion: each worker has its own rx and tx queue on every port. pipeline: it takes packets from a ring of each receiver (receiver.h)
+ * and hands them to the ring of its sender (sender.h). Either way it has its own counters, and workers share nothing that
  * they write. The loop allocates no memory, logs nothing and takes no lock.
  */
 #ifndef FORWARDER_WORKER_H
@@ -8,6 +9,9 @@
 
 #include "mbuf.h"
 #include "port.h"
+#include "receiver.h"
+#include "rings.h"
+#include "sender.h"
 #include "stats_file.h"
 #include "swap.h"
 #include "timing.h"
@@ -32,33 +36,41 @@ struct worker {
 	uint32_t index;                  /* also its queue, its RCU thread id and its block of counters */
 	unsigned lcore;
 	bool adaptive;                   /* sleeps when idle */
-	bool until_dry;                  /* ends by itself when its ports have run dry (replay) */
+	bool until_dry;                  /* ends by itself when its ports have run dry (replay, run-to-completion) */
 	const struct ports *ports;
 	struct swap *swap;               /* reads `current` and `workers` */
-	struct order *order;             /* replay: where it notes what it sent, or NULL */
+	struct order *order;             /* replay, run-to-completion: where it notes what it sent, or NULL */
+	struct rings *rings;             /* pipeline; else NULL */
+	struct rte_ring *tx_ring;        /* pipeline: to its sender */
+	struct bell *sender_bell;
 	const int *stop;                 /* set by the main lcore */
 	const int *mute;                 /* enum mute; set by the main lcore */
 	int muted;                       /* what it does now; its own, the main lcore reads it */
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
+	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
 	/* its own */
 	struct timing timing;
 	clockid_t cpu_clock;             /* of its thread, and */
 	int tid;                         /* its id: set when it runs, last; 0 before */
 	struct glb_bucket echo;          /* echo requests that it may answer */
+	uint64_t unread[GLB_STATS_REASONS_MAX];
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];
 };
 
 struct workers {
-	struct worker *worker; /* array of `count` */
+	struct worker *worker;      /* array of `count` */
 	unsigned count;
+	struct rings *rings;        /* pipeline; else NULL, and there are no receivers and senders */
+	struct receiver *receivers; /* array */
+	struct sender *senders;     /* array */
 	int stop;              /* workers poll it */
 	int mute;              /* enum mute; workers poll it. Before workers_start(): how they begin */
 };
 
-/* Starts one worker on each worker lcore. `until_dry`: they end by themselves (replay); `order` may be NULL. Returns 0 or a negative errno with *error. */
+/* Starts the workers, and in a pipeline the receivers and senders, each on its lcore. `until_dry`: they end by themselves (replay); `order` may be NULL. Returns 0 or a negative errno with *error. */
 int workers_start(struct workers *workers, const struct config *config, const struct ports *ports, struct swap *swap,
 		  const struct stats_file *stats, bool until_dry, struct order *order, struct glb_error *error);
 
@@ -68,7 +80,8 @@ bool workers_done(const struct workers *workers);
 /* Tells them what to do from now on, and waits until all do it. False when one does not after `wait_us`. */
 bool workers_mute(struct workers *workers, enum mute mute, unsigned wait_us);
 
-/* Tells them to stop and waits; each finishes the burst that it has. False when one has not ended after `wait_ms`: then it may still
+/* Tells them to stop and waits; each finishes the burst that it has, and the rings of a pipeline are emptied first. False when
+ * one has not ended after `wait_ms`: then it may still
  * use everything, and nothing that it uses may be freed. */
 bool workers_stop(struct workers *workers, unsigned wait_ms);
 

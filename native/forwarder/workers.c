@@ -1,67 +1,186 @@
-/* Starting and stopping workers (worker.h). */
+/* Starting and stopping workers, and in a pipeline receivers and senders (worker.h). Blocks of counters and lcores come in the order of layout.h. */
 #include "worker.h"
+#include "layout.h"
 
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
+#include <rte_random.h>
 
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 enum {
 	ECHO_BURST_MIN = 32, /* replies at once, however low the rate */
 };
 
-static void prepare(struct worker *worker, uint32_t index, unsigned lcore, const struct stats_file *stats)
+/* What all of them are made from. */
+struct making {
+	struct workers *workers;
+	const struct config *config;
+	const struct ports *ports;
+	struct swap *swap;
+	const struct stats_file *stats;
+	bool replay;
+	struct order *order;
+};
+
+static struct glb_worker_stats *block(const struct making *making, unsigned index, unsigned lcore, enum glb_role role)
 {
+	struct glb_worker_stats *stats = stats_file_worker(making->stats, index);
+
+	stats->lcore = lcore;
+	stats->role = role;
+	return stats;
+}
+
+static void make_worker(const struct making *making, unsigned index)
+{
+	struct rings *rings = making->workers->rings;
+	struct worker *worker = &making->workers->worker[index];
+
 	worker->index = index;
-	worker->lcore = lcore;
-	worker->stats = stats_file_worker(stats, index);
-	worker->services = stats_file_services(stats, index);
-	worker->backends = stats_file_backends(stats, index);
-	worker->stats->lcore = lcore;
+	worker->lcore = rings_lcore(index);
+	worker->stats = block(making, index, worker->lcore, rings != NULL ? GLB_ROLE_RING_WORKER : GLB_ROLE_WORKER);
+	worker->services = stats_file_services(making->stats, index);
+	worker->backends = stats_file_backends(making->stats, index);
+	worker->ports = making->ports;
+	worker->swap = making->swap;
+	glb_bucket_init(&worker->echo, (uint32_t)making->config->echo_rate,
+			(uint32_t)RTE_MAX(making->config->echo_rate / 10, ECHO_BURST_MIN));
+	worker->adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE;
+	worker->stop = &making->workers->stop;
+	worker->mute = &making->workers->mute;
+	worker->muted = making->workers->mute != MUTE_OFF;
 	worker->timing.ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
+	worker->rings = rings;
+	if (rings == NULL) {
+		worker->until_dry = making->replay;
+		worker->order = making->order;
+		worker->passed_on = worker->stats->reasons;
+	} else {
+		worker->tx_ring = rings->tx[index];
+		worker->sender_bell = &rings->sender_bell[layout_sender_of(index, rings->workers, rings->senders)];
+		worker->passed_on = worker->unread;
+	}
+}
+
+static void make_receiver(const struct making *making, unsigned index, uint32_t seed)
+{
+	const unsigned place = (unsigned)making->config->workers + index;
+	const unsigned lcore = rings_lcore(place);
+
+	making->workers->receivers[index] = (struct receiver){
+		.index = index, .lcore = lcore, .seed = seed, .adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE,
+		.until_dry = making->replay, .ports = making->ports, .rings = making->workers->rings,
+		.order = making->order, .stop = &making->workers->stop,
+		.stats = block(making, place, lcore, GLB_ROLE_RECEIVER),
+	};
+}
+
+static void make_sender(const struct making *making, unsigned index)
+{
+	struct rings *rings = making->workers->rings;
+	const unsigned place = rings->workers + rings->receivers + index;
+	const unsigned lcore = rings_lcore(place);
+
+	making->workers->senders[index] = (struct sender){
+		.index = index, .lcore = lcore, .rings = rings, .order = making->order,
+		.first_worker = layout_first_worker(index, rings->workers, rings->senders),
+		.end_worker = layout_first_worker(index + 1, rings->workers, rings->senders),
+		.stats = block(making, place, lcore, GLB_ROLE_SENDER),
+	};
+}
+
+static int make_all(const struct making *making, struct glb_error *error)
+{
+	const struct config *config = making->config;
+	struct workers *workers = making->workers;
+	const uint32_t seed = (uint32_t)rte_rand();
+
+	if (config->run_model == CONFIG_PIPELINE) {
+		workers->rings = rings_open(config, making->replay, error);
+		if (workers->rings == NULL)
+			return error->code;
+	}
+	workers->worker = rte_calloc("glb_workers", (size_t)config->workers, sizeof(struct worker), RTE_CACHE_LINE_SIZE);
+	workers->receivers = rte_calloc("glb_receivers", (size_t)config->receivers + 1, sizeof(struct receiver),
+					RTE_CACHE_LINE_SIZE);
+	workers->senders = rte_calloc("glb_senders", (size_t)config->senders + 1, sizeof(struct sender),
+				      RTE_CACHE_LINE_SIZE);
+	if (workers->worker == NULL || workers->receivers == NULL || workers->senders == NULL)
+		return glb_error_set(error, -ENOMEM, "no memory for the workers; raise -m in eal.args");
+	for (unsigned i = 0; i < config->workers; i++)
+		make_worker(making, i);
+	for (unsigned i = 0; i < config->receivers; i++)
+		make_receiver(making, i, seed);
+	for (unsigned i = 0; i < config->senders; i++)
+		make_sender(making, i);
+	return 0;
+}
+
+static void release(struct workers *workers)
+{
+	rings_close(workers->rings);
+	rte_free(workers->worker);
+	rte_free(workers->receivers);
+	rte_free(workers->senders);
+	*workers = (struct workers){.mute = workers->mute};
+}
+
+static int launch(lcore_function_t *run, void *context, unsigned lcore, struct glb_error *error)
+{
+	if (rte_eal_remote_launch(run, context, lcore) == 0)
+		return 0;
+	return glb_error_set(error, -EBUSY, "lcore %u does not start", lcore);
+}
+
+static int launch_all(struct workers *workers, const struct config *config, struct glb_error *error)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < config->senders && ret == 0; i++)
+		ret = launch(sender_run, &workers->senders[i], workers->senders[i].lcore, error);
+	for (unsigned i = 0; i < config->workers && ret == 0; i++)
+		ret = launch(worker_run, &workers->worker[i], workers->worker[i].lcore, error);
+	for (unsigned i = 0; i < config->receivers && ret == 0; i++)
+		ret = launch(receiver_run, &workers->receivers[i], workers->receivers[i].lcore, error);
+	return ret;
 }
 
 int workers_start(struct workers *workers, const struct config *config, const struct ports *ports, struct swap *swap,
 		  const struct stats_file *stats, bool until_dry, struct order *order, struct glb_error *error)
 {
-	unsigned lcore;
+	const struct making making = {
+		.workers = workers, .config = config, .ports = ports, .swap = swap, .stats = stats, .replay = until_dry,
+		.order = order,
+	};
+	int ret;
 
 	workers->count = 0;
 	workers->stop = 0;
-	workers->worker = rte_zmalloc("glb_workers", (size_t)config->workers * sizeof(struct worker),
-				      RTE_CACHE_LINE_SIZE);
-	if (workers->worker == NULL)
-		return glb_error_set(error, -ENOMEM, "no memory for the workers; raise -m in eal.args");
-	RTE_LCORE_FOREACH_WORKER(lcore) {
-		struct worker *worker = &workers->worker[workers->count];
-
-		prepare(worker, workers->count, lcore, stats);
-		worker->ports = ports;
-		worker->swap = swap;
-		worker->order = order;
-		glb_bucket_init(&worker->echo, (uint32_t)config->echo_rate,
-				(uint32_t)RTE_MAX(config->echo_rate / 10, ECHO_BURST_MIN));
-		worker->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
-		worker->until_dry = until_dry;
-		worker->stop = &workers->stop;
-		worker->mute = &workers->mute;
-		worker->muted = workers->mute != MUTE_OFF;
-		if (rte_eal_remote_launch(worker_run, worker, lcore) != 0) {
-			workers_stop(workers, 1000);
-			return glb_error_set(error, -EBUSY, "lcore %u does not start", lcore);
-		}
-		workers->count++;
+	ret = make_all(&making, error);
+	if (ret != 0) {
+		release(workers);
+		return ret;
 	}
-	return 0;
+	workers->count = (unsigned)config->workers;
+	ret = launch_all(workers, config, error);
+	if (ret != 0) {
+		if (workers->rings != NULL)
+			rings_abandon(workers->rings);
+		workers_stop(workers, 1000);
+	}
+	return ret;
 }
 
 bool workers_done(const struct workers *workers)
 {
-	for (unsigned i = 0; i < workers->count; i++)
-		if (rte_eal_get_lcore_state(workers->worker[i].lcore) == RUNNING)
+	unsigned lcore;
+
+	(void)workers;
+	RTE_LCORE_FOREACH_WORKER(lcore)
+		if (rte_eal_get_lcore_state(lcore) == RUNNING)
 			return false;
 	return true;
 }
@@ -92,8 +211,6 @@ bool workers_stop(struct workers *workers, unsigned wait_ms)
 		usleep(1000);
 	}
 	rte_eal_mp_wait_lcore();
-	rte_free(workers->worker);
-	workers->worker = NULL;
-	workers->count = 0;
+	release(workers);
 	return true;
 }

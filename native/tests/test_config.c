@@ -113,6 +113,14 @@ static void wrong_values_are_named(void)
 		{"[eal]\nworker_lcores=[]\n", "eal.worker_lcores: must be a list of integers"},
 		{"[eal]\nworker_lcores=[-1]\n", "eal.worker_lcores"},
 		{"[eal]\nworkers=2\nworker_lcores=[1]\n", "eal.worker_lcores: 1 given for 2 in eal.workers"},
+		{"[forward]\nrun_model='both'\n", "forward.run_model: must be \"run-to-completion\" or \"pipeline\""},
+		{"[eal]\nreceivers=2\n", "eal.receivers: only with forward.run_model = \"pipeline\""},
+		{"[eal]\nsender_lcores=[1]\n", "eal.senders: only with forward.run_model"},
+		{"[eal]\nring_size=100\n", "eal.ring_size: must be a power of two, not 100"},
+		{"[eal]\nring_size=32\n", "eal.ring_size: must be an integer from 64"},
+		{"run_model='pipeline'\n[eal]\nreceivers=2\nreceiver_lcores=[1]\n",
+		 "eal.receiver_lcores: 1 given for 2 in eal.receivers; make them equal"},
+		{"run_model='pipeline'\n[eal]\nworkers=2\nsenders=3\n", "eal.senders: 3 for 2 workers; at most one for each"},
 		{"[port]\ndevargs='x'\n", "port: must be a list of tables, [[port]]"},
 		{"[[port]]\n", "port[0].devargs: missing"},
 		{"[[port]]\ndevargs=''\n", "port.devargs: must be a string that is not empty"},
@@ -130,6 +138,20 @@ static void wrong_values_are_named(void)
 		snprintf(text, sizeof(text), "%s%s", MINIMAL, forward ? line + 10 : line);
 		CHECK(refused(text, cases[i].wanted));
 	}
+}
+
+static void pipelines_have_receivers_and_senders(void)
+{
+	CHECK(read_text(MINIMAL, NULL, 0) == 0);
+	CHECK(config.run_model == CONFIG_RUN_TO_COMPLETION && config.receivers == 0 && config.senders == 0);
+	CHECK(read_text(MINIMAL "run_model='pipeline'\n", NULL, 0) == 0);
+	CHECK(config.receivers == 1 && config.senders == 1 && config.workers == 0 && config.ring_size == 1024);
+	CHECK(read_text(MINIMAL "run_model='pipeline'\n[eal]\nworkers=64\nreceiver_lcores=[1,2]\nsenders=3\n"
+			"ring_size=4096\n", NULL, 0) == 0);
+	CHECK(config_rx_queues(&config) == 2 && config_tx_queues(&config) == 3);
+	CHECK(config_counted_lcores(&config) == 69 && config.ring_size == 4096);
+	CHECK(read_text(MINIMAL "[eal]\nworkers=3\n", NULL, 0) == 0);
+	CHECK(config_rx_queues(&config) == 3 && config_tx_queues(&config) == 3 && config_counted_lcores(&config) == 3);
 }
 
 static void what_is_missing_is_named(void)
@@ -209,6 +231,7 @@ int main(void)
 		{"minimal has defaults", minimal_has_defaults},
 		{"everything is taken", everything_is_taken},
 		{"wrong values are named", wrong_values_are_named},
+		{"pipelines have receivers and senders", pipelines_have_receivers_and_senders},
 		{"what is missing is named", what_is_missing_is_named},
 		{"long paths are refused", long_paths_are_refused},
 		{"sets go over the file", sets_go_over_the_file},

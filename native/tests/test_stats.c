@@ -82,6 +82,32 @@ static void sums_over_workers(void)
 	free(file);
 }
 
+/* In a pipeline, what goes over rings is neither received nor sent once more. */
+static void a_pipeline_counts_once(void)
+{
+	static const enum glb_role roles[WORKERS] = {GLB_ROLE_RING_WORKER, GLB_ROLE_RECEIVER, GLB_ROLE_SENDER};
+	struct glb_stats_header *file = make_file();
+	struct glb_worker_stats total;
+
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct glb_worker_stats *stats = block(file, i);
+
+		stats->role = roles[i];
+		stats->rx_packets = 10 + i;
+		stats->rx_bytes = 1000 + i;
+		stats->tx_packets = 20 + i;
+		stats->tx_bytes = 2000 + i;
+		stats->bursts = 1;
+	}
+	glb_stats_sum(file, &total);
+	CHECK(total.rx_packets == 11 && total.rx_bytes == 1001);
+	CHECK(total.tx_packets == 22 && total.tx_bytes == 2002);
+	CHECK(total.bursts == 3 && total.role == 0 && total.ring_high_water == 0);
+	CHECK(strcmp(glb_role_name(GLB_ROLE_RING_WORKER), "worker") == 0);
+	CHECK(strcmp(glb_role_name(4), "unknown") == 0);
+	free(file);
+}
+
 static void open_refuses(void)
 {
 	struct glb_stats_header *file = make_file(), good = *file;
@@ -119,6 +145,7 @@ int main(void)
 	static const struct check_case cases[] = {
 		{"layout is aligned and disjoint", layout_is_aligned_and_disjoint},
 		{"sums over workers", sums_over_workers},
+		{"a pipeline counts once", a_pipeline_counts_once},
 		{"open refuses what it cannot read", open_refuses},
 	};
 

@@ -43,18 +43,28 @@ struct glb_traffic {
 	uint64_t bytes; /* of client IP packets, without any encapsulation */
 };
 
-/* A worker's block: this struct, then struct glb_traffic[service_slots], then struct glb_traffic[backend_slots]. */
+/* What an lcore with a block of counters does. */
+enum glb_role {
+	GLB_ROLE_WORKER = 0,       /* run-to-completion: from a port to a port */
+	GLB_ROLE_RECEIVER = 1,     /* pipeline: from a port to workers' rings */
+	GLB_ROLE_RING_WORKER = 2,  /* pipeline: from its rings to its sender's ring */
+	GLB_ROLE_SENDER = 3,       /* pipeline: from workers' rings to a port */
+};
+
+/* A worker's block (and, in a pipeline, a receiver's or sender's; their packets are counted where they end): this struct, then struct glb_traffic[service_slots], then struct glb_traffic[backend_slots]. */
 struct glb_worker_stats {
-	uint64_t rx_packets;
-	uint64_t rx_bytes;  /* frames, Ethernet header included */
-	uint64_t tx_packets;
+	uint64_t rx_packets; /* from a port or ring */
+	uint64_t rx_bytes;   /* frames, Ethernet header included */
+	uint64_t tx_packets; /* to a port or ring */
 	uint64_t tx_bytes;
 	uint64_t bursts;    /* polls that returned packets */
 	uint64_t idle_polls;
 	uint64_t sleeps;    /* times the worker slept (idle = adaptive) */
 	uint64_t lcore;     /* its lcore id */
 	uint64_t reasons[96]; /* packets by enum glb_reason; GLB_STATS_REASONS_MAX */
-	uint64_t pad[8];
+	uint64_t role;            /* enum glb_role */
+	uint64_t ring_high_water; /* most packets ever seen waiting in one of its rings */
+	uint64_t pad[6];
 	uint64_t latency[31]; /* of sampled bursts, from received to sent: bucket n counts 2^n..2^(n+1)-1 ns, the first also 0, the last all above */
 	uint64_t busy_cycles; /* TSC cycles of polls that returned packets, from rx to the next poll */
 	/* a cache line that the main program's watchdog writes, and not the worker */
@@ -64,6 +74,9 @@ struct glb_worker_stats {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1216, "multiple of a cache line")
 
+/* "worker", "receiver" or "sender"; "unknown" when out of range. Never freed. */
+const char *glb_role_name(unsigned role);
+
 /* Sizes for a file with these capacities; offsets go into *header, the rest of which is zeroed. */
 void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_t service_slots,
 		      uint32_t backend_slots);
@@ -71,7 +84,8 @@ void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_
 /* Checks that `len` mapped bytes are a counter file that this library can read: 0, -EINVAL, -EPROTONOSUPPORT. */
 int glb_stats_open(const void *data, size_t len, struct glb_error *error);
 
-/* Sums over all workers of an opened file; `lcore` of *total is 0. Slot < service_slots / backend_slots. */
+/* Sums over all workers of an opened file: received is what came from ports, sent is what went to ports. `lcore`, `role` and
+ * `ring_high_water` of *total are 0. Slot < service_slots / backend_slots. */
 void glb_stats_sum(const void *data, struct glb_worker_stats *total);
 void glb_stats_service(const void *data, uint32_t slot, struct glb_traffic *out);
 void glb_stats_backend(const void *data, uint32_t slot, struct glb_traffic *out);

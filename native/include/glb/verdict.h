@@ -54,6 +54,9 @@ enum glb_reason {
 	/* echo requests to a VIP that the director answers (icmp_echo = "answer") */
 	GLB_REASON_ECHO_ANSWERED,      /* answer: the reply was sent */
 	GLB_REASON_ECHO_LIMITED,       /* drop: more echo requests than the director answers */
+	/* drop */
+	GLB_REASON_STEER_RING_FULL,    /* pipeline: its worker's ring is full */
+	GLB_REASON_TX_RING_FULL,       /* pipeline: the ring to its worker's sender is full */
 	GLB_REASON_COUNT
 };
 

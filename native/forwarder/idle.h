@@ -1,0 +1,33 @@
+/* What an lcore does that polls ports and finds nothing (idle = adaptive). */
+#ifndef FORWARDER_IDLE_H
+#define FORWARDER_IDLE_H
+
+#include <stdint.h>
+#include <time.h>
+
+enum {
+	IDLE_POLLS = 256,      /* empty polls in a row before the first sleep: some tens of µs */
+	IDLE_RING_POLLS = 1024, /* the same for rings, whose polls cost less */
+	IDLE_SLEEP_MIN_NS = 10000,
+	IDLE_SLEEP_MAX_NS = 1000000,
+	IDLE_DRY_POLLS = 16,   /* empty polls in a row that mean that a file has been read to its end */
+};
+
+struct idle {
+	uint32_t polls;    /* empty ones in a row */
+	uint32_t sleep_ns; /* of the last sleep; 0 = none yet */
+};
+
+/* Sleeps longer the longer nothing has come: about a fiftieth of that time, so that little is added to the latency of a
+ * packet that ends a short pause. */
+static inline void idle_sleep(struct idle *idle)
+{
+	const uint32_t ns = idle->sleep_ns == 0 ? IDLE_SLEEP_MIN_NS : idle->sleep_ns + idle->sleep_ns / 64 + 1000;
+	struct timespec pause;
+
+	idle->sleep_ns = ns < IDLE_SLEEP_MAX_NS ? ns : IDLE_SLEEP_MAX_NS;
+	pause = (struct timespec){.tv_nsec = idle->sleep_ns};
+	nanosleep(&pause, NULL);
+}
+
+#endif

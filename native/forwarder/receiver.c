@@ -1,0 +1,107 @@
+/* The receiver's loop (receiver.h). */
+#include "receiver.h"
+#include "count.h"
+#include "idle.h"
+#include "order.h"
+
+#include <glb/steer.h>
+
+#include <rte_ethdev.h>
+#include <rte_prefetch.h>
+
+static uint32_t hash_of(const struct receiver *receiver, const struct rte_mbuf *mbuf)
+{
+	if ((mbuf->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0)
+		return mbuf->hash.rss;
+	return glb_steer_hash(receiver->seed, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf),
+			      rte_pktmbuf_pkt_len(mbuf));
+}
+
+/* Sorts a burst by worker, keeping the order. Returns the set of workers that get something. */
+static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigned n, uint16_t port)
+{
+	uint64_t workers = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t worker = glb_steer_worker(hash_of(receiver, mbufs[i]), receiver->rings->workers);
+
+		mbufs[i]->port = port;
+		receiver->mbufs[worker][receiver->counts[worker]++] = mbufs[i];
+		workers |= UINT64_C(1) << worker;
+	}
+	return workers;
+}
+
+/* Hands a burst, sorted, to the workers of the set; what a ring does not take is dropped. */
+static void steer(struct receiver *receiver, uint64_t workers, unsigned packets, uint64_t bytes)
+{
+	struct rings *rings = receiver->rings;
+	unsigned lost = 0;
+
+	for (; workers != 0; workers &= workers - 1) {
+		const unsigned worker = (unsigned)__builtin_ctzll(workers), n = receiver->counts[worker];
+		struct rte_mbuf **mbufs = receiver->mbufs[worker];
+		struct rte_ring *ring = rings->steer[receiver->index][worker];
+		unsigned put;
+
+		if (rings->lossless)
+			rings_wait_for_room(ring);
+		put = rings_put(rings, ring, &rings->worker_bell[worker], mbufs, n);
+		for (unsigned i = put; i < n; i++)
+			bytes -= mbufs[i]->pkt_len;
+		rte_pktmbuf_free_bulk(mbufs + put, n - put);
+		receiver->counts[worker] = 0;
+		lost += n - put;
+	}
+	count_add(&receiver->stats->tx_packets, packets - lost);
+	count_add(&receiver->stats->tx_bytes, bytes);
+	count_add(&receiver->stats->reasons[GLB_REASON_STEER_RING_FULL], lost);
+}
+
+static unsigned poll_port(struct receiver *receiver, unsigned index)
+{
+	struct rte_mbuf *mbufs[RINGS_BURST];
+	unsigned n = rte_eth_rx_burst(receiver->ports->port[index].id, (uint16_t)receiver->index, mbufs, RINGS_BURST);
+	uint64_t bytes = 0;
+
+	if (n == 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		bytes += mbufs[i]->pkt_len;
+	if (receiver->order != NULL)
+		order_stamp(receiver->order, mbufs, n, receiver->index, receiver->stats->rx_packets);
+	steer(receiver, sort(receiver, mbufs, n, (uint16_t)index), n, bytes);
+	count_add(&receiver->stats->rx_packets, n);
+	count_add(&receiver->stats->rx_bytes, bytes);
+	count_add(&receiver->stats->bursts, 1);
+	return n;
+}
+
+int receiver_run(void *context)
+{
+	struct receiver *receiver = context;
+	struct idle idle = {0};
+
+	while (__atomic_load_n(receiver->stop, __ATOMIC_RELAXED) == 0) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < receiver->ports->count; i++)
+			n += poll_port(receiver, i);
+		if (n != 0) {
+			idle = (struct idle){0};
+			continue;
+		}
+		count_add(&receiver->stats->idle_polls, 1);
+		idle.polls++;
+		if (receiver->until_dry && idle.polls == IDLE_DRY_POLLS)
+			break;
+		if (receiver->adaptive && idle.polls >= IDLE_POLLS) {
+			idle_sleep(&idle);
+			count_add(&receiver->stats->sleeps, 1);
+		}
+	}
+	rings_receiver_ends(receiver->rings);
+	return 0;
+}

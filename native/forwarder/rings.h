@@ -1,0 +1,81 @@
+/* The rings of a pipeline, and how it ends.
+ *
+ * One ring from each receiver to each worker, and one from each worker to its sender: all have a single producer and a single consumer, so
+ * nobody waits for anybody. What crosses a ring to a worker is a packet buffer whose `port` says where it came from (an index into struct
+ * ports), and nothing that depends on a snapshot. Behind the worker `port` says where it goes (an ethdev id), and `hash.usr` why (enum
+ * glb_reason), for the sender to count.
+ *
+ * A stage ends when the one in front of it has ended and its rings are empty: so a stop drains them.
+ */
+#ifndef FORWARDER_RINGS_H
+#define FORWARDER_RINGS_H
+
+#include "bell.h"
+#include "config.h"
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+enum {
+	RINGS_BURST = 32,
+	RINGS_SLEEP_NS = 5000000, /* a consumer looks by itself now and then: at a mute, say */
+};
+
+struct rings {
+	unsigned receivers, workers, senders;
+	bool adaptive;      /* consumers sleep */
+	bool lossless;      /* replay: a producer waits for room */
+	int receiving;      /* receivers that have not ended */
+	int working;        /* workers that have not ended */
+	struct rte_ring *steer[CONFIG_RECEIVERS_MAX][CONFIG_WORKERS_MAX];
+	struct rte_ring *tx[CONFIG_WORKERS_MAX];
+	struct bell worker_bell[CONFIG_WORKERS_MAX];
+	struct bell sender_bell[CONFIG_SENDERS_MAX];
+};
+
+/* Makes the rings, each in the memory of its consumer's NUMA node. NULL with *error. */
+struct rings *rings_open(const struct config *config, bool lossless, struct glb_error *error);
+
+/* Frees the rings, which must be empty, and *rings; may be NULL. */
+void rings_close(struct rings *rings);
+
+/* The lcore of the n-th of EAL's worker lcores, in the order of layout.h without the main lcore. */
+unsigned rings_lcore(unsigned n);
+
+/* A producer puts in what fits, and wakes the consumer. Returns how many went in, from the front. */
+static inline unsigned rings_put(struct rings *rings, struct rte_ring *ring, struct bell *bell, struct rte_mbuf **mbufs,
+				 unsigned n)
+{
+	unsigned put = rte_ring_sp_enqueue_burst(ring, (void **)mbufs, n, NULL);
+
+	if (rings->adaptive)
+		bell_ring(bell);
+	return put;
+}
+
+/* Replay: waits until there is room for a burst. */
+void rings_wait_for_room(const struct rte_ring *ring);
+
+/* Called by a receiver or worker at its end. */
+void rings_receiver_ends(struct rings *rings);
+void rings_worker_ends(struct rings *rings);
+
+/* Ends everything, though not all of it has started. */
+void rings_abandon(struct rings *rings);
+
+/* Whether nothing more will be put into a worker's or sender's rings; ask before looking whether they are empty. */
+static inline bool rings_no_receiver(const struct rings *rings)
+{
+	return __atomic_load_n(&rings->receiving, __ATOMIC_ACQUIRE) <= 0;
+}
+
+static inline bool rings_no_worker(const struct rings *rings)
+{
+	return __atomic_load_n(&rings->working, __ATOMIC_ACQUIRE) <= 0;
+}
+
+/* Sleeps until a worker's or sender's rings have something, or there is an end to notice. */
+void rings_worker_rests(struct rings *rings, unsigned worker);
+void rings_sender_rests(struct rings *rings, unsigned sender);
+
+#endif

@@ -1,0 +1,87 @@
+/* The sender's loop (sender.h). */
+#include "sender.h"
+#include "count.h"
+#include "idle.h"
+#include "order.h"
+
+#include <rte_ethdev.h>
+
+enum { TX_TRIES = 8 };
+
+static uint64_t bytes_of(struct rte_mbuf *const *mbufs, unsigned n)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes += mbufs[i]->pkt_len;
+	return bytes;
+}
+
+/* Packets for one port. */
+static void transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbufs, unsigned n)
+{
+	uint64_t bytes = bytes_of(mbufs, n);
+	uint8_t reasons[RINGS_BURST];
+	unsigned sent = 0;
+
+	for (unsigned i = 0; i < n; i++) /* what is sent belongs to the driver */
+		reasons[i] = (uint8_t)mbufs[i]->hash.usr;
+	if (sender->order != NULL)
+		order_note(sender->order, mbufs, n);
+	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
+		sent += rte_eth_tx_burst(port, (uint16_t)sender->index, mbufs + sent, (uint16_t)(n - sent));
+	bytes -= bytes_of(mbufs + sent, n - sent);
+	rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
+	count_add(&sender->stats->tx_packets, sent);
+	count_add(&sender->stats->tx_bytes, bytes);
+	for (unsigned i = 0; i < sent; i++)
+		count_add(&sender->stats->reasons[reasons[i]], 1);
+	count_add(&sender->stats->reasons[GLB_REASON_TX_FULL], n - sent);
+}
+
+static unsigned collect(struct sender *sender, struct rte_ring *ring)
+{
+	struct rte_mbuf *mbufs[RINGS_BURST];
+	unsigned left, n = rte_ring_sc_dequeue_burst(ring, (void **)mbufs, RINGS_BURST, &left);
+
+	if (n == 0)
+		return 0;
+	count_most(&sender->stats->ring_high_water, n + left);
+	count_add(&sender->stats->rx_packets, n);
+	count_add(&sender->stats->rx_bytes, bytes_of(mbufs, n));
+	count_add(&sender->stats->bursts, 1);
+	for (unsigned first = 0, end; first < n; first = end) {
+		for (end = first + 1; end < n && mbufs[end]->port == mbufs[first]->port; end++)
+			;
+		transmit(sender, mbufs[first]->port, mbufs + first, end - first);
+	}
+	return n;
+}
+
+int sender_run(void *context)
+{
+	struct sender *sender = context;
+	struct rings *rings = sender->rings;
+	uint32_t empty = 0;
+
+	for (;;) {
+		const bool last = rings_no_worker(rings);
+		unsigned n = 0;
+
+		for (unsigned worker = sender->first_worker; worker < sender->end_worker; worker++)
+			n += collect(sender, rings->tx[worker]);
+		if (n != 0) {
+			empty = 0;
+			continue;
+		}
+		if (last)
+			break;
+		count_add(&sender->stats->idle_polls, 1);
+		if (rings->adaptive && ++empty >= IDLE_RING_POLLS) {
+			rings_sender_rests(rings, sender->index);
+			count_add(&sender->stats->sleeps, 1);
+			empty = 0;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,25 @@
+/* A sender: the last stage of a pipeline. Collects what its workers have made and hands it to its tx queue of the port that each packet
+ * is for. What a queue does not take is dropped and counted as tx_full. */
+#ifndef FORWARDER_SENDER_H
+#define FORWARDER_SENDER_H
+
+#include "rings.h"
+
+#include <glb/stats.h>
+
+struct order; /* order.h */
+
+struct sender {
+	/* set before it starts */
+	unsigned index;             /* also its tx queue */
+	unsigned lcore;
+	unsigned first_worker, end_worker; /* whose rings it collects from */
+	struct rings *rings;
+	struct order *order;        /* replay: where it notes what it sent, or NULL */
+	struct glb_worker_stats *stats;
+};
+
+/* The loop, for rte_eal_remote_launch(). */
+int sender_run(void *sender);
+
+#endif
