@@ -11,8 +11,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from glbpy import abi
@@ -24,10 +22,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def _load() -> tuple[Any, Any]:
     """Check the extension's ABI note, import it, and return its (ffi, lib). Raises AbiError."""
-    spec = find_spec("glbpy._glb")
-    if spec is None or spec.origin is None:
+    extension = abi.find_extension()
+    if extension is None:
         raise AbiError("the extension glbpy._glb is not built: run `make setup`")
-    abi.check_extension(Path(spec.origin))
+    abi.check_extension(extension)
     from glbpy import _glb
 
     return _glb.ffi, _glb.lib

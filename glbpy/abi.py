@@ -6,6 +6,7 @@ extension is checked before it is imported, the forwarder before it is started.
 
 import struct
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -74,6 +75,12 @@ def check(path: Path, names: tuple[str, ...], wanted: Abi = WANTED) -> Abi:
             "install both from one, or run `make setup` in the checkout"
         )
     return found
+
+
+def find_extension() -> Path | None:
+    """Return the file of the Python extension, without importing it; None when it is not built."""
+    spec = find_spec("glbpy._glb")
+    return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
 def check_extension(path: Path) -> Abi:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glbpy import abi
 from glbpy.doctor import devices, host
 from glbpy.doctor.finding import Finding
 from glbpy.doctor.interface import check_interface
@@ -48,6 +49,7 @@ def examine(
     findings += devices.check_drivers(known)
     findings += devices.check_nics(system, known)
     findings += devices.check_forwarder(forwarder)
+    findings += devices.check_library(abi.find_extension())
     if interface is not None:
         findings += check_interface(system, interface)
     return Report(known, tuple(findings))

@@ -1,6 +1,6 @@
-"""Checks of what a director needs: memory, drivers, NICs, and the forwarder itself."""
+"""Checks of what a director needs: memory, drivers, NICs, and programs of one release."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,13 +114,22 @@ def check_iommu(system: System, found: Sequence[Nic]) -> Iterator[Finding]:
 
 def check_forwarder(program: Path | None) -> Iterator[Finding]:
     """The forwarder that glbpy would start must be of a release that it can talk to."""
-    if program is None:
-        yield Finding("glb-forwarder", "fail", "glb-forwarder is not installed", "run `make setup`")
+    return _check_release("glb-forwarder", program, abi.check_forwarder)
+
+
+def check_library(library: Path | None) -> Iterator[Finding]:
+    """So must the extension that has libglb in it."""
+    return _check_release("libglb", library, abi.check_extension)
+
+
+def _check_release(name: str, file: Path | None, check: Callable[[Path], abi.Abi]) -> Iterator[Finding]:
+    if file is None:
+        yield Finding(name, "fail", f"{name} is not installed", "run `make setup`")
         return
     try:
-        abi.check_forwarder(program)
+        check(file)
     except AbiError as error:
         message, _, mend = str(error).rpartition(": ")
-        yield Finding("glb-forwarder", "fail", message, mend)
+        yield Finding(name, "fail", message, mend)
     else:
-        yield Finding("glb-forwarder", "ok", f"{program} is of this release")
+        yield Finding(name, "ok", f"{file} is of this release")

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -266,10 +265,9 @@ def test_no_api_is_said_with_the_way_out(glb: Glb) -> None:
 
 
 def test_output_that_cannot_be_written_is_said() -> None:
-    program = Path(sys.executable).with_name("glb")
     with open("/dev/full", "w") as full:
-        done = subprocess.run([program, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "glb: [Errno 28] No space left on device\n")
+        done = subprocess.run([GLB, "--help"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"glb: [Errno 28] No space left on device\n")
 
 
 def answering(status: int, **content: Any) -> client.Client:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from glbpy import abi
 from glbpy.cli.main import build
 from glbpy.doctor import Finding, System, devices, examine, host
 from glbpy.doctor.interface import check_interface
@@ -198,6 +199,9 @@ def test_the_forwarder_must_be_there_and_of_this_release(tmp_path: Path) -> None
     program = tmp_path / "glb-forwarder"
     program.write_text("#!/bin/sh\n")
     assert_trouble(only(devices.check_forwarder(program)), "fail", str(program), "make setup")
+    assert_trouble(only(devices.check_library(program)), "fail", str(program), "make setup")
+    assert_trouble(only(devices.check_library(None)), "fail", "not installed", "make setup")
+    assert only(devices.check_library(abi.find_extension())).status == "ok"
 
 
 # ---- an interface
