@@ -73,6 +73,14 @@ class WorkerStatus(Reply):
     ring_high_water: int  # most packets seen waiting in one of its rings (pipeline)
 
 
+class XdpStatus(Reply):
+    """The XDP program of an af_xdp port."""
+
+    mode: str  # native, generic
+    taken: int  # packets handed to the forwarder
+    unserved: int  # packets to a VIP on queues that no worker serves: lost
+
+
 class PortStatus(Reply):
     port: int
     name: str
@@ -82,6 +90,7 @@ class PortStatus(Reply):
     link_up: bool
     rx_missed: int  # what the driver dropped before the forwarder saw it
     xstats: dict[str, int] = {}  # the driver's own counters that are not 0
+    xdp: XdpStatus | None = None  # af_xdp with the forwarder's own program
 
 
 class LastLoad(Reply):

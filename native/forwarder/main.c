@@ -18,6 +18,7 @@
 #include "order.h"
 #include "watchdog.h"
 #include "worker.h"
+#include "xdp.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -219,7 +220,9 @@ static int run(struct forwarder *fwd, struct glb_error *error)
 	fwd->takeover.lock = run_dir_open(fwd->config.run_dir, error);
 	if (fwd->takeover.lock < 0)
 		return fwd->takeover.lock;
-	ret = eal_start(&fwd->config, &fwd->opts, error);
+	ret = xdp_prepare(&fwd->config, error);
+	if (ret == 0)
+		ret = eal_start(&fwd->config, &fwd->opts, error);
 	if (ret == 0) {
 		ret = run_ports(fwd, signals, error);
 		eal_stop();

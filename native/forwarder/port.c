@@ -121,11 +121,22 @@ static int set_up_queues(const struct port *port, const struct config *config, s
 	return ret;
 }
 
+/* An af_xdp port takes VIP traffic only. One with a program of the operator's stays as it is. */
+static int open_xdp(struct port *port, const struct config *config, const struct rte_eth_dev_info *info,
+		    struct glb_error *error)
+{
+	if (strcmp(port->driver, "net_af_xdp") != 0)
+		return 0;
+	port->xdp = xdp_open(info->if_index, config_rx_queues(config), error);
+	return port->xdp == NULL ? error->code : 0;
+}
+
 static int start_one(struct port *port, const struct config *config, struct rte_mempool *pool,
 		     struct glb_error *error)
 {
 	struct rte_eth_dev_info info;
 	const char *what = "configured";
+	char advice[160] = "";
 	int ret = describe(port, config, &info, error);
 
 	if (ret != 0)
@@ -136,12 +147,18 @@ static int start_one(struct port *port, const struct config *config, struct rte_
 		ret = set_up_queues(port, config, pool);
 	}
 	if (ret == 0) {
+		ret = open_xdp(port, config, &info, error);
+		if (ret != 0)
+			return ret;
 		what = "started";
 		ret = rte_eth_dev_start(port->id);
 	}
-	if (ret != 0)
-		return glb_error_set(error, ret, "port %s (%s) cannot be %s: %s", port->name, port->driver, what,
-				     rte_strerror(-ret));
+	if (ret != 0) {
+		if (strcmp(port->driver, "net_af_xdp") == 0)
+			xdp_advise(info.if_index, advice, sizeof(advice));
+		return glb_error_set(error, ret, "port %s (%s) cannot be %s: %s%s", port->name, port->driver, what,
+				     rte_strerror(-ret), advice);
+	}
 	settle_mtu(port, config, &info);
 	log_info("port %s: %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, sends up to %u bytes of IP", port->name, port->driver,
 		 port->mac[0], port->mac[1], port->mac[2], port->mac[3], port->mac[4], port->mac[5], port->mtu);
@@ -196,8 +213,11 @@ int ports_start(struct ports *ports, const struct config *config, struct glb_err
 void ports_stop(struct ports *ports)
 {
 	for (unsigned i = 0; i < ports->count; i++) {
-		int ret = rte_eth_dev_stop(ports->port[i].id);
+		int ret;
 
+		xdp_close(ports->port[i].xdp);
+		ports->port[i].xdp = NULL;
+		ret = rte_eth_dev_stop(ports->port[i].id);
 		if (ret == 0)
 			ret = rte_eth_dev_close(ports->port[i].id);
 		if (ret != 0)

@@ -3,6 +3,7 @@
 #define FORWARDER_PORT_H
 
 #include "config.h"
+#include "xdp.h"
 
 #include <rte_mempool.h>
 
@@ -14,6 +15,7 @@ struct port {
 	char driver[PORT_NAME_MAX];
 	uint8_t mac[6];
 	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
+	struct xdp *xdp;          /* af_xdp with our program, else NULL; owned */
 };
 
 struct ports {

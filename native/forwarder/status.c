@@ -112,6 +112,18 @@ static json_t *xstats_status(uint16_t port)
 	return result;
 }
 
+/* What the XDP program of an af_xdp port says; null for other ports. */
+static json_t *xdp_status(const struct port *port)
+{
+	struct xdp_status status;
+
+	if (port->xdp == NULL)
+		return json_null();
+	xdp_read(port->xdp, &status);
+	return json_pack("{s:s, s:I, s:I}", "mode", status.native ? "native" : "generic", "taken",
+			 (json_int_t)status.taken, "unserved", (json_int_t)status.unserved);
+}
+
 static json_t *ports_status(const struct ports *ports)
 {
 	json_t *list = json_array();
@@ -126,11 +138,12 @@ static json_t *ports_status(const struct ports *ports)
 		rte_eth_link_get_nowait(port->id, &link);
 		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port->mac[0], port->mac[1], port->mac[2],
 			 port->mac[3], port->mac[4], port->mac[5]);
-		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o}", "port", port->id,
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o, s:o}", "port", port->id,
 			"name", port->name, "mac", mac, "mtu", (json_int_t)port->mtu, "driver", port->driver,
 			"link_up", link.link_status == RTE_ETH_LINK_UP, "rx_missed",
 			(json_int_t)(stats.imissed + stats.rx_nombuf), "rx_errors", (json_int_t)stats.ierrors,
-			"tx_errors", (json_int_t)stats.oerrors, "xstats", xstats_status(port->id)));
+			"tx_errors", (json_int_t)stats.oerrors, "xstats", xstats_status(port->id), "xdp",
+			xdp_status(port)));
 	}
 	return list;
 }

@@ -175,6 +175,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		fresh->epoch = ++swap->epoch;
 		ret = assign_slots(swap, fresh, &error);
 	}
+	if (ret == 0)
+		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
 	if (ret != 0) {
 		loaded_free(fresh);
 		refuse(swap, path, &error);
@@ -182,6 +184,7 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	}
 	result->load_us = now_us() - start;
 	result->switch_us = put_in_force(swap, fresh);
+	xdp_drop_vips(swap->ports);
 	pthread_mutex_lock(&swap->lock);
 	swap->last_error = (struct glb_error){0};
 	swap->last = *result;
