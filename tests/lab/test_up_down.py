@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from glbpy.errors import LabError
 from glbpy.lab import netns
 from glbpy.lab.lab import Lab
 from glbpy.process import start_time
@@ -185,3 +186,9 @@ def test_interrupted_up_cleans_up_after_itself(other: Lab) -> None:
     starting.send_signal(signal.SIGINT)
     assert starting.wait(30) != 0
     assert traces(other) == {}
+
+
+def test_who_may_not_have_a_lab_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glbpy.lab.rundir.LABS", Path("/sys/kernel"))  # where nobody makes directories
+    with pytest.raises(LabError, match="as root"), Lab("never").rundir.locked():
+        pytest.fail("it is locked")
