@@ -341,12 +341,17 @@ class Controller:
 
     async def _compile(self) -> None:
         state = await asyncio.to_thread(self.store.current)
+        try:
+            await self._compile_state(state)
+        finally:
+            self._attempted = state.revision  # not before: writes wait for it, to hear what came of them
+
+    async def _compile_state(self, state: Desired) -> None:
         secret = self.store.secret
         self._monitor.watch(targets(state))
         backends = [number for path, number in state.ids.items() if path.startswith("pools/")]
         health = {number: self._monitor.record(number).health for number in backends}
         inputs = (state.revision, secret, health)
-        self._attempted = state.revision
         if inputs == self._inputs:
             return
         snapshot = await asyncio.to_thread(self._compiler.compile, state, secret, health)

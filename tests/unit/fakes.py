@@ -26,8 +26,10 @@ class FakeCompiler:
     def __init__(self) -> None:
         self.compiled: list[Snapshot] = []
         self.fail_with: Exception | None = None
+        self.begin: Callable[[], object] = lambda: None  # called by each compile first, on its thread
 
     def compile(self, state: Desired, secret: bytes, health: Mapping[int, Health]) -> Snapshot:
+        self.begin()
         if self.fail_with is not None:
             raise self.fail_with
         takes = [
@@ -55,7 +57,10 @@ class FakeCompiler:
 
 
 class FakeForwarder:
-    """The control socket's protocol on a thread. ``loads`` are the snapshots loaded, oldest first."""
+    """The control socket's protocol on a thread, with the fields of its first release.
+
+    ``loads`` are the snapshots loaded, oldest first.
+    """
 
     def __init__(self, socket_path: Path, instance: str = "director1") -> None:
         self.socket_path = socket_path

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from glbpy.errors import (
 from glbpy.forwarder import Forwarder
 from glbpy.health import CheckFailed, Target
 from glbpy.models import Backend, Document, Health, Pool, State, parse
-from glbpy.store import Store
+from glbpy.store import Store, Written
 from tests.unit.fakes import FakeCompiler, FakeForwarder, eventually
 
 BACKENDS = [{"name": f"web{n}", "address": f"10.0.0.1{n}"} for n in (1, 2, 3)]
@@ -194,6 +195,35 @@ def test_a_backend_that_leaves_chains_is_reported(rig: Rig):
         result = await controller.delete_backend("web", "web3")
         assert [leaver.backend for leaver in result.leavers] == ["web3"]
         assert "web3 leaves 10 rows of www" in result.warnings[0]
+
+    rig.run(body)
+
+
+def test_a_write_waits_for_the_end_of_a_compile_that_has_begun_with_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    """Back late from the store, it finds its compile under way: what it breaks is not known yet."""
+
+    async def body(controller: Controller) -> None:
+        await controller.apply(WEB)
+        await controller.wait(1)
+        begun, go_on = threading.Event(), threading.Event()
+        loop, write = asyncio.get_running_loop(), controller.store.write
+
+        def late_write(*arguments: Any, **options: Any) -> Written:
+            written = write(*arguments, **options)
+            loop.call_soon_threadsafe(controller._dirty.set)
+            assert begun.wait(5)
+            return written
+
+        rig.compiler.begin = lambda: (begun.set(), go_on.wait(5))
+        monkeypatch.setattr(controller.store, "write", late_write)
+        deleting = asyncio.create_task(controller.delete_backend("web", "web3"))
+        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.sleep(0.05)
+        assert not deleting.done()
+        go_on.set()
+        assert [leaver.backend for leaver in (await deleting).leavers] == ["web3"]
 
     rig.run(body)
 
