@@ -28,7 +28,10 @@ REPLY_MAX = 4 << 20  # bytes; a status with every worker and port is some kiloby
 
 
 class Reply(BaseModel):
-    """A forwarder of a newer release may say more than this one knows: more is ignored."""
+    """A forwarder of a newer release may say more than this one knows: more is ignored.
+
+    One of an older release, still running after an upgrade, says less: what came later has a default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -59,7 +62,7 @@ class WorkerStatus(Reply):
 
     worker: int
     lcore: int
-    role: str  # worker, receiver or sender
+    role: str = "worker"  # or receiver, sender
     rx_packets: int
     rx_bytes: int
     tx_packets: int
@@ -67,10 +70,10 @@ class WorkerStatus(Reply):
     bursts: int
     idle_polls: int
     sleeps: int
-    busy_cycles: int  # TSC cycles of polls that brought packets
-    stalls: int  # times that the watchdog found it stuck
-    stuck: str | None  # now: "spins" or "stands"
-    ring_high_water: int  # most packets seen waiting in one of its rings (pipeline)
+    busy_cycles: int = 0  # TSC cycles of polls that brought packets
+    stalls: int = 0  # times that the watchdog found it stuck
+    stuck: str | None = None  # now: "spins" or "stands"
+    ring_high_water: int = 0  # most packets seen waiting in one of its rings (pipeline)
 
 
 class XdpStatus(Reply):
@@ -112,11 +115,11 @@ class ForwarderStatus(Reply):
     digest: str | None
     snapshot_path: str | None
     last_error: LastError | None
-    last_load: LastLoad | None
+    last_load: LastLoad | None = None
     muted: bool = False  # waits to take over from the process that forwards
     workers: list[WorkerStatus]
-    tsc_hz: int
-    latency_ns: dict[str, int]  # sampled bursts by upper bound
+    tsc_hz: int = 0  # 0: not said
+    latency_ns: dict[str, int] = {}  # sampled bursts by upper bound
     ports: list[PortStatus]
     counters: dict[str, int]  # packets by reason, over all workers
     stats_path: str
