@@ -103,6 +103,24 @@ class LastLoad(Reply):
     switch_us: int
 
 
+class MissingNextHop(Reply):
+    """A backend whose packets are dropped as ``no_next_hop``."""
+
+    id: int
+    name: str
+    address: str
+    why: str  # no_route, own_address, other_interface, no_neighbour
+
+
+class NextHops(Reply):
+    """Where packets to backends go next."""
+
+    source: str  # gateway_mac or kernel
+    backends: int  # of the snapshot, inactive ones left out
+    unresolved: int
+    missing: list[MissingNextHop]  # the first of them
+
+
 class ForwarderStatus(Reply):
     """The answer to ``status``."""
 
@@ -121,6 +139,7 @@ class ForwarderStatus(Reply):
     tsc_hz: int = 0  # 0: not said
     latency_ns: dict[str, int] = {}  # sampled bursts by upper bound
     ports: list[PortStatus]
+    next_hops: NextHops | None = None  # None: from a release that had none
     counters: dict[str, int]  # packets by reason, over all workers
     stats_path: str
 

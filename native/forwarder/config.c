@@ -27,7 +27,7 @@ static const struct config_key keys[] = {
 	KEY("director", "run_dir", CONFIG_PATH, run_dir),
 	KEY("forward", "outer_source_v4", CONFIG_IPV4, director.outer_source_v4),
 	KEY("forward", "outer_source_v6", CONFIG_IPV6, director.outer_source_v6),
-	KEY("forward", "gateway_mac", CONFIG_MAC, director.gateway_mac, .required = true),
+	KEY("forward", "gateway_mac", CONFIG_MAC, director.gateway_mac),
 	KEY("forward", "local_mac", CONFIG_MAC, director.local_mac),
 	KEY("forward", "filter_mac", CONFIG_BOOL, director.filter_mac),
 	KEY("forward", "outer_udp_checksum", CONFIG_CHOICE, director.outer_checksum, .words = checksum_names),
@@ -57,6 +57,8 @@ enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
 static const struct config_key port_keys[] = {
 	{.section = "port", .name = "devargs", .kind = CONFIG_STRING, .offset = offsetof(struct config_port, devargs),
 	 .size = CONFIG_DEVARGS_MAX, .required = true},
+	{.section = "port", .name = "kernel_interface", .kind = CONFIG_STRING,
+	 .offset = offsetof(struct config_port, kernel_interface), .size = IF_NAMESIZE},
 };
 
 enum { PORT_KEYS = sizeof(port_keys) / sizeof(port_keys[0]) };
@@ -160,7 +162,8 @@ static int read_port(struct config_port *port, size_t index, json_t *table, cons
 		int ret;
 
 		if (key == NULL)
-			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs",
+			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs, "
+					     "kernel_interface",
 					     origin, index, name);
 		ret = config_value_read(port, key, value, origin, error);
 		if (ret != 0)
@@ -310,6 +313,13 @@ int config_from_json(struct config *config, const json_t *root, const char *orig
 	if (ret != 0)
 		config_free(config);
 	return ret;
+}
+
+bool config_has_gateway(const struct config *config)
+{
+	static const uint8_t none[sizeof(config->director.gateway_mac)];
+
+	return memcmp(config->director.gateway_mac, none, sizeof(none)) != 0;
 }
 
 void config_free(struct config *config)

@@ -10,6 +10,7 @@
 #include <glb/path.h>
 
 #include <jansson.h>
+#include <net/if.h>
 
 enum {
 	CONFIG_PORTS_MAX = GLB_PORTS_MAX,
@@ -28,6 +29,7 @@ enum config_idle { CONFIG_IDLE_ADAPTIVE = 0, CONFIG_IDLE_BUSY = 1 };
 
 struct config_port {
 	char devargs[CONFIG_DEVARGS_MAX]; /* a virtual device (--vdev) or a PCI address (-a) */
+	char kernel_interface[IF_NAMESIZE]; /* whose routes lead to this port; "" = the one that the driver sits on */
 };
 
 struct config {
@@ -35,7 +37,7 @@ struct config {
 	char name[CONFIG_NAME_MAX + 1]; /* [a-z0-9-]+ */
 	char snapshot[CONFIG_PATH_MAX];
 	char run_dir[CONFIG_PATH_MAX];
-	/* [forward]; local_mac all zero = the port's own */
+	/* [forward]; local_mac all zero = the port's own, gateway_mac all zero = next hops from the kernel */
 	struct glb_director director;
 	int64_t mtu;  /* bytes of IP on the way out; 0 = no limit, CONFIG_MTU_OF_PORT */
 	int64_t idle; /* enum config_idle */
@@ -90,6 +92,9 @@ static inline unsigned config_counted_lcores(const struct config *config)
 {
 	return (unsigned)(config->workers + config->receivers + config->senders);
 }
+
+/* Whether forward.gateway_mac is given. */
+bool config_has_gateway(const struct config *config);
 
 void config_free(struct config *config);
 

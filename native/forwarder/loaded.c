@@ -77,25 +77,49 @@ static int read_file(struct loaded *loaded, const char *path, size_t *len, struc
 	return ret;
 }
 
+static void set_local_mac(uint8_t mac[6], const struct glb_director *director, const struct port *port)
+{
+	static const uint8_t none[6];
+
+	memcpy(mac, memcmp(director->local_mac, none, sizeof(none)) != 0 ? director->local_mac : port->mac, 6);
+}
+
+/* One path for each port that packets come in on. */
 static int join(struct loaded *loaded, const struct glb_director *director, const struct ports *ports,
 		const struct glb_snapshot *snapshot, struct glb_error *error)
 {
-	static const uint8_t none[6];
+	struct glb_egress egress[CONFIG_PORTS_MAX] = {0};
 	int ret = 0;
 
+	for (unsigned i = 0; i < ports->count; i++) {
+		egress[i].mtu = ports->port[i].mtu;
+		set_local_mac(egress[i].mac, director, &ports->port[i]);
+	}
 	for (unsigned i = 0; i < ports->count && ret == 0; i++) {
 		struct glb_director own = *director;
 
-		if (memcmp(own.local_mac, none, sizeof(none)) == 0)
-			memcpy(own.local_mac, ports->port[i].mac, sizeof(own.local_mac));
-		own.mtu = ports->port[i].mtu;
 		own.port = (uint8_t)i;
+		own.mtu = egress[i].mtu;
+		memcpy(own.local_mac, egress[i].mac, sizeof(own.local_mac));
 		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
+		if (ret == 0 && loaded->next_hops != NULL)
+			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
 	}
 	return ret;
 }
 
-struct loaded *loaded_read(const char *path, const struct glb_director *director, const struct ports *ports,
+static int make_arrays(struct loaded *loaded, bool gateway, struct glb_error *error)
+{
+	loaded->service_slot = calloc(loaded->snapshot.service_count + 1, sizeof(uint32_t));
+	loaded->backend_slot = calloc(loaded->snapshot.backend_count + 1, sizeof(uint32_t));
+	if (!gateway)
+		loaded->next_hops = calloc(loaded->snapshot.backend_count + 1, sizeof(uint64_t));
+	if (loaded->service_slot == NULL || loaded->backend_slot == NULL || (!gateway && loaded->next_hops == NULL))
+		return glb_error_set(error, -ENOMEM, "out of memory");
+	return 0;
+}
+
+struct loaded *loaded_read(const char *path, const struct config *config, const struct ports *ports,
 			   struct glb_error *error)
 {
 	struct loaded *loaded = calloc(1, sizeof(*loaded));
@@ -112,14 +136,11 @@ struct loaded *loaded_read(const char *path, const struct glb_director *director
 			ret = glb_snapshot_open(loaded->bytes, len, &loaded->snapshot, error);
 		if (ret == 0) {
 			snprintf(loaded->path, sizeof(loaded->path), "%s", path);
-			loaded->service_slot = calloc(loaded->snapshot.service_count + 1, sizeof(uint32_t));
-			loaded->backend_slot = calloc(loaded->snapshot.backend_count + 1, sizeof(uint32_t));
-			if (loaded->service_slot == NULL || loaded->backend_slot == NULL)
-				ret = glb_error_set(error, -ENOMEM, "out of memory");
+			ret = make_arrays(loaded, config_has_gateway(config), error);
 		}
 	}
 	if (ret == 0)
-		ret = join(loaded, director, ports, path != NULL ? &loaded->snapshot : NULL, error);
+		ret = join(loaded, &config->director, ports, path != NULL ? &loaded->snapshot : NULL, error);
 	if (ret == 0)
 		return loaded;
 	loaded_free(loaded);
@@ -134,5 +155,6 @@ void loaded_free(struct loaded *loaded)
 		munmap(loaded->bytes, loaded->map_len);
 	free(loaded->service_slot);
 	free(loaded->backend_slot);
+	free(loaded->next_hops);
 	free(loaded);
 }

@@ -14,6 +14,8 @@ struct loaded {
 	struct glb_snapshot snapshot;            /* all zero when there is none */
 	uint32_t *service_slot;                  /* counter slot by index of the service; SLOT_NONE = not counted */
 	uint32_t *backend_slot;
+	uint64_t *next_hops;                     /* by index of the backend (glb/next_hop.h), written by the main lcore while
+						  * workers read; NULL: everything goes to gateway_mac, by the port it came in on */
 	void *bytes;                             /* mapping of map_len bytes, huge pages where the kernel has them */
 	size_t map_len;
 	uint64_t epoch;                          /* number of this load, ascending */
@@ -24,7 +26,7 @@ struct loaded {
 
 /* Reads and checks the file at `path`, or makes the empty one (everything is punted) when `path` is NULL. The slots are
  * still to be assigned. Returns NULL with *error. Main lcore. */
-struct loaded *loaded_read(const char *path, const struct glb_director *director, const struct ports *ports,
+struct loaded *loaded_read(const char *path, const struct config *config, const struct ports *ports,
 			   struct glb_error *error);
 
 /* Frees it. No worker may use it any more. */

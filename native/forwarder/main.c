@@ -4,6 +4,7 @@
 #include "config_schema.h"
 #include "control.h"
 #include "eal.h"
+#include "egress.h"
 #include "layout.h"
 #include "log.h"
 #include "notify.h"
@@ -40,6 +41,7 @@ struct forwarder {
 	struct config config;
 	struct ports ports;
 	struct stats_file stats;
+	struct nexthop *nexthop; /* NULL where forward.gateway_mac is given */
 	struct swap swap;
 	struct order order;
 	struct workers workers;
@@ -88,6 +90,8 @@ static int load_first(struct forwarder *fwd, struct glb_error *error)
 /* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
 static void serve(struct forwarder *fwd, struct control *control, int signals)
 {
+	int wake = egress_wake(signals, fwd->nexthop);
+
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
 
@@ -95,8 +99,11 @@ static void serve(struct forwarder *fwd, struct control *control, int signals)
 
 		if (fwd->opts.replay && workers_done(&fwd->workers))
 			break;
-		control_poll(control, signals, busy ? POLL_BUSY_MS : POLL_MS);
+		control_poll(control, wake >= 0 ? wake : signals,
+			     egress_poll(fwd->nexthop, busy ? POLL_BUSY_MS : POLL_MS));
 	}
+	if (wake >= 0)
+		close(wake);
 }
 
 static void print_replay(const struct stats_file *stats)
@@ -179,9 +186,12 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 			      (uint32_t)config->service_slots, (uint32_t)config->backend_slots, error);
 	if (ret != 0)
 		goto stop_ports;
-	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, error);
+	ret = egress_open(&fwd->nexthop, config, &fwd->ports, error);
 	if (ret != 0)
 		goto close_stats;
+	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, fwd->nexthop, error);
+	if (ret != 0)
+		goto close_nexthop;
 	ret = telemetry_open(&fwd->stats, &fwd->swap, error);
 	if (ret == 0 && fwd->opts.order != NULL)
 		ret = order_open(&fwd->order, fwd->opts.order, error);
@@ -190,6 +200,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	order_close(&fwd->order);
 	telemetry_close();
 	swap_close(&fwd->swap);
+close_nexthop:
+	nexthop_close(fwd->nexthop);
 close_stats:
 	stats_file_close(&fwd->stats);
 stop_ports:

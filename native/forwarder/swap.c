@@ -1,5 +1,6 @@
 /* Swapping snapshots under RCU (swap.h). */
 #include "swap.h"
+#include "egress.h"
 #include "log.h"
 
 #include <rte_errno.h>
@@ -26,7 +27,7 @@ static uint64_t now_us(void)
 }
 
 int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
-	      const struct stats_file *stats, struct glb_error *error)
+	      const struct stats_file *stats, struct nexthop *nexthop, struct glb_error *error)
 {
 	uint32_t workers = (uint32_t)config->workers;
 
@@ -35,7 +36,8 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 	swap->config = config;
 	swap->ports = ports;
 	swap->stats = stats;
-	swap->current = loaded_read(NULL, &config->director, ports, error);
+	swap->nexthop = nexthop;
+	swap->current = loaded_read(NULL, config, ports, error);
 	if (swap->current == NULL)
 		return error->code;
 	swap->services = slots_create(stats_file_service_ids(stats), (uint32_t)config->service_slots);
@@ -168,7 +170,7 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	if (too_many_wait(swap))
 		ret = glb_error_set(&error, -EBUSY, "workers hang: older snapshots are still in use");
 	if (ret == 0) {
-		fresh = loaded_read(path, &swap->config->director, swap->ports, &error);
+		fresh = loaded_read(path, swap->config, swap->ports, &error);
 		ret = fresh != NULL ? 0 : error.code;
 	}
 	if (ret == 0) {
@@ -177,6 +179,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	}
 	if (ret == 0)
 		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
+	if (ret == 0)
+		ret = egress_adopt(swap->nexthop, fresh, &error);
 	if (ret != 0) {
 		loaded_free(fresh);
 		refuse(swap, path, &error);

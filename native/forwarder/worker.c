@@ -136,6 +136,32 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 	return ready;
 }
 
+/* Sends each packet by the port of its next hop, keeping the order on each. */
+static void transmit_by_port(struct worker *worker, unsigned came_by, struct rte_mbuf **mbufs, const uint8_t *packet_of,
+			     unsigned n)
+{
+	struct rte_mbuf *leaving[WORKER_BURST];
+	uint8_t packet_of_leaving[WORKER_BURST], leaves_by[WORKER_BURST];
+
+	for (unsigned i = 0; i < n; i++) { /* before any is sent: what is not taken becomes a drop */
+		const struct glb_packet *packet = &worker->packets[packet_of[i]];
+
+		leaves_by[i] = packet->verdict == GLB_VERDICT_FORWARD ? packet->next_hop.port : (uint8_t)came_by;
+	}
+	for (unsigned index = 0; index < worker->ports->count; index++) {
+		unsigned m = 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			if (leaves_by[i] != index)
+				continue;
+			leaving[m] = mbufs[i];
+			packet_of_leaving[m++] = packet_of[i];
+		}
+		if (m != 0)
+			transmit(worker, worker->ports->port[index].id, leaving, packet_of_leaving, m);
+	}
+}
+
 /* The other process forwards them. That they were decided upon has warmed the caches. */
 static void leave_to_other(struct worker *worker, unsigned n)
 {
@@ -168,7 +194,9 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	if (worker->muted)
 		leave_to_other(worker, n);
 	ready = sort_out(worker, path, mbufs, packet_of, n);
-	if (ready != 0)
+	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
+		transmit_by_port(worker, index, mbufs, packet_of, ready);
+	else if (ready != 0)
 		transmit(worker, worker->ports->port[index].id, mbufs, packet_of, ready);
 	timing_end(&worker->timing, worker->stats, start);
 	count_verdicts(worker, loaded, n);

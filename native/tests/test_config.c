@@ -157,7 +157,7 @@ static void pipelines_have_receivers_and_senders(void)
 static void what_is_missing_is_named(void)
 {
 	CHECK(refused("", "director.name: missing"));
-	CHECK(refused("[director]\nname='d1'\n", "forward.gateway_mac: missing"));
+	CHECK(refused("[director]\nname='d1'\n", "forward.outer_source_v4: missing"));
 	CHECK(refused("[director]\nname='d1'\n[forward]\ngateway_mac='02:00:00:00:00:01'\n",
 		      "forward.outer_source_v4: missing"));
 	CHECK(refused("[director]\nname='D 1'\n", "director.name: must be 1 to 32 characters of a-z"));

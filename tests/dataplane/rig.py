@@ -86,11 +86,15 @@ class Director:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.toml = self.folder / "director.toml"
-        self.toml.write_text(to_toml(self.document))
+        self.write()
         self.run_dir = Path(self.document["director"]["run_dir"])
         self.log = self.folder / "log"
         self.snapshot = Path(self.document["director"]["snapshot"])
         self.client = forwarder.Forwarder(self.run_dir / "control.sock")
+
+    def write(self) -> None:
+        """Write the document, once more after a change."""
+        self.toml.write_text(to_toml(self.document))
 
     def command(self) -> list[str]:
         return [*self.prefix, str(PROGRAM), "--config", str(self.toml)]

@@ -198,7 +198,8 @@ def test_documented_keys_are_those_of_the_program() -> None:
     page = (Path(__file__).resolve().parents[2] / "native/forwarder/README.md").read_text()
     keys = page.split("## Keys")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `(\w+\.\w+)` \|", keys, re.MULTILINE))
-    known = {"port.devargs"}
+    said = run_once("--check", "--set", "port=[{nonsense=1}]").stderr
+    known = {f"port.{key}" for key in said.split("[[port]] has ")[1].strip().split(", ")}
     for section in ("director", "forward", "eal", "stats"):
         said = run_once("--check", "--set", f"{section}.nonsense=1").stderr
         listed = re.search(rf"\[{section}\] has (.*)$", said, re.MULTILINE)
