@@ -1,9 +1,15 @@
 """Run the real forwarder over a capture file: what would a director with this table do with these packets?
 
-The forwarder runs once over the file on DPDK's net_pcap, with one worker, so packets keep their order. It
-filters no MAC addresses and knows no MTU; time stamps of the output are those of the packets that came in.
+The forwarder runs once over the file on DPDK's net_pcap. It filters no MAC addresses and knows no MTU; time
+stamps of the output are those of the packets that came in.
+
+With one worker packets keep their order. With more, those of a flow do. A pipeline reads the file as it is,
+and its receiver spreads flows over workers; the output is in the order in which it was sent.
+Run-to-completion workers have a queue each, as on a NIC that spreads flows: the file is split by the same
+hash into one for each. Queues have no order among them, so the output is merged in the input's.
 """
 
+import heapq
 import json
 import os
 import subprocess
@@ -15,10 +21,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from glbpy import compat, forwarder, pcap
+from glbpy import _native, compat, forwarder, pcap
 from glbpy.errors import ForwarderError, InvalidInputError
 
 BUFFERS = 1024
+BUFFERS_PER_WORKER = 256  # a full ring to it and one from it, its burst, and what its lcore keeps for itself
+RING_SIZE = 64
+QUEUE_SHIFT = 48  # native/forwarder/order.h
+WORKERS_MAX = {"run-to-completion": 16, "pipeline": 64}  # net_pcap has 16 queues
 START_S = 60.0  # EAL's start on a busy machine
 FRAMES_PER_S = 5000  # far below what is usual: bounds the run
 
@@ -51,13 +61,18 @@ def replay(
     *,
     outer_udp_checksum: str = "zero",
     policy: str = "glb",
+    run_model: str = "run-to-completion",
+    workers: int = 1,
 ) -> Result:
     """Replay the capture ``source`` and write what the director would send to ``target``.
 
-    ``table`` and ``director`` are GLB's files (``glbpy.compat``). Raises InvalidInputError for those and
-    for a capture that cannot be read; ForwarderError when the forwarder fails or hangs. ``target`` is
-    replaced only when all went well.
+    ``table`` and ``director`` are GLB's files (``glbpy.compat``). Raises InvalidInputError for those, for a
+    capture that cannot be read and for more workers than WORKERS_MAX; ForwarderError when the forwarder fails
+    or hangs. ``target`` is replaced only when all went well.
     """
+    most = WORKERS_MAX[run_model]
+    if not 1 <= workers <= most:
+        raise InvalidInputError(f"--workers: {workers}; a replay with {run_model} has 1 to {most}")
     settings = compat.load_director(director)
     snapshot = compat.compile_snapshot(compat.load_table(table), settings, policy)
     capture = pcap.read(source)
@@ -68,22 +83,36 @@ def replay(
         work = Path(folder)
         (work / "snapshot.glb").write_bytes(snapshot)
         (work / "order").write_bytes(bytes(8 * len(capture)))
-        if capture.plain and source.is_file():
-            (work / "in.pcap").symlink_to(source.resolve())
+        queues = _split(capture, workers if run_model == "run-to-completion" else 1)
+        if len(queues) == 1 and capture.plain and source.is_file():
+            (work / "in0.pcap").symlink_to(source.resolve())
         else:
-            pcap.write(work / "in.pcap", capture.frames(), capture.times_ns)
+            for number, queue in enumerate(queues):
+                times_ns = [capture.times_ns[frame] for frame in queue]
+                pcap.write(work / f"in{number}.pcap", map(capture.frame, queue), times_ns)
         longest = max(capture.lengths, default=0)
-        (work / "director.toml").write_text(_director(work, settings, outer_udp_checksum, longest))
+        text = _director(work, settings, outer_udp_checksum, longest, len(queues), run_model, workers)
+        (work / "director.toml").write_text(text)
         try:
-            result = _run(program, work, START_S + len(capture) / FRAMES_PER_S)
+            result = _run(program, work, START_S + workers + len(capture) / FRAMES_PER_S)
         finally:
             forwarder.remove_traces(_name(work))
         if result.received != len(capture):
             raise ForwarderError(
                 f"the forwarder saw {result.received} of the capture's {len(capture)} frames", "replay_failed"
             )
-        _finish(work, capture, target)
+        _finish(work, capture, queues, target)
     return result
+
+
+def _split(capture: pcap.Capture, count: int) -> list[Sequence[int]]:
+    """Return the numbers of the frames that each of ``count`` queues gets, as a NIC that spreads flows."""
+    if count == 1:
+        return [range(len(capture))]
+    queues = [array("Q") for _ in range(count)]
+    for number, frame in enumerate(capture.frames()):
+        queues[_native.steer_worker(frame, count)].append(number)
+    return list(queues)
 
 
 def _mac(address: bytes) -> str:
@@ -95,13 +124,23 @@ def _name(work: Path) -> str:
     return f"replay-{os.getpid()}-{suffix}"
 
 
-def _director(work: Path, settings: compat.Director, checksum: str, longest: int) -> str:
+def _director(
+    work: Path,
+    settings: compat.Director,
+    checksum: str,
+    longest: int,
+    queues: int,
+    run_model: str,
+    workers: int,
+) -> str:
     """Return the TOML of a director that runs once over the files in ``work``, its working directory.
 
     The captures' names are relative: a comma in a path would end a device's argument.
     """
     frame = min(max(longest, 2048), 65407)
-    memory_mb = BUFFERS * (frame + 512) // (1 << 20) + 64
+    buffers = BUFFERS + (BUFFERS_PER_WORKER * workers if workers > 1 or run_model == "pipeline" else 0)
+    memory_mb = buffers * (frame + 512) // (1 << 20) + 64
+    ports = "".join(f",rx_pcap=in{n}.pcap,tx_pcap=out{n}.pcap" for n in range(queues))
     text = json.dumps  # a JSON string is a TOML string
     return f"""
 [director]
@@ -116,12 +155,15 @@ filter_mac = false
 mtu = 0
 outer_udp_checksum = {text(checksum)}
 icmp_echo = {text("forward" if settings.forward_icmp_ping_responses else "punt")}
+run_model = {text(run_model)}
 [eal]
+workers = {workers}
+ring_size = {RING_SIZE}
 args = ["--no-huge", "-m", "{memory_mb}", "--no-pci", "--no-telemetry"]
 mbuf_bytes = {frame}
-mbufs = {BUFFERS}
+mbufs = {buffers}
 [[port]]
-devargs = "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap"
+devargs = "net_pcap0{ports}"
 """
 
 
@@ -146,12 +188,12 @@ def _run(program: Path, work: Path, timeout_s: float) -> Result:
         raise ForwarderError(f"the forwarder's result is not understood: {said}", "replay_failed") from error
 
 
-def _finish(work: Path, capture: pcap.Capture, target: Path) -> None:
+def _finish(work: Path, capture: pcap.Capture, queues: Sequence[Sequence[int]], target: Path) -> None:
     """Write the output with the time of the frame that each one was made of, and whole, to ``target``."""
-    out = pcap.parse((work / "out.pcap").read_bytes())
-    sources = array("Q", (work / "order").read_bytes())[: len(out)]
-    frames = (_whole(out, number, capture.frame(source)) for number, source in enumerate(sources))
-    times_ns = [capture.times_ns[source] for source in sources]
+    outs = [pcap.parse((work / f"out{number}.pcap").read_bytes()) for number in range(len(queues))]
+    sent = _sent((work / "order").read_bytes(), outs, queues)
+    frames = (_whole(outs[queue], number, capture.frame(source)) for source, queue, number in sent)
+    times_ns = [capture.times_ns[source] for source, _, _ in sent]
     try:
         if target.exists() and not target.is_file():  # /dev/null, a pipe: written to, never replaced
             pcap.write(target, frames, times_ns)
@@ -159,6 +201,17 @@ def _finish(work: Path, capture: pcap.Capture, target: Path) -> None:
             _replace(target.resolve(), frames, times_ns)
     except OSError as error:
         raise ForwarderError(f"{target}: cannot be written: {error.strerror}", "replay_failed") from error
+
+
+def _sent(
+    order: bytes, outs: Sequence[pcap.Capture], queues: Sequence[Sequence[int]]
+) -> list[tuple[int, int, int]]:
+    """Return (source frame, queue, place in its output) of what was sent: each queue's, merged."""
+    sent: list[list[tuple[int, int, int]]] = [[] for _ in queues]
+    for word in array("Q", order)[: sum(map(len, outs))]:
+        queue, number = word >> QUEUE_SHIFT, word & ((1 << QUEUE_SHIFT) - 1)
+        sent[queue].append((queues[queue][number], queue, len(sent[queue])))
+    return sent[0] if len(sent) == 1 else list(heapq.merge(*sent))
 
 
 def _replace(target: Path, frames: Iterator[bytes], times_ns: Sequence[int]) -> None:

@@ -17,6 +17,11 @@ class Policy(StrEnum):
     ordered = "ordered"
 
 
+class RunModel(StrEnum):
+    run_to_completion = "run-to-completion"
+    pipeline = "pipeline"
+
+
 def register(app: typer.Typer) -> None:
     app.command("replay")(replay)
 
@@ -28,11 +33,18 @@ def replay(
     target: Annotated[Path, typer.Option("--out", metavar="OUT.pcap", help="Frames as they go out.")],
     outer_udp_checksum: Annotated[Checksum, typer.Option(help="GLB on DPDK computes it.")] = Checksum.zero,
     policy: Annotated[Policy, typer.Option(help="How a row's two hops are ordered.")] = Policy.glb,
+    run_model: Annotated[
+        RunModel, typer.Option(help="How lcores share the work.")
+    ] = RunModel.run_to_completion,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Workers; at most 16 with run-to-completion.")
+    ] = 1,
 ) -> None:
     """Run the real forwarder over a capture file and print the packet counts as one JSON object.
 
     in = forwarded + answered + punted + dropped; out is what OUT.pcap has. There is no MAC filter and no
-    MTU; packets that no service takes are punted. Exit code 2: a file is wrong.
+    MTU; packets that no service takes are punted. One worker keeps the order of all packets, several that of
+    each flow's. Exit code 2: a file is wrong.
     """
     import json
 
@@ -41,5 +53,8 @@ def replay(
 
     checksum, order = outer_udp_checksum.value, policy.value
     with interruptible():
-        result = engine.replay(table, director, source, target, outer_udp_checksum=checksum, policy=order)
+        result = engine.replay(
+            table, director, source, target, outer_udp_checksum=checksum, policy=order,
+            run_model=run_model.value, workers=workers,
+        )  # fmt: skip
     typer.echo(json.dumps(result.to_json()))
