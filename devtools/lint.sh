@@ -20,7 +20,7 @@ step check_sizes
 
 check_subjects() { # area: lowercase imperative, 60 characters
 	local wrong
-	wrong=$(git log --format=%s --no-merges | grep -vE '^[a-z0-9/_-]+: [^A-Z].{0,58}$|^.{0,60}$' || true)
+	wrong=$(git log --format=%s --no-merges | grep -vE '^[a-z0-9/_, -]+: [^A-Z ].{0,59}$' || true)
 	[ -z "$wrong" ] || { echo "commit subjects not like 'area: lowercase imperative':"; echo "$wrong"; return 1; }
 }
 step check_subjects
