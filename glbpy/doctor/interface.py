@@ -10,6 +10,9 @@ from glbpy.doctor.system import System
 # A client's 1500 bytes behind outer IPv4, UDP and GUE headers with two hops.
 MTU_WANTED = 1540
 
+# A page less what XDP and the kernel keep of it, and an Ethernet header with two tags.
+XDP_MTU_MAX = 3498
+
 MERGING = {
     "large-receive-offload": "lro",
     "generic-receive-offload": "gro",
@@ -39,6 +42,20 @@ def check_interface(system: System, name: str) -> Iterator[Finding]:
         yield Finding(f"{name} MTU", "warn", message, mend)
     else:
         yield Finding(f"{name} MTU", "ok", f"{mtu}")
+    yield from check_xdp(name, link, mtu)
+
+
+def check_xdp(name: str, link: dict[str, Any], mtu: int) -> Iterator[Finding]:
+    """What keeps an af_xdp port from this interface; nothing when nothing does."""
+    if mtu > XDP_MTU_MAX:
+        message = f"MTU {mtu}: an af_xdp port usually takes up to about {XDP_MTU_MAX}; af_packet takes more"
+        mend = f"for af_xdp: ip link set {name} mtu {XDP_MTU_MAX}, and on a veth its other end, too"
+        yield Finding(f"{name} af_xdp", "warn", message, mend)
+    program = link.get("xdp", {}).get("prog", {}).get("id")
+    if program is not None:
+        message = f"has an XDP program (id {program}): right while a forwarder runs on it with af_xdp"
+        mend = f"`bpftool prog show id {program}` (a forwarder's: glb_xdp); ip link set dev {name} xdp off"
+        yield Finding(f"{name} XDP", "warn", message, mend)
 
 
 def describe(system: System, name: str) -> dict[str, Any] | None:

@@ -247,6 +247,15 @@ def test_merging_of_packets(machine: Machine) -> None:
     assert_trouble(mtu, "warn", "MTU 1500", "mtu 1600")
 
 
+def test_what_keeps_af_xdp_away(machine: Machine) -> None:
+    add_link(machine, "eth0", "", mtu=9000, xdp={"mode": 1, "prog": {"id": 77, "tag": "0f"}})
+    _, _, large, program = check_interface(machine, "eth0")
+    assert_trouble(large, "warn", "MTU 9000: an af_xdp port", "ip link set eth0 mtu 3498")
+    assert_trouble(program, "warn", "XDP program (id 77)", "ip link set dev eth0 xdp off")
+    add_link(machine, "eth0", "", mtu=3498)
+    assert [finding.status for finding in check_interface(machine, "eth0")] == ["ok"] * 2
+
+
 def test_an_interface_that_is_not_there(machine: Machine) -> None:
     assert_trouble(only(check_interface(machine, "eth9")), "fail", "no interface eth9", "ip link")
     machine.answers["ip -json -details link show dev eth9"] = '[{"mtu": 1600}]'
