@@ -189,6 +189,23 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptureRecord:
+    """A packet that a worker copied. ``service`` and ``backend`` are ids, 0 = none; ``frame`` may be cut."""
+
+    time_ns: int  # since the epoch
+    frame: bytes
+    frame_len: int  # bytes that it had
+    worker: int
+    port: int  # where it came in
+    at: str
+    verdict: str
+    reason: str
+    service: int
+    backend: int  # of the first hop
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
 class Leaver:
     """A backend that leaves ``rows`` chains of a service, being first in ``first`` of them. Both are ids."""
 
@@ -710,6 +727,55 @@ def _traffic(buffer: Any, offset: int, slots: int, read: Any) -> dict[int, Traff
             if ids[slot] == owner:
                 result[owner] = Traffic(out.packets, out.bytes)
     return result
+
+
+class CaptureFile:
+    """The reader's side of a live capture's shared memory (``glb/capture.h``); there may be only one."""
+
+    def __init__(self, data: Any) -> None:
+        """Take a writable mapping of the file. Raises GlbError when it is not such a file."""
+        self._buffer = ffi.from_buffer(data, require_writable=True)
+        self._header = ffi.cast("struct glb_capture_header *", self._buffer)
+        if len(self._buffer) < ffi.sizeof("struct glb_capture_header") or (
+            bytes(ffi.buffer(self._header.magic)) != b"GLBCAPT\n"
+            or self._header.version != lib.GLB_CAPTURE_VERSION
+            or self._header.file_bytes != len(self._buffer)
+        ):
+            raise GlbError("not a capture file of this release")
+
+    def close(self) -> None:
+        ffi.release(self._buffer)
+
+    def _ring(self, index: int) -> Any:
+        offset = self._header.first_ring + index * self._header.ring_bytes
+        return ffi.cast("struct glb_capture_ring *", self._buffer + offset)
+
+    def take(self) -> list[CaptureRecord]:
+        """Return what has come since the last call, ring by ring, and make room for more."""
+        found = []
+        for index in range(self._header.rings):
+            ring = self._ring(index)
+            records = ffi.cast("struct glb_capture_record *", ring + 1)
+            head = ring.head
+            for n in range(ring.tail, head):
+                found.append(_capture_record(records[n % self._header.slots], index))
+            ring.tail = head
+        return found
+
+    @property
+    def missed(self) -> int:
+        """Packets that matched and found their ring full."""
+        return sum(self._ring(index).missed for index in range(self._header.rings))
+
+
+def _capture_record(record: Any, worker: int) -> CaptureRecord:
+    at = {lib.GLB_CAPTURE_INGRESS: "ingress", lib.GLB_CAPTURE_EGRESS: "egress", lib.GLB_CAPTURE_DROP: "drop"}
+    return CaptureRecord(
+        time_ns=record.time_ns, frame=bytes(ffi.buffer(record.data)[: record.data_len]),
+        frame_len=record.frame_len, worker=worker, port=record.port, at=at[record.at],
+        verdict=verdict_name(record.verdict), reason=reason_name(record.reason),
+        service=record.service, backend=record.backend, hops=record.hops,
+    )  # fmt: skip
 
 
 def _text(value: Any) -> str:

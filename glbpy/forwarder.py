@@ -49,6 +49,10 @@ class Loaded(Reply):
     switch_us: int  # from the new snapshot's first packet to the old one's last
 
 
+class CaptureStarted(Reply):
+    path: str
+
+
 class LastError(Reply):
     """Why the last load was refused; gone after the next good one."""
 
@@ -158,11 +162,19 @@ class Forwarder:
     def status(self) -> ForwarderStatus:
         return self._ask(ForwarderStatus, command="status")
 
+    def capture(self, **filter: Any) -> str:
+        """Start a live capture; return its file's path. Raises ForwarderError (``busy``) while one runs."""
+        return self._ask(CaptureStarted, command="capture", filter=filter).path
+
+    def end_capture(self) -> None:
+        """End the capture, if one runs."""
+        self._ask(Reply, command="capture", filter=None)
+
     def stop(self) -> None:
         """Ask the forwarder to stop. It answers before it goes; see :func:`wait_gone`."""
         self._ask(Reply, command="stop")
 
-    def _ask(self, model: type[R], **request: str) -> R:
+    def _ask(self, model: type[R], **request: Any) -> R:
         reply = self.request({"version": CONTROL_VERSION, **request})
         try:
             return model.model_validate(reply)

@@ -22,6 +22,7 @@ MODULES: list[str] = [
     "token",
     "compat",
     "compile",
+    "capture",
     "doctor",
     "trace",
     "replay",

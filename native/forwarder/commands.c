@@ -1,11 +1,14 @@
 /* Requests to replies (commands.h). What status says is in status.c. */
 #include "commands.h"
+#include "capture_control.h"
 #include "control.h"
 #include "status.h"
 
 #include <glb/abi.h>
 
+#include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,6 +75,32 @@ static json_t *do_status(struct commands *commands, json_t *request)
 	return reply;
 }
 
+/* {"filter": {…}} starts a capture, {"filter": null} ends it. */
+static json_t *do_capture(struct commands *commands, json_t *request)
+{
+	const json_t *filter = json_object_get(request, "filter");
+	struct capture_filter wanted;
+	struct glb_error error = {0};
+	char path[CONFIG_PATH_MAX + 16];
+	unsigned seconds;
+	int ret;
+
+	if (json_is_null(filter)) {
+		capture_stop(commands->workers, commands->swap);
+		return json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
+	}
+	if (!json_is_object(filter))
+		return refuse("bad_request", "filter: must be an object, or null to end the capture");
+	if (capture_read_filter(filter, &wanted, &seconds, &error) != 0)
+		return refuse("bad_request", error.text);
+	capture_expire(commands->workers, commands->swap);
+	snprintf(path, sizeof(path), "%s/capture", commands->config->run_dir);
+	ret = capture_start(commands->workers, path, &wanted, seconds, &error);
+	if (ret != 0)
+		return refuse(ret == -EBUSY ? "busy" : "capture_failed", error.text);
+	return json_pack("{s:i, s:b, s:s}", "version", GLB_CONTROL_VERSION, "ok", 1, "path", path);
+}
+
 static json_t *do_stop(struct commands *commands, json_t *request)
 {
 	(void)request;
@@ -119,6 +148,7 @@ static const struct command table[] = {
 	{"status", NULL, do_status},
 	{"takeover", NULL, do_takeover},
 	{"yield", NULL, do_yield},
+	{"capture", "filter", do_capture},
 	{"stop", NULL, do_stop},
 };
 
@@ -148,7 +178,7 @@ static json_t *dispatch(struct commands *commands, json_t *request)
 	if (!json_is_string(name))
 		return refuse("bad_request", "command: missing, or not a string");
 	if (command == NULL)
-		return refuse("unknown_command", "command: must be load, status, takeover, yield or stop");
+		return refuse("unknown_command", "command: must be load, status, capture, takeover, yield or stop");
 	json_object_foreach(request, field, value) {
 		if (strcmp(field, "version") == 0 || strcmp(field, "command") == 0 ||
 		    (command->argument != NULL && strcmp(field, command->argument) == 0))

@@ -1,4 +1,4 @@
-/* The commands of the control socket: load, status, takeover, yield, stop. One JSON object in, one out (docs/wire/control.md). */
+/* The commands of the control socket: load, status, capture, takeover, yield, stop. One JSON object in, one out (docs/wire/control.md). */
 #ifndef FORWARDER_COMMANDS_H
 #define FORWARDER_COMMANDS_H
 
@@ -13,7 +13,7 @@ struct commands {
 	const struct config *config;
 	const struct ports *ports;
 	const struct stats_file *stats;
-	const struct workers *workers;
+	struct workers *workers;
 	struct swap *swap;
 	struct takeover *takeover;
 	struct takeover_parts parts; /* what a hand-over needs */

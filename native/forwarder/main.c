@@ -1,4 +1,5 @@
 /* glb-forwarder: the order in which things start, and end in reverse. */
+#include "capture_control.h"
 #include "commands.h"
 #include "config.h"
 #include "config_schema.h"
@@ -99,6 +100,7 @@ static void serve(struct forwarder *fwd, struct control *control, int signals)
 
 		if (fwd->opts.replay && workers_done(&fwd->workers))
 			break;
+		capture_expire(&fwd->workers, &fwd->swap);
 		control_poll(control, wake >= 0 ? wake : signals,
 			     egress_poll(fwd->nexthop, busy ? POLL_BUSY_MS : POLL_MS));
 	}
@@ -163,6 +165,7 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 	} else {
 		ret = error->code;
 	}
+	capture_stop(&fwd->workers, &fwd->swap);
 	watchdog_close(watchdog);
 	if (!workers_stop(&fwd->workers, STOP_WAIT_MS)) {
 		log_error("a worker does not stop: giving up without cleaning up");

@@ -93,6 +93,7 @@ static int answer_workers(const char *params, struct rte_tel_data *reply)
 		if (entry == NULL)
 			return -ENOMEM;
 		rte_tel_data_start_dict(entry);
+		rte_tel_data_add_dict_string(entry, "role", glb_role_name((unsigned)load(&stats->role)));
 		rte_tel_data_add_dict_u64(entry, "lcore", load(&stats->lcore));
 		rte_tel_data_add_dict_u64(entry, "rx_packets", load(&stats->rx_packets));
 		rte_tel_data_add_dict_u64(entry, "rx_bytes", load(&stats->rx_bytes));
@@ -101,6 +102,7 @@ static int answer_workers(const char *params, struct rte_tel_data *reply)
 		rte_tel_data_add_dict_u64(entry, "bursts", load(&stats->bursts));
 		rte_tel_data_add_dict_u64(entry, "idle_polls", load(&stats->idle_polls));
 		rte_tel_data_add_dict_u64(entry, "sleeps", load(&stats->sleeps));
+		rte_tel_data_add_dict_u64(entry, "ring_high_water", load(&stats->ring_high_water));
 		rte_tel_data_add_dict_u64(entry, "busy_cycles", load(&stats->busy_cycles));
 		rte_tel_data_add_dict_u64(entry, "stalls", load(&stats->stalls));
 		rte_tel_data_add_dict_u64(entry, "stuck", load(&stats->stuck));

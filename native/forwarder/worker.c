@@ -1,5 +1,6 @@
 /* The worker loop (worker.h): the stages in order, and what is counted. Starting and stopping is in workers.c. */
 #include "worker.h"
+#include "capture.h"
 #include "count.h"
 #include "idle.h"
 #include "order.h"
@@ -48,6 +49,22 @@ static unsigned hand_on(struct worker *worker, uint16_t port, struct rte_mbuf **
 	return sent;
 }
 
+/* For a capture: the packet's frame as it is now in the buffer, where it is still whole. */
+static void show_buffer(struct worker *worker, enum glb_capture_at at, const struct glb_packet *packet,
+			struct rte_mbuf *mbuf)
+{
+	capture_packet(worker->capturing, worker->index, at, worker->captured_by, packet, mbuf->port,
+		       rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), rte_pktmbuf_pkt_len(mbuf));
+}
+
+/* For a capture: the packet's frame as it came, also where an attempt at encapsulating it failed. */
+static void show_received(struct worker *worker, enum glb_capture_at at, const struct glb_packet *packet,
+			  const struct rte_mbuf *mbuf)
+{
+	capture_packet(worker->capturing, worker->index, at, worker->captured_by, packet, mbuf->port, packet->data,
+		       packet->data_len, packet->frame_len);
+}
+
 /* Sends the first n of `mbufs`; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
 static void transmit(struct worker *worker, uint16_t port, struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
@@ -57,11 +74,16 @@ static void transmit(struct worker *worker, uint16_t port, struct rte_mbuf **mbu
 
 	for (unsigned i = 0; i < n; i++)
 		bytes += mbufs[i]->pkt_len;
+	if (worker->capturing != NULL)
+		for (unsigned i = 0; i < n; i++)
+			show_buffer(worker, GLB_CAPTURE_EGRESS, &worker->packets[packet_of[i]], mbufs[i]);
 	sent = hand_on(worker, port, mbufs, packet_of, n);
 	for (unsigned i = sent; i < n; i++) {
 		unsent += mbufs[i]->pkt_len;
 		worker->packets[packet_of[i]].reason = reason;
 		worker->packets[packet_of[i]].verdict = GLB_VERDICT_DROP;
+		if (worker->capturing != NULL)
+			show_buffer(worker, GLB_CAPTURE_DROP, &worker->packets[packet_of[i]], mbufs[i]);
 		rte_pktmbuf_free(mbufs[i]);
 	}
 	count_add(&worker->stats->tx_packets, sent);
@@ -130,6 +152,8 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 			packet_of[ready] = (uint8_t)i;
 			mbufs[ready++] = mbufs[i];
 		} else {
+			if (worker->capturing != NULL && packet->verdict == GLB_VERDICT_DROP)
+				show_received(worker, GLB_CAPTURE_DROP, packet, mbufs[i]);
 			rte_pktmbuf_free(mbufs[i]);
 		}
 	}
@@ -190,9 +214,17 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 
 	start = timing_start(&worker->timing);
 	mbuf_describe(mbufs, worker->packets, n);
+	worker->capturing = __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
+	if (worker->capturing != NULL)
+		capture_prepare(worker->packets, n);
 	glb_path_burst(path, worker->packets, n);
 	if (worker->muted)
 		leave_to_other(worker, n);
+	if (worker->capturing != NULL) {
+		worker->captured_by = &loaded->snapshot;
+		for (unsigned i = 0; i < n; i++)
+			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
+	}
 	ready = sort_out(worker, path, mbufs, packet_of, n);
 	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
 		transmit_by_port(worker, index, mbufs, packet_of, ready);

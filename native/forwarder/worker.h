@@ -21,7 +21,8 @@
 
 enum { WORKER_BURST = 32 };
 
-struct order; /* order.h */
+struct order;   /* order.h */
+struct capture; /* capture.h */
 
 /* What the main lcore wants of the workers. A muted one receives and decides, but sends nothing and counts
  * everything as `muted`. */
@@ -46,12 +47,15 @@ struct worker {
 	const int *stop;                 /* set by the main lcore */
 	const int *mute;                 /* enum mute; set by the main lcore */
 	int muted;                       /* what it does now; its own, the main lcore reads it */
+	struct capture *const *capture;  /* set by the main lcore; read once per burst, freed under RCU */
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
 	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
 	/* its own */
 	struct timing timing;
+	struct capture *capturing;       /* for this burst, or NULL */
+	const struct glb_snapshot *captured_by; /* what decided it */
 	clockid_t cpu_clock;             /* of its thread, and */
 	int tid;                         /* its id: set when it runs, last; 0 before */
 	struct glb_bucket echo;          /* echo requests that it may answer */
@@ -68,6 +72,8 @@ struct workers {
 	struct sender *senders;     /* array */
 	int stop;              /* workers poll it */
 	int mute;              /* enum mute; workers poll it. Before workers_start(): how they begin */
+	struct capture *capture; /* that runs, or NULL */
+	uint64_t capture_end_ms; /* monotonic, at the latest */
 };
 
 /* Starts the workers, and in a pipeline the receivers and senders, each on its lcore. `until_dry`: they end by themselves (replay); `order` may be NULL. Returns 0 or a negative errno with *error. */

@@ -50,6 +50,7 @@ static void make_worker(const struct making *making, unsigned index)
 			(uint32_t)RTE_MAX(making->config->echo_rate / 10, ECHO_BURST_MIN));
 	worker->adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE;
 	worker->stop = &making->workers->stop;
+	worker->capture = &making->workers->capture;
 	worker->mute = &making->workers->mute;
 	worker->muted = making->workers->mute != MUTE_OFF;
 	worker->timing.ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
