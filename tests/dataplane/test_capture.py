@@ -85,6 +85,26 @@ def test_egress_is_what_is_sent(director: Director, segment: Segment, tmp_path: 
     assert all(comment.startswith("egress: forward (forwarded); ") for comment in comments(target))
 
 
+def test_a_pipeline_is_captured_at_its_workers(
+    make: Callable[..., Director], name: Callable[[str], str], segment: Segment, tmp_path: Path
+) -> None:
+    target = tmp_path / "pipeline.pcapng"
+    director = make(
+        name("pipe"), PORT, prefix=segment.prefix, forward={"run_model": "pipeline"}, eal={"workers": 2}
+    )
+    snapshot(director.snapshot)
+    director.start()
+    with capturing(director, target, "--at", "ingress", "--at", "egress", "--count", "80"):
+        segment.wire.send(syn(segment, "192.0.2.7", 1024 + n) for n in range(40))
+        on_the_wire = segment.wire.receive(40)
+    seen = list(zip(comments(target), pcap.read(target).frames(), strict=True))
+    ingress = [frame for comment, frame in seen if comment.startswith("ingress: forward")]
+    egress = [frame for comment, frame in seen if comment.startswith("egress: forward")]
+    assert sorted(ingress) == sorted(syn(segment, "192.0.2.7", 1024 + n) for n in range(40))
+    assert sorted(egress) == sorted(on_the_wire)
+    assert {comment[-8:] for comment, _ in seen} == {"worker 0", "worker 1"}
+
+
 def test_drops_for_one_reason(director: Director, segment: Segment, tmp_path: Path) -> None:
     target = tmp_path / "drop.pcapng"
     long = ethernet(ipv4("192.0.2.7", "203.0.113.10", 6, tcp(1024, 80) + bytes(900)), IPV4, dst=segment.mac)
