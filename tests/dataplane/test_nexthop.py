@@ -26,6 +26,7 @@ Name = Callable[[str], str]
 
 PORTS = tuple(f"net_af_packet{n},iface=director{n},framecnt=4096,blocksz=65536" for n in range(2))
 FORWARD = {"outer_source_v4": "172.16.0.1"}
+MODELS = ("run-to-completion", "pipeline")
 ROUTER = "02:00:00:00:00:aa"
 NEAR, FAR = "10.1.0.11", "10.2.0.12"
 
@@ -103,8 +104,8 @@ def wires() -> Iterator[Wires]:
 
 @pytest.fixture
 def start(make: Make, name: Name, wires: Wires) -> Callable[..., Director]:
-    def start(*backends: str, ports: tuple[str, ...] = PORTS) -> Director:
-        made = make(name("n"), *ports, prefix=wires.prefix, forward={**FORWARD})
+    def start(*backends: str, ports: tuple[str, ...] = PORTS, run_model: str = MODELS[0]) -> Director:
+        made = make(name("n"), *ports, prefix=wires.prefix, forward={**FORWARD, "run_model": run_model})
         del made.document["forward"]["gateway_mac"]
         made.write()
         snapshot(made.snapshot, backends=backends)
@@ -132,10 +133,13 @@ def wait_missing(director: Director, wanted: dict[str, str], timeout_s: float = 
     assert missing(director) == wanted
 
 
-def test_in_by_one_port_out_by_the_other(start: Callable[..., Director], wires: Wires) -> None:
+@pytest.mark.parametrize("run_model", MODELS)
+def test_in_by_one_port_out_by_the_other(
+    start: Callable[..., Director], wires: Wires, run_model: str
+) -> None:
     """Each backend is on a wire of its own: the route decides the port, the port decides the source MAC."""
     wires.machines.update({NEAR: "02:00:00:00:01:11", FAR: "02:00:00:00:02:12"})
-    director = start(NEAR, FAR)
+    director = start(NEAR, FAR, run_model=run_model)
     assert missing(director) == {}  # the load waited for them
     assert "no_next_hop" in director.counters()
     for came_by in range(2):
