@@ -80,7 +80,6 @@ int sender_run(void *context)
 		if (rings->adaptive && ++empty >= IDLE_RING_POLLS) {
 			rings_sender_rests(rings, sender->index);
 			count_add(&sender->stats->sleeps, 1);
-			empty = 0;
 		}
 	}
 	return 0;

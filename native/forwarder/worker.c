@@ -282,12 +282,10 @@ static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
 static void rest(struct worker *worker, struct idle *idle)
 {
 	rte_rcu_qsbr_thread_offline(worker->swap->workers, worker->index);
-	if (worker->rings != NULL) {
+	if (worker->rings != NULL)
 		rings_worker_rests(worker->rings, worker->index);
-		*idle = (struct idle){0};
-	} else {
+	else
 		idle_sleep(idle);
-	}
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
 	count_add(&worker->stats->sleeps, 1);
 }
