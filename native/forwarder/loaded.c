@@ -108,6 +108,12 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 	return ret;
 }
 
+int loaded_ports_changed(struct loaded *loaded, const struct glb_director *director, const struct ports *ports,
+			 struct glb_error *error)
+{
+	return join(loaded, director, ports, loaded->snapshot.header != NULL ? &loaded->snapshot : NULL, error);
+}
+
 static int make_arrays(struct loaded *loaded, bool gateway, struct glb_error *error)
 {
 	loaded->service_slot = calloc(loaded->snapshot.service_count + 1, sizeof(uint32_t));

@@ -29,6 +29,10 @@ struct loaded {
 struct loaded *loaded_read(const char *path, const struct config *config, const struct ports *ports,
 			   struct glb_error *error);
 
+/* Describes the ports anew, after one was opened again. No worker may run. Returns 0 or a negative errno with *error. */
+int loaded_ports_changed(struct loaded *loaded, const struct glb_director *director, const struct ports *ports,
+			 struct glb_error *error);
+
 /* Frees it. No worker may use it any more. */
 void loaded_free(struct loaded *loaded);
 

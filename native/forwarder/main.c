@@ -11,6 +11,7 @@
 #include "notify.h"
 #include "opts.h"
 #include "port.h"
+#include "port_mend.h"
 #include "run_dir.h"
 #include "stats_file.h"
 #include "status.h"
@@ -48,6 +49,7 @@ struct forwarder {
 	struct workers workers;
 	struct commands commands;
 	struct takeover takeover;
+	struct watchdog *watchdog;
 };
 
 /* SIGTERM and SIGINT as a file descriptor, for all threads that come; SIGPIPE is no reason to die. */
@@ -88,16 +90,38 @@ static int load_first(struct forwarder *fwd, struct glb_error *error)
 	return 0;
 }
 
-/* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
-static void serve(struct forwarder *fwd, struct control *control, int signals)
+/* Opens a port again whose interface is back. The workers stand still meanwhile, a fraction of a second. */
+static int mend_port(struct forwarder *fwd, unsigned index, struct glb_error *error)
 {
-	int wake = egress_wake(signals, fwd->nexthop);
+	int ret;
+
+	capture_stop(&fwd->workers, &fwd->swap);
+	watchdog_close(fwd->watchdog);
+	fwd->watchdog = NULL;
+	if (!workers_stop(&fwd->workers, STOP_WAIT_MS))
+		return glb_error_set(error, -EBUSY, "a worker does not stop, so no port can be opened again; restart");
+	port_mend(&fwd->ports, index, &fwd->config, &fwd->swap);
+	ret = workers_start(&fwd->workers, &fwd->config, &fwd->ports, &fwd->swap, &fwd->stats, false, NULL, error);
+	if (ret != 0)
+		return ret;
+	fwd->watchdog = watchdog_open(&fwd->workers, error);
+	return fwd->watchdog != NULL ? 0 : error->code;
+}
+
+/* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
+static int serve(struct forwarder *fwd, struct control *control, int signals, struct glb_error *error)
+{
+	int ret = 0, wake = egress_wake(signals, fwd->nexthop);
 
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
+		int back = fwd->opts.replay ? -1 : ports_look(&fwd->ports);
 
+		if (back >= 0 && mend_port(fwd, (unsigned)back, error) != 0) {
+			ret = error->code;
+			break;
+		}
 		busy |= takeover_settle(&fwd->takeover, &fwd->config);
-
 		if (fwd->opts.replay && workers_done(&fwd->workers))
 			break;
 		capture_expire(&fwd->workers, &fwd->swap);
@@ -106,6 +130,7 @@ static void serve(struct forwarder *fwd, struct control *control, int signals)
 	}
 	if (wake >= 0)
 		close(wake);
+	return ret;
 }
 
 static void print_replay(const struct stats_file *stats)
@@ -133,7 +158,6 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 {
 	struct order *order = fwd->opts.order != NULL ? &fwd->order : NULL;
 	struct control *control = NULL;
-	struct watchdog *watchdog;
 	int ret = load_first(fwd, error);
 
 	if (ret != 0)
@@ -147,8 +171,8 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 		.config = &fwd->config, .ports = &fwd->ports, .stats = &fwd->stats, .workers = &fwd->workers,
 		.swap = &fwd->swap, .takeover = &fwd->takeover,
 	};
-	watchdog = watchdog_open(&fwd->workers, error);
-	if (watchdog != NULL)
+	fwd->watchdog = watchdog_open(&fwd->workers, error);
+	if (fwd->watchdog != NULL)
 		control = control_open(fwd->config.run_dir, commands_answer, &fwd->commands, error);
 	if (control != NULL) {
 		fwd->commands.parts = (struct takeover_parts){
@@ -158,7 +182,7 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 		log_info("ready: %d workers%s", (int)fwd->config.workers, fwd->opts.takeover ? ", muted" : "");
 		if (!fwd->opts.takeover)
 			notify_ready();
-		serve(fwd, control, signals);
+		ret = serve(fwd, control, signals, error);
 		leave(fwd, control);
 		log_info("stopping");
 		control_close(control);
@@ -166,7 +190,7 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 		ret = error->code;
 	}
 	capture_stop(&fwd->workers, &fwd->swap);
-	watchdog_close(watchdog);
+	watchdog_close(fwd->watchdog);
 	if (!workers_stop(&fwd->workers, STOP_WAIT_MS)) {
 		log_error("a worker does not stop: giving up without cleaning up");
 		stats_file_close(&fwd->stats);

@@ -131,8 +131,7 @@ static int open_xdp(struct port *port, const struct config *config, const struct
 	return port->xdp == NULL ? error->code : 0;
 }
 
-static int start_one(struct port *port, const struct config *config, struct rte_mempool *pool,
-		     struct glb_error *error)
+int port_start(struct port *port, const struct config *config, struct rte_mempool *pool, struct glb_error *error)
 {
 	struct rte_eth_dev_info info;
 	const char *what = "configured";
@@ -181,6 +180,18 @@ static int check_devices(const struct config *config, struct glb_error *error)
 	return 0;
 }
 
+static void watch_ports(struct ports *ports, const struct config *config)
+{
+	for (unsigned i = 0; i < config->port_count; i++) {
+		const char *devargs = config->ports[i].devargs;
+		const size_t len = strcspn(devargs, ",");
+
+		for (unsigned j = 0; j < ports->count; j++)
+			if (strncmp(ports->port[j].name, devargs, len) == 0 && ports->port[j].name[len] == '\0')
+				port_watch_init(&ports->port[j].watch, devargs);
+	}
+}
+
 int ports_start(struct ports *ports, const struct config *config, struct glb_error *error)
 {
 	int ret = check_devices(config, error);
@@ -204,7 +215,8 @@ int ports_start(struct ports *ports, const struct config *config, struct glb_err
 	if (ports->pool == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < ports->count && ret == 0; i++)
-		ret = start_one(&ports->port[i], config, ports->pool, error);
+		ret = port_start(&ports->port[i], config, ports->pool, error);
+	watch_ports(ports, config);
 	if (ret != 0)
 		ports_stop(ports);
 	return ret;

@@ -3,6 +3,7 @@
 #define FORWARDER_PORT_H
 
 #include "config.h"
+#include "port_watch.h"
 #include "xdp.h"
 
 #include <rte_mempool.h>
@@ -15,6 +16,7 @@ struct port {
 	char driver[PORT_NAME_MAX];
 	uint8_t mac[6];
 	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
+	struct port_watch watch;  /* of the interface behind it */
 	struct xdp *xdp;          /* af_xdp with our program, else NULL; owned */
 };
 
@@ -26,6 +28,9 @@ struct ports {
 
 /* Makes the buffers and starts all ports. Returns 0 or a negative errno with *error; nothing is left running then. */
 int ports_start(struct ports *ports, const struct config *config, struct glb_error *error);
+
+/* Configures and starts one port whose id is set; its buffers come from `pool`. Returns 0 or a negative errno with *error. */
+int port_start(struct port *port, const struct config *config, struct rte_mempool *pool, struct glb_error *error);
 
 /* Stops and closes the ports and frees the buffers. No worker may run any more. */
 void ports_stop(struct ports *ports);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum {
+	RECEIVERS_US = 10000, /* in which receivers that are not overloaded pass on what waits on the ports */
 	ECHO_BURST_MIN = 32, /* replies at once, however low the rate */
 };
 
@@ -191,6 +192,8 @@ bool workers_mute(struct workers *workers, enum mute mute, unsigned wait_us)
 	enum { LOOK_US = 20 };
 	int wanted = mute != MUTE_OFF;
 
+	if (mute == MUTE_WHEN_EMPTY && workers->rings != NULL)
+		usleep(RECEIVERS_US);
 	__atomic_store_n(&workers->mute, (int)mute, __ATOMIC_RELAXED);
 	for (unsigned i = 0, waited = 0; i < workers->count; i++) {
 		while (__atomic_load_n(&workers->worker[i].muted, __ATOMIC_ACQUIRE) != wanted) {
