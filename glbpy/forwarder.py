@@ -125,6 +125,25 @@ class NextHops(Reply):
     missing: list[MissingNextHop]  # the first of them
 
 
+class PuntClassStatus(Reply):
+    """Packets of one class on their way to the kernel."""
+
+    to_kernel: int
+    limited: int  # above the class's rate
+    queue_full: int  # rated in, but the queue to the kernel was full
+    refused: int  # the kernel's interface did not take them: is it up?
+
+
+class PuntStatus(Reply):
+    """A port that punts through an interface of its own."""
+
+    port: int
+    interface: str
+    classes: dict[str, PuntClassStatus]  # neighbour, routing, other
+    from_kernel: int
+    from_kernel_dropped: int
+
+
 class ForwarderStatus(Reply):
     """The answer to ``status``."""
 
@@ -144,6 +163,7 @@ class ForwarderStatus(Reply):
     latency_ns: dict[str, int] = {}  # sampled bursts by upper bound
     ports: list[PortStatus]
     next_hops: NextHops | None = None  # None: from a release that had none
+    punt: list[PuntStatus] = []
     counters: dict[str, int]  # packets by reason, over all workers
     stats_path: str
 

@@ -60,6 +60,9 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"run_model pipeline: its worker does not keep up, and the ring to it is full"},
 	[GLB_REASON_TX_RING_FULL] = {"tx_ring_full", GLB_VERDICT_DROP,
 		"run_model pipeline: the sender does not keep up, and the ring to it is full"},
+	[GLB_REASON_PUNT_LIMITED] = {"punt_limited", GLB_VERDICT_DROP,
+		"to the kernel, but its class of punted packets is above its rate"},
+	[GLB_REASON_PUNT_FULL] = {"punt_full", GLB_VERDICT_DROP, "to the kernel, but the queue of its class is full"},
 };
 
 const char *glb_reason_name(unsigned reason)

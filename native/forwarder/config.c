@@ -21,6 +21,8 @@ static const char *const idle_names[] = {"adaptive", "busy", NULL};
 static const char *const run_model_names[] = {"run-to-completion", "pipeline", NULL};
 static const char *const echo_names[] = {"forward", "punt", "answer", NULL};
 
+static const char *const punt_names[] = {"none", "tap", "virtio-user", NULL};
+
 static const struct config_key keys[] = {
 	KEY("director", "name", CONFIG_NAME, name, .required = true),
 	KEY("director", "snapshot", CONFIG_PATH, snapshot),
@@ -47,6 +49,9 @@ static const struct config_key keys[] = {
 	KEY("eal", "ring_size", CONFIG_INTEGER, ring_size, RANGE(64, 65536)),
 	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(2048, 65407)),
 	KEY("eal", "mbufs", CONFIG_INTEGER, mbufs, RANGE(1024, 1 << 22)),
+	KEY("punt", "neighbour_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_NEIGHBOUR], RANGE(1, 10000000)),
+	KEY("punt", "routing_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_ROUTING], RANGE(1, 10000000)),
+	KEY("punt", "other_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_OTHER], RANGE(1, 10000000)),
 	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
 	KEY("stats", "backend_slots", CONFIG_INTEGER, backend_slots, RANGE(1, 1 << 20)),
 };
@@ -59,6 +64,10 @@ static const struct config_key port_keys[] = {
 	 .size = CONFIG_DEVARGS_MAX, .required = true},
 	{.section = "port", .name = "kernel_interface", .kind = CONFIG_STRING,
 	 .offset = offsetof(struct config_port, kernel_interface), .size = IF_NAMESIZE},
+	{.section = "port", .name = "punt", .kind = CONFIG_CHOICE, .offset = offsetof(struct config_port, punt),
+	 .size = 1, .words = punt_names},
+	{.section = "port", .name = "punt_interface", .kind = CONFIG_STRING,
+	 .offset = offsetof(struct config_port, punt_interface), .size = CONFIG_INTERFACE_MAX},
 };
 
 enum { PORT_KEYS = sizeof(port_keys) / sizeof(port_keys[0]) };
@@ -83,6 +92,9 @@ static void set_defaults(struct config *config)
 	config->echo_rate = 1000;
 	config->main_lcore = -1;
 	config->ring_size = 1024;
+	config->punt_rate[GLB_PUNT_NEIGHBOUR] = 1000;
+	config->punt_rate[GLB_PUNT_ROUTING] = 10000;
+	config->punt_rate[GLB_PUNT_OTHER] = 5000;
 	config->service_slots = 1024;
 	config->backend_slots = 4096;
 }
@@ -163,7 +175,7 @@ static int read_port(struct config_port *port, size_t index, json_t *table, cons
 
 		if (key == NULL)
 			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs, "
-					     "kernel_interface",
+					     "kernel_interface, punt, punt_interface",
 					     origin, index, name);
 		ret = config_value_read(port, key, value, origin, error);
 		if (ret != 0)
@@ -263,6 +275,31 @@ static int check_run_model(struct config *config, const char *origin, struct glb
 	return 0;
 }
 
+/* An interface for each port that punts through one. */
+static int check_punt(const struct config *config, const char *origin, struct glb_error *error)
+{
+	for (unsigned i = 0; i < config->port_count; i++) {
+		const struct config_port *port = &config->ports[i];
+
+		if (port->punt == CONFIG_PUNT_NONE && port->punt_interface[0] != '\0')
+			return glb_error_set(error, -EINVAL, "%s: port[%u].punt_interface: of no use without punt; add "
+					     "punt = \"tap\"", origin, i);
+		if (port->punt == CONFIG_PUNT_NONE)
+			continue;
+		if (port->punt_interface[0] == '\0')
+			return glb_error_set(error, -EINVAL, "%s: port[%u].punt_interface: missing; name the interface that "
+					     "punt makes, for example \"glb%u\"", origin, i, i);
+		if (strpbrk(port->punt_interface, "/:, \t\n%") != NULL || port->punt_interface[0] == '.')
+			return glb_error_set(error, -EINVAL, "%s: port[%u].punt_interface: \"%s\" is no name for an "
+					     "interface; use letters and digits", origin, i, port->punt_interface);
+		for (unsigned j = 0; j < i; j++)
+			if (strcmp(port->punt_interface, config->ports[j].punt_interface) == 0)
+				return glb_error_set(error, -EINVAL, "%s: port[%u].punt_interface: \"%s\" is port[%u]'s "
+						     "already", origin, i, port->punt_interface, j);
+	}
+	return 0;
+}
+
 /* What no key can say alone, and the defaults that follow from others. */
 static int complete(struct config *config, const char *origin, struct glb_error *error)
 {
@@ -285,6 +322,8 @@ static int complete(struct config *config, const char *origin, struct glb_error 
 		return glb_error_set(error, -EINVAL, "%s: director.run_dir: too long for a socket inside it; "
 				     "at most %zu bytes", origin,
 				     sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/next/control.sock"));
+	if (check_punt(config, origin, error) != 0)
+		return -EINVAL;
 	return check_eal_args(config, origin, error);
 }
 
@@ -302,7 +341,7 @@ int config_from_json(struct config *config, const json_t *root, const char *orig
 			ret = read_section(config, name, value, origin, error);
 		else
 			ret = glb_error_set(error, -EINVAL, "%s: %.40s: unknown key; there are director, forward, eal, "
-					    "port, stats", origin, name);
+					    "port, punt, stats", origin, name);
 		if (ret != 0)
 			break;
 	}

@@ -8,6 +8,7 @@
 #define FORWARDER_CONFIG_H
 
 #include <glb/path.h>
+#include <glb/punt.h>
 
 #include <jansson.h>
 #include <net/if.h>
@@ -21,15 +22,20 @@ enum {
 	CONFIG_PATH_MAX = 4096,
 	CONFIG_DEVARGS_MAX = 1024,
 	CONFIG_NAME_MAX = 32,
+	CONFIG_INTERFACE_MAX = 16, /* IFNAMSIZ */
 	CONFIG_MTU_OF_PORT = -1,
 };
 
 enum config_run_model { CONFIG_RUN_TO_COMPLETION = 0, CONFIG_PIPELINE = 1 };
 enum config_idle { CONFIG_IDLE_ADAPTIVE = 0, CONFIG_IDLE_BUSY = 1 };
 
+enum config_punt { CONFIG_PUNT_NONE = 0, CONFIG_PUNT_TAP = 1, CONFIG_PUNT_VIRTIO_USER = 2 };
+
 struct config_port {
 	char devargs[CONFIG_DEVARGS_MAX]; /* a virtual device (--vdev) or a PCI address (-a) */
 	char kernel_interface[IF_NAMESIZE]; /* whose routes lead to this port; "" = the one that the driver sits on */
+	uint8_t punt;                     /* enum config_punt */
+	char punt_interface[CONFIG_INTERFACE_MAX]; /* "" when punt is NONE */
 };
 
 struct config {
@@ -62,6 +68,8 @@ struct config {
 	/* [[port]] */
 	struct config_port ports[CONFIG_PORTS_MAX];
 	unsigned port_count;   /* 0: the ports that the EAL options bring */
+	/* [punt]; packets a second of each class, for each worker and port */
+	int64_t punt_rate[GLB_PUNT_CLASSES];
 	/* [stats] */
 	int64_t service_slots;
 	int64_t backend_slots;

@@ -12,6 +12,7 @@
 #include "opts.h"
 #include "port.h"
 #include "port_mend.h"
+#include "punt.h"
 #include "run_dir.h"
 #include "stats_file.h"
 #include "status.h"
@@ -42,6 +43,7 @@ struct forwarder {
 	struct opts opts;
 	struct config config;
 	struct ports ports;
+	struct punt punt;
 	struct stats_file stats;
 	struct nexthop *nexthop; /* NULL where forward.gateway_mac is given */
 	struct swap swap;
@@ -209,10 +211,13 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 
 	if (ret != 0)
 		return ret;
+	ret = punt_open(&fwd->punt, config, &fwd->ports, error);
+	if (ret != 0)
+		goto stop_ports;
 	ret = stats_file_open(&fwd->stats, config->run_dir, config_counted_lcores(config),
 			      (uint32_t)config->service_slots, (uint32_t)config->backend_slots, error);
 	if (ret != 0)
-		goto stop_ports;
+		goto close_punt;
 	ret = egress_open(&fwd->nexthop, config, &fwd->ports, error);
 	if (ret != 0)
 		goto close_stats;
@@ -231,6 +236,8 @@ close_nexthop:
 	nexthop_close(fwd->nexthop);
 close_stats:
 	stats_file_close(&fwd->stats);
+close_punt:
+	punt_close(&fwd->punt);
 stop_ports:
 	ports_stop(&fwd->ports);
 	return ret;

@@ -18,6 +18,7 @@ struct port {
 	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
 	struct port_watch watch;  /* of the interface behind it */
 	struct xdp *xdp;          /* af_xdp with our program, else NULL; owned */
+	struct punt_port *punt;   /* its way to the kernel (punt.h), or NULL: the driver leaves the kernel a copy, or nothing does */
 };
 
 struct ports {

@@ -3,6 +3,7 @@
 #include "count.h"
 #include "idle.h"
 #include "order.h"
+#include "punt.h"
 
 #include <rte_ethdev.h>
 
@@ -70,6 +71,8 @@ int sender_run(void *context)
 
 		for (unsigned worker = sender->first_worker; worker < sender->end_worker; worker++)
 			n += collect(sender, rings->tx[worker]);
+		if (sender->index == 0)
+			n += punt_relay(sender->ports);
 		if (n != 0) {
 			empty = 0;
 			continue;

@@ -8,6 +8,7 @@
 #include <glb/stats.h>
 
 struct order; /* order.h */
+struct ports; /* port.h */
 
 struct sender {
 	/* set before it starts */
@@ -15,6 +16,7 @@ struct sender {
 	unsigned lcore;
 	unsigned first_worker, end_worker; /* whose rings it collects from */
 	struct rings *rings;
+	const struct ports *ports;
 	struct order *order;        /* replay: where it notes what it sent, or NULL */
 	struct glb_worker_stats *stats;
 };

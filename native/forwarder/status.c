@@ -1,6 +1,7 @@
 /* Status and counters as JSON (status.h). */
 #include "status.h"
 #include "egress.h"
+#include "punt.h"
 #include "watch.h"
 
 #include <rte_ethdev.h>
@@ -190,6 +191,7 @@ void status_add(json_t *reply, const struct commands *commands)
 	json_object_set_new(reply, "latency_ns", latency_status(&total));
 	json_object_set_new(reply, "ports", ports_status(commands->ports));
 	json_object_set_new(reply, "next_hops", egress_status(swap->nexthop, swap->current));
+	json_object_set_new(reply, "punt", punt_status(commands->ports));
 	json_object_set_new(reply, "counters", reason_counters(&total));
 	json_object_set_new(reply, "stats_path", json_string(commands->stats->path));
 }

@@ -4,6 +4,7 @@
 #include "count.h"
 #include "idle.h"
 #include "order.h"
+#include "punt.h"
 
 #include <rte_ethdev.h>
 
@@ -132,10 +133,10 @@ static void answer(struct worker *worker, const struct glb_path *path, struct rt
 }
 
 /* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.
- * Returns how many there are to send. A punted packet is freed, too: on the drivers that share an interface
- * with the kernel, the kernel has its own copy. */
-static unsigned sort_out(struct worker *worker, const struct glb_path *path, struct rte_mbuf **mbufs,
-			 uint8_t *packet_of, unsigned n)
+ * Returns how many there are to send. A punted packet goes to the port's own way to the kernel; where there is none, it
+ * is freed, too: on the drivers that share an interface with the kernel, the kernel has its own copy. */
+static unsigned sort_out(struct worker *worker, const struct glb_path *path, struct punt_port *punt,
+			 struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
 	unsigned ready = 0;
 
@@ -151,6 +152,9 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
 			packet_of[ready] = (uint8_t)i;
 			mbufs[ready++] = mbufs[i];
+		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
+			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
+			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
 		} else {
 			if (worker->capturing != NULL && packet->verdict == GLB_VERDICT_DROP)
 				show_received(worker, GLB_CAPTURE_DROP, packet, mbufs[i]);
@@ -225,7 +229,7 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 		for (unsigned i = 0; i < n; i++)
 			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
 	}
-	ready = sort_out(worker, path, mbufs, packet_of, n);
+	ready = sort_out(worker, path, worker->ports->port[index].punt, mbufs, packet_of, n);
 	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
 		transmit_by_port(worker, index, mbufs, packet_of, ready);
 	else if (ready != 0)
@@ -318,6 +322,8 @@ int worker_run(void *context)
 
 		timing_turn(&worker->timing, worker->stats, n);
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
+		if (worker->index == 0 && worker->rings == NULL)
+			n += punt_relay(worker->ports);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);
 		follow_mute(worker, n);
 		if (n != 0) {

@@ -87,7 +87,7 @@ static void make_sender(const struct making *making, unsigned index)
 	const unsigned lcore = rings_lcore(place);
 
 	making->workers->senders[index] = (struct sender){
-		.index = index, .lcore = lcore, .rings = rings, .order = making->order,
+		.index = index, .lcore = lcore, .rings = rings, .ports = making->ports, .order = making->order,
 		.first_worker = layout_first_worker(index, rings->workers, rings->senders),
 		.end_worker = layout_first_worker(index + 1, rings->workers, rings->senders),
 		.stats = block(making, place, lcore, GLB_ROLE_SENDER),

@@ -1,6 +1,7 @@
 """Echo requests to a VIP, answered by the director: the kernel's own ping judges the replies."""
 
 import re
+import time
 from collections.abc import Callable
 
 from oracle.build import IPV4, ethernet, icmp, ipv4
@@ -61,6 +62,10 @@ def test_no_more_than_the_rate(make: Make, name: Name, segment: Segment) -> None
     director.start()
     asked = ethernet(ipv4(CLIENTS[4], VIP, 1, icmp(8, 0, 7, bytes(56))), IPV4, dst=segment.mac)
     segment.wire.send([asked] * 500)
-    seen = director.wait_for("echo_limited", 400)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        seen = director.counters()
+        if seen["echo_answered"] + seen["echo_limited"] == 500:
+            break
     assert seen["echo_answered"] + seen["echo_limited"] == 500
     assert 32 <= seen["echo_answered"] <= 32 + 30  # a burst, and 30 s at the most

@@ -57,6 +57,9 @@ enum glb_reason {
 	/* drop */
 	GLB_REASON_STEER_RING_FULL,    /* pipeline: its worker's ring is full */
 	GLB_REASON_TX_RING_FULL,       /* pipeline: the ring to its worker's sender is full */
+	/* drop: on the way to the kernel, on ports that punt through an interface of their own (port.punt) */
+	GLB_REASON_PUNT_LIMITED,       /* its class is above its rate */
+	GLB_REASON_PUNT_FULL,          /* the queue of its class is full */
 	GLB_REASON_COUNT
 };
 
