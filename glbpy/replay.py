@@ -135,7 +135,8 @@ def _director(
 ) -> str:
     """Return the TOML of a director that runs once over the files in ``work``, its working directory.
 
-    The captures' names are relative: a comma in a path would end a device's argument.
+    The captures' names are relative, since a comma in a path would end a device's argument; and the run
+    directory's is short, since a socket's path has a limit.
     """
     frame = min(max(longest, 2048), 65407)
     buffers = BUFFERS + (BUFFERS_PER_WORKER * workers if workers > 1 or run_model == "pipeline" else 0)
@@ -146,7 +147,7 @@ def _director(
 [director]
 name = {text(_name(work))}
 snapshot = {text(str(work / "snapshot.glb"))}
-run_dir = {text(str(work / "run"))}
+run_dir = "/proc/self/cwd/run"
 [forward]
 outer_source_v4 = {text(str(settings.outbound_src_ip))}
 gateway_mac = {text(_mac(settings.outbound_gateway_mac))}

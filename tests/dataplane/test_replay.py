@@ -253,8 +253,8 @@ def test_output_that_is_no_file_is_never_replaced(files: Files) -> None:
 
 
 def test_capture_from_a_pipe(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And with a temporary directory whose name means something to DPDK and to TOML."""
-    place = tmp_path / 'a,b="c" =\'d'
+    """And with a temporary directory whose name means something to DPDK and to TOML, and is long."""
+    place = tmp_path / ('a,b="c" =\'d' + "e" * 100)
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
     pcap.write(files.source, [syn(1), syn(2)], [1, 2])
