@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 
@@ -17,6 +18,12 @@ def has_ipv6_loopback() -> bool:
 
 
 def pytest_configure() -> None:
+    # Whoever starts this in the background may have SIGINT ignored, which programs under test would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    own_network()
+
+
+def own_network() -> None:
     """Where loopback has no ::1, as in many containers: test in a network namespace of our own."""
     if os.geteuid() != 0 or has_ipv6_loopback():
         return
