@@ -28,7 +28,7 @@ options=()
 if docker run --rm --privileged glbpy-bare true 2>/dev/null; then
 	options+=(--privileged)
 else
-	options+=(--cap-add=ALL --cap-drop=SYS_RESOURCE --security-opt seccomp=unconfined
+	options+=(--device /dev/net/tun --cap-add=ALL --cap-drop=SYS_RESOURCE --security-opt seccomp=unconfined
 		--security-opt apparmor=unconfined --security-opt systempaths=unconfined)
 fi
 
