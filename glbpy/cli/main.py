@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 it failed, 2 the input or the usage is wrong.
 """
 
 import importlib
+import os
 import sys
 
 import typer
@@ -67,4 +68,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # no place left for what is printed, no process left to start
         typer.echo(f"glb: {error}", err=True)
+        # What could not be printed may still be buffered: at exit that would fail again, with another status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
