@@ -52,6 +52,7 @@ class Controller:
         self._gap_s = gap_s
         self._monitor = Monitor(store.health(), self._health_changed, probe=probe, now=now)
         self._dirty = asyncio.Event()
+        self._compiling = False
         self._compiled = asyncio.Condition()
         self._attempted = 0  # revision of the last compile, good or bad
         self._inputs: object = None  # of the last good compile
@@ -110,12 +111,15 @@ class Controller:
         )
 
     def director_statuses(self) -> list[DirectorStatus]:
-        return [director.status() for director in self._directors.values()]
+        return [self.director_status(name) for name in self._directors]
 
     def director_status(self, name: str) -> DirectorStatus:
         if name not in self._directors:
             raise NotFoundError(f"directors/{name}")
-        return self._directors[name].status()
+        status = self._directors[name].status()
+        # What a health check found, or a write, may be on its way into a snapshot: then none is the newest.
+        newest = not self._dirty.is_set() and not self._compiling
+        return status.model_copy(update={"in_force": status.in_force and newest})
 
     def status(self) -> ControllerStatus:
         directors = tuple(self.director_statuses())
@@ -313,6 +317,7 @@ class Controller:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
+            self._compiling = True
             await self._save_health()
             try:
                 await self._compile()
@@ -321,6 +326,7 @@ class Controller:
             except Exception as error:  # a fault of ours must not end the loop: later changes may compile
                 log.exception("the compile loop failed")
                 self._fail(Trouble(code="internal", message=f"{type(error).__name__}: {error}"))
+            self._compiling = False
             async with self._compiled:
                 self._compiled.notify_all()
             await asyncio.sleep(self._gap_s)

@@ -275,6 +275,23 @@ def test_an_unhealthy_backend_goes_and_comes_back_without_a_revision(rig: Rig):
     rig.run(body)
 
 
+def test_what_is_in_force_is_what_health_was_last_found_to_be(rig: Rig):
+    """From the moment that a backend is found dead: in force means that the forwarder has heard of it."""
+
+    async def body(controller: Controller) -> None:
+        await controller.apply(WEB)
+        await controller.wait(1)
+        await eventually(lambda: controller.director_status("director1").in_force)
+        rig.dead.add("10.0.0.13")
+        while controller.backend_status("web", "web3").health != Health.UNHEALTHY:
+            await asyncio.sleep(0)
+        assert not controller.director_status("director1").in_force
+        await eventually(lambda: controller.director_status("director1").in_force)
+        assert rig.forwarder.loads[-1]["takes"] == ["web1", "web2"]
+
+    rig.run(body)
+
+
 def test_a_restart_keeps_dead_backends_dead_and_reloads_nothing(rig: Rig):
     async def first(controller: Controller) -> None:
         await controller.apply(WEB)
