@@ -78,6 +78,7 @@ class WorkerStatus(Reply):
     stalls: int = 0  # times that the watchdog found it stuck
     stuck: str | None = None  # now: "spins" or "stands"
     ring_high_water: int = 0  # most packets seen waiting in one of its rings (pipeline)
+    rings: dict[str, int] = {}  # the same for each of its rings, by who puts in: "receiver 0", "worker 1"
 
 
 class XdpStatus(Reply):

@@ -83,10 +83,12 @@ int receiver_run(void *context)
 {
 	struct receiver *receiver = context;
 	struct idle idle = {0};
+	unsigned n = 0;
 
+	pulse_start(&receiver->pulse);
 	while (__atomic_load_n(receiver->stop, __ATOMIC_RELAXED) == 0) {
-		unsigned n = 0;
-
+		timing_turn(&receiver->timing, receiver->stats, n);
+		n = 0;
 		for (unsigned i = 0; i < receiver->ports->count; i++)
 			n += poll_port(receiver, i);
 		if (n != 0) {

@@ -7,7 +7,9 @@
 #define FORWARDER_RECEIVER_H
 
 #include "port.h"
+#include "pulse.h"
 #include "rings.h"
+#include "timing.h"
 
 #include <glb/stats.h>
 
@@ -25,7 +27,10 @@ struct receiver {
 	struct order *order;     /* replay: numbers the packets, or NULL */
 	const int *stop;         /* set by the main lcore */
 	struct glb_worker_stats *stats;
-	/* its own: what goes where */
+	/* its own */
+	struct pulse pulse;
+	struct timing timing;
+	/* what goes where */
 	unsigned counts[CONFIG_WORKERS_MAX];
 	struct rte_mbuf *mbufs[CONFIG_WORKERS_MAX][RINGS_BURST];
 };

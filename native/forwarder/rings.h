@@ -12,6 +12,9 @@
 
 #include "bell.h"
 #include "config.h"
+#include "count.h"
+
+#include <glb/stats.h>
 
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -21,6 +24,15 @@ enum {
 	RINGS_SLEEP_NS = 5000000, /* a consumer looks by itself now and then: at a mute, say */
 };
 
+/* Most packets ever seen waiting; written by the consumer of the rings, read by anyone. */
+struct steer_most {
+	uint64_t from[CONFIG_RECEIVERS_MAX]; /* by receiver */
+} __rte_cache_aligned;
+
+struct tx_most {
+	uint64_t waiting;
+} __rte_cache_aligned;
+
 struct rings {
 	unsigned receivers, workers, senders;
 	bool adaptive;      /* consumers sleep */
@@ -29,6 +41,8 @@ struct rings {
 	int working;        /* workers that have not ended */
 	struct rte_ring *steer[CONFIG_RECEIVERS_MAX][CONFIG_WORKERS_MAX];
 	struct rte_ring *tx[CONFIG_WORKERS_MAX];
+	struct steer_most steer_most[CONFIG_WORKERS_MAX]; /* by worker */
+	struct tx_most tx_most[CONFIG_WORKERS_MAX];       /* by worker */
 	struct bell worker_bell[CONFIG_WORKERS_MAX];
 	struct bell sender_bell[CONFIG_SENDERS_MAX];
 };
@@ -51,6 +65,13 @@ static inline unsigned rings_put(struct rings *rings, struct rte_ring *ring, str
 	if (rings->adaptive)
 		bell_ring(bell);
 	return put;
+}
+
+/* A consumer found `waiting` packets in a ring. */
+static inline void rings_seen(uint64_t *most, struct glb_worker_stats *stats, unsigned waiting)
+{
+	count_most(most, waiting);
+	count_most(&stats->ring_high_water, waiting);
 }
 
 /* Replay: waits until there is room for a burst. */

@@ -40,14 +40,14 @@ static void transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbu
 	count_add(&sender->stats->reasons[GLB_REASON_TX_FULL], n - sent);
 }
 
-static unsigned collect(struct sender *sender, struct rte_ring *ring)
+static unsigned collect(struct sender *sender, unsigned worker)
 {
 	struct rte_mbuf *mbufs[RINGS_BURST];
-	unsigned left, n = rte_ring_sc_dequeue_burst(ring, (void **)mbufs, RINGS_BURST, &left);
+	unsigned left, n = rte_ring_sc_dequeue_burst(sender->rings->tx[worker], (void **)mbufs, RINGS_BURST, &left);
 
 	if (n == 0)
 		return 0;
-	count_most(&sender->stats->ring_high_water, n + left);
+	rings_seen(&sender->rings->tx_most[worker].waiting, sender->stats, n + left);
 	count_add(&sender->stats->rx_packets, n);
 	count_add(&sender->stats->rx_bytes, bytes_of(mbufs, n));
 	count_add(&sender->stats->bursts, 1);
@@ -64,13 +64,16 @@ int sender_run(void *context)
 	struct sender *sender = context;
 	struct rings *rings = sender->rings;
 	uint32_t empty = 0;
+	unsigned n = 0;
 
+	pulse_start(&sender->pulse);
 	for (;;) {
 		const bool last = rings_no_worker(rings);
-		unsigned n = 0;
 
+		timing_turn(&sender->timing, sender->stats, n);
+		n = 0;
 		for (unsigned worker = sender->first_worker; worker < sender->end_worker; worker++)
-			n += collect(sender, rings->tx[worker]);
+			n += collect(sender, worker);
 		if (sender->index == 0)
 			n += punt_relay(sender->ports);
 		if (n != 0) {

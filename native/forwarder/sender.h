@@ -3,7 +3,9 @@
 #ifndef FORWARDER_SENDER_H
 #define FORWARDER_SENDER_H
 
+#include "pulse.h"
 #include "rings.h"
+#include "timing.h"
 
 #include <glb/stats.h>
 
@@ -19,6 +21,9 @@ struct sender {
 	const struct ports *ports;
 	struct order *order;        /* replay: where it notes what it sent, or NULL */
 	struct glb_worker_stats *stats;
+	/* its own */
+	struct pulse pulse;
+	struct timing timing;
 };
 
 /* The loop, for rte_eal_remote_launch(). */

@@ -1,6 +1,7 @@
 /* Status and counters as JSON (status.h). */
 #include "status.h"
 #include "egress.h"
+#include "layout.h"
 #include "punt.h"
 #include "watch.h"
 
@@ -53,6 +54,30 @@ static json_t *last_load(const struct swap *swap)
 			 (json_int_t)swap->last.switch_us);
 }
 
+/* Most packets ever seen waiting in each ring that an lcore takes from, by who puts in. Blocks are in the order of layout.h. */
+static json_t *rings_status(const struct workers *workers, uint32_t block)
+{
+	const struct rings *rings = workers->rings;
+	json_t *result = json_object();
+	char from[24];
+
+	if (rings == NULL)
+		return result;
+	for (unsigned r = 0; block < rings->workers && r < rings->receivers; r++) {
+		snprintf(from, sizeof(from), "receiver %u", r);
+		set_integer(result, from, rings->steer_most[block].from[r]);
+	}
+	if (block < rings->workers + rings->receivers)
+		return result;
+	for (unsigned w = 0; w < rings->workers; w++) {
+		if (layout_sender_of(w, rings->workers, rings->senders) != block - rings->workers - rings->receivers)
+			continue;
+		snprintf(from, sizeof(from), "worker %u", w);
+		set_integer(result, from, rings->tx_most[w].waiting);
+	}
+	return result;
+}
+
 static json_t *workers_status(const struct commands *commands)
 {
 	json_t *list = json_array();
@@ -76,6 +101,7 @@ static json_t *workers_status(const struct commands *commands)
 		json_object_set_new(worker, "stuck", stats->stuck != WATCH_WELL ?
 			json_string(watch_verdict_name((enum watch_verdict)stats->stuck)) : json_null());
 		set_integer(worker, "ring_high_water", stats->ring_high_water);
+		json_object_set_new(worker, "rings", rings_status(commands->workers, i));
 		json_array_append_new(list, worker);
 	}
 	return list;

@@ -1,5 +1,6 @@
-/* The watchdog's thread (watchdog.h). How a worker is judged is in watch.c. */
+/* The watchdog's thread (watchdog.h). How a thread is judged is in watch.c. */
 #include "watchdog.h"
+#include "layout.h"
 #include "log.h"
 #include "watch.h"
 
@@ -15,12 +16,20 @@
 #include <time.h>
 #include <unistd.h>
 
+/* One that is watched. */
+struct watched {
+	const struct pulse *pulse;
+	struct glb_worker_stats *stats;
+	unsigned index, lcore; /* index: among those with its role */
+	struct watch watch;
+	uint64_t since_ms;     /* monotonic, when its heart was last seen to beat */
+};
+
 struct watchdog {
 	pthread_t thread;
 	int stop;
-	struct workers *workers;
-	struct watch watches[CONFIG_WORKERS_MAX];
-	uint64_t since_ms[CONFIG_WORKERS_MAX]; /* monotonic, when its heart was last seen to beat */
+	unsigned count;
+	struct watched watched[LAYOUT_LCORES_MAX];
 };
 
 static uint64_t now_ms(void)
@@ -47,43 +56,44 @@ static char thread_state(int tid)
 	return watch_parse_state(text);
 }
 
-/* Every turn of a worker's loop counts either a burst or an idle poll. */
+/* Every turn of a loop counts either a burst or an idle poll. */
 static uint64_t heartbeats(const struct glb_worker_stats *stats)
 {
 	return __atomic_load_n(&stats->bursts, __ATOMIC_RELAXED) + __atomic_load_n(&stats->idle_polls, __ATOMIC_RELAXED);
 }
 
-static void say(struct worker *worker, enum watch_verdict before, enum watch_verdict now, unsigned long long ms)
+static void say(struct watched *it, enum watch_verdict before, enum watch_verdict now, unsigned long long ms)
 {
+	const char *role = glb_role_name((unsigned)it->stats->role);
+
 	if (now != WATCH_WELL) {
-		__atomic_store_n(&worker->stats->stalls, worker->stats->stalls + 1, __ATOMIC_RELAXED);
-		log_error("worker %u (lcore %u) is stuck: it %s; its last turn ended %llu ms ago", worker->index,
-			  worker->lcore, watch_verdict_name(now), ms);
+		__atomic_store_n(&it->stats->stalls, it->stats->stalls + 1, __ATOMIC_RELAXED);
+		log_error("%s %u (lcore %u) is stuck: it %s; its last turn ended %llu ms ago", role, it->index, it->lcore,
+			  watch_verdict_name(now), ms);
 	} else if (before != WATCH_WELL) {
-		log_warning("worker %u (lcore %u) goes on after %llu ms", worker->index, worker->lcore, ms);
+		log_warning("%s %u (lcore %u) goes on after %llu ms", role, it->index, it->lcore, ms);
 	}
-	__atomic_store_n(&worker->stats->stuck, (uint64_t)now, __ATOMIC_RELAXED);
+	__atomic_store_n(&it->stats->stuck, (uint64_t)now, __ATOMIC_RELAXED);
 }
 
-static void look(struct watchdog *dog, unsigned i)
+static void look(struct watched *it)
 {
-	struct worker *worker = &dog->workers->worker[i];
-	struct watch *watch = &dog->watches[i];
-	enum watch_verdict before = watch->verdict, now;
-	int tid = __atomic_load_n(&worker->tid, __ATOMIC_ACQUIRE);
-	uint64_t beats = heartbeats(worker->stats);
-	bool beat = beats != watch->beats;
+	enum watch_verdict before = it->watch.verdict, now;
+	int tid = __atomic_load_n(&it->pulse->tid, __ATOMIC_ACQUIRE);
+	uint64_t beats = heartbeats(it->stats);
+	bool beat = beats != it->watch.beats;
 	struct timespec cpu;
 
-	/* not yet running, or ended: a replay's workers do, by themselves */
-	if (tid == 0 || rte_eal_get_lcore_state(worker->lcore) != RUNNING || clock_gettime(worker->cpu_clock, &cpu) != 0)
+	/* not yet running, or ended: a replay's threads do, by themselves */
+	if (tid == 0 || rte_eal_get_lcore_state(it->lcore) != RUNNING ||
+	    clock_gettime(it->pulse->cpu_clock, &cpu) != 0)
 		return;
-	now = watch_look(watch, beats, (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec,
+	now = watch_look(&it->watch, beats, (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec,
 			 beat ? 'R' : thread_state(tid));
 	if (now != before)
-		say(worker, before, now, (unsigned long long)(now_ms() - dog->since_ms[i]));
+		say(it, before, now, (unsigned long long)(now_ms() - it->since_ms));
 	if (beat)
-		dog->since_ms[i] = now_ms();
+		it->since_ms = now_ms();
 }
 
 static void *run(void *context)
@@ -92,20 +102,40 @@ static void *run(void *context)
 	struct watchdog *dog = context;
 
 	while (__atomic_load_n(&dog->stop, __ATOMIC_RELAXED) == 0) {
-		for (unsigned i = 0; i < dog->workers->count; i++)
-			look(dog, i);
+		for (unsigned i = 0; i < dog->count; i++)
+			look(&dog->watched[i]);
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
 }
 
-struct watchdog *watchdog_open(struct workers *workers, struct glb_error *error)
+static void watch(struct watchdog *dog, const struct pulse *pulse, struct glb_worker_stats *stats, unsigned index,
+		  unsigned lcore)
+{
+	dog->watched[dog->count++] =
+		(struct watched){.pulse = pulse, .stats = stats, .index = index, .lcore = lcore};
+}
+
+static void watch_all(struct watchdog *dog, const struct workers *workers)
+{
+	const unsigned receivers = workers->rings != NULL ? workers->rings->receivers : 0;
+	const unsigned senders = workers->rings != NULL ? workers->rings->senders : 0;
+
+	for (unsigned i = 0; i < workers->count; i++)
+		watch(dog, &workers->worker[i].pulse, workers->worker[i].stats, i, workers->worker[i].lcore);
+	for (unsigned i = 0; i < receivers; i++)
+		watch(dog, &workers->receivers[i].pulse, workers->receivers[i].stats, i, workers->receivers[i].lcore);
+	for (unsigned i = 0; i < senders; i++)
+		watch(dog, &workers->senders[i].pulse, workers->senders[i].stats, i, workers->senders[i].lcore);
+}
+
+struct watchdog *watchdog_open(const struct workers *workers, struct glb_error *error)
 {
 	struct watchdog *dog = calloc(1, sizeof(*dog));
 	int ret = ENOMEM;
 
 	if (dog != NULL) {
-		dog->workers = workers;
+		watch_all(dog, workers);
 		ret = rte_ctrl_thread_create(&dog->thread, "glb-watchdog", NULL, run, dog);
 		ret = ret < 0 ? -ret : ret;
 	}

@@ -8,9 +8,7 @@
 
 #include <rte_ethdev.h>
 
-#include <pthread.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { TX_TRIES = 8 };
 
@@ -269,7 +267,7 @@ static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
 
 		if (n == 0)
 			continue;
-		count_most(&worker->stats->ring_high_water, n + left);
+		rings_seen(&worker->rings->steer_most[worker->index].from[i], worker->stats, n + left);
 		for (unsigned first = 0, end; first < n; first = end) {
 			const uint16_t port = mbufs[first]->port;
 
@@ -312,8 +310,7 @@ int worker_run(void *context)
 	struct idle idle = {0};
 	unsigned n = 0;
 
-	pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
-	__atomic_store_n(&worker->tid, (int)gettid(), __ATOMIC_RELEASE);
+	pulse_start(&worker->pulse);
 	rte_rcu_qsbr_thread_register(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_online(worker->swap->workers, worker->index);
 	while (!stopped(worker)) {

@@ -9,6 +9,7 @@
 
 #include "mbuf.h"
 #include "port.h"
+#include "pulse.h"
 #include "receiver.h"
 #include "rings.h"
 #include "sender.h"
@@ -16,7 +17,6 @@
 #include "swap.h"
 #include "timing.h"
 
-#include <time.h>
 #include <glb/bucket.h>
 
 enum { WORKER_BURST = 32 };
@@ -56,8 +56,7 @@ struct worker {
 	struct timing timing;
 	struct capture *capturing;       /* for this burst, or NULL */
 	const struct glb_snapshot *captured_by; /* what decided it */
-	clockid_t cpu_clock;             /* of its thread, and */
-	int tid;                         /* its id: set when it runs, last; 0 before */
+	struct pulse pulse;
 	struct glb_bucket echo;          /* echo requests that it may answer */
 	uint64_t unread[GLB_STATS_REASONS_MAX];
 	struct glb_packet packets[WORKER_BURST];

@@ -204,6 +204,10 @@ def test_on_the_wire(make: Make, name: Name, segment: Segment) -> None:
     assert [lcore.role for lcore in lcores] == ["worker", "worker", "worker", "receiver", "sender"]
     assert sum(lcore.rx_packets > 0 for lcore in lcores[:3]) >= 2  # spread
     assert max(lcore.ring_high_water for lcore in lcores) >= 1
+    assert [list(lcore.rings) for lcore in lcores] == \
+        [["receiver 0"]] * 3 + [[], ["worker 0", "worker 1", "worker 2"]]
+    assert all(lcore.ring_high_water == max(lcore.rings.values(), default=0) for lcore in lcores)
+    assert all((lcore.busy_cycles > 0) == (lcore.rx_packets > 0) for lcore in lcores)
     before = cpu_s(director.pid)
     time.sleep(2)
     assert cpu_s(director.pid) - before < 1  # busy lcores would have used all of both CPUs

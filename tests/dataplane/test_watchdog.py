@@ -35,11 +35,11 @@ def stopped(tid: int) -> Iterator[None]:
         ptrace(PTRACE_DETACH, tid)
 
 
-def worker_thread(pid: int) -> int:
+def worker_thread(pid: int, lcore: int = 1) -> int:
     for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("rte-worker"):
+        if (task / "comm").read_text().strip() == f"rte-worker-{lcore}":
             return int(task.name)
-    raise AssertionError("there is no worker thread")
+    raise AssertionError(f"lcore {lcore} has no thread")
 
 
 def wait(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
@@ -71,6 +71,27 @@ def test_a_stopped_worker_is_reported_until_it_goes_on(director: Director) -> No
     assert wait(lambda: stuck() is None)
     assert director.client.status().workers[0].stalls == 1
     assert "worker 0 (lcore 1) goes on after" in director.log.read_text()
+
+
+@pytest.mark.parametrize(("place", "who"), [(0, "worker 0"), (1, "receiver 0"), (2, "sender 0")])
+def test_each_stage_of_a_pipeline_is_watched(
+    place: int, who: str, name: Callable[[str], str], make: Callable[..., Director]
+) -> None:
+    made = make(name("watch"), "net_null0,no-rx=1", forward={"run_model": "pipeline"}, eal={"workers": 1})
+    snapshot(made.snapshot)
+    client = made.start().client
+
+    def stuck() -> list[str | None]:
+        return [lcore.stuck for lcore in client.status().workers]
+
+    lcore = client.status().workers[place].lcore
+    with stopped(worker_thread(made.pid, lcore)):
+        assert wait(lambda: stuck()[place] == "stands")
+        assert [each for n, each in enumerate(stuck()) if n != place] == [None, None]
+        assert f"{who} (lcore {lcore}) is stuck: it stands" in made.log.read_text()
+    assert wait(lambda: stuck() == [None] * 3)
+    assert [each.stalls for each in client.status().workers] == [int(n == place) for n in range(3)]
+    assert f"{who} (lcore {lcore}) goes on after" in made.log.read_text()
 
 
 def cpu_seconds(pid: int, tid: int) -> float:
