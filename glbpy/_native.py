@@ -48,6 +48,7 @@ def _constants(prefix: str, *words: str) -> dict[str, int]:
 
 STATES = _constants("STATE", "active", "filling", "draining", "inactive")
 HEALTHS = _constants("HEALTH", "unknown", "healthy", "unhealthy")
+ALGORITHMS = _constants("ALGORITHM", "rendezvous")
 POLICIES = _constants("POLICY", "ordered", "glb")
 ENCAPSULATIONS = _constants("ENCAP", "gue")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp")
@@ -101,9 +102,12 @@ class ServiceInput:
     rows: int = ROWS_DEFAULT
     hops: int = 2
     policy: str = "ordered"
+    algorithm: str = "rendezvous"
     encapsulation: str = "gue"
     hash_fields: tuple[str, ...] = ("src_addr",)
     alt_hash_fields: tuple[str, ...] = ()
+    source_bits_v4: int = 32  # leading bits of the source address that are hashed
+    source_bits_v6: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class TableInfo:
     rows: int
     hops: int
     policy: str
+    algorithm: str
     backend_base: int
     backend_count: int
 
@@ -151,6 +156,7 @@ class ServiceInfo:
     alt_table: int
     hash_fields: tuple[str, ...]
     alt_hash_fields: tuple[str, ...]
+    source_bits: tuple[int, int]  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str
     hash_key: bytes = field(repr=False)
     alt_hash_key: bytes = field(repr=False)
@@ -332,9 +338,12 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.rows = _number(service.rows, ROWS_MIN, ROWS_MAX, f"{where}rows")
     out.hops = _number(service.hops, 1, HOPS_MAX, f"{where}hops")
     out.policy = _word(POLICIES, service.policy, f"{where}policy")
+    out.algorithm = _word(ALGORITHMS, service.algorithm, f"{where}algorithm")
     out.encap = _word(ENCAPSULATIONS, service.encapsulation, f"{where}encapsulation")
     out.hash_fields = _fields(service.hash_fields, f"{where}hash_fields")
     out.alt_hash_fields = _fields(service.alt_hash_fields, f"{where}alt_hash_fields")
+    out.source_bits_v4 = _number(service.source_bits_v4, 1, 32, f"{where}source_bits_v4")
+    out.source_bits_v6 = _number(service.source_bits_v6, 1, 128, f"{where}source_bits_v6")
     _key(service.hash_key, out.hash_key, f"{where}hash_key")
     _key(service.seed, out.seed, f"{where}seed")
     out.binds = _binds(arena, service.binds, where)
@@ -451,6 +460,7 @@ class Snapshot:
             alt_table=service.alt_table,
             hash_fields=_names_of(service.hash_fields),
             alt_hash_fields=_names_of(service.alt_hash_fields),
+            source_bits=(service.source_bits_v4, service.source_bits_v6),
             encapsulation=_name_of(ENCAPSULATIONS, service.encap),
             hash_key=bytes(ffi.buffer(service.hash_key)),
             alt_hash_key=bytes(ffi.buffer(service.alt_hash_key)),
@@ -485,6 +495,7 @@ class Snapshot:
             rows=table.rows,
             hops=table.hops,
             policy=_name_of(POLICIES, table.policy),
+            algorithm=_name_of(ALGORITHMS, table.algorithm),
             backend_base=table.backend_base,
             backend_count=table.backend_count,
         )

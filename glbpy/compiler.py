@@ -80,6 +80,7 @@ def _service(state: Desired, service: Service, pool: int, secret: bytes) -> Serv
         for port in service.ports
     )
     seed, hash_key = service.seed, service.hash_key
+    affinity = service.source_affinity
     return ServiceInput(
         name=service.name,
         id=state.ids[service_path(service.name)],
@@ -90,8 +91,11 @@ def _service(state: Desired, service: Service, pool: int, secret: bytes) -> Serv
         rows=service.table_size,
         hops=service.hops,
         policy=service.policy,
+        algorithm=service.algorithm,
         encapsulation=service.encapsulation,
         hash_fields=service.hash_fields,
+        source_bits_v4=affinity.v4_bits if affinity else 32,
+        source_bits_v6=affinity.v6_bits if affinity else 128,
     )
 
 

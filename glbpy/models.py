@@ -279,6 +279,17 @@ class Pool(Model):
         return backends
 
 
+class SourceAffinity(Model):
+    """Clients whose addresses begin alike go to the same backend, from whatever port."""
+
+    v4_bits: Annotated[StrictInt, Field(ge=1, le=32)] = Field(
+        default=32, description="Leading bits of an IPv4 client's address that count."
+    )
+    v6_bits: Annotated[StrictInt, Field(ge=1, le=128)] = Field(
+        default=64, description="Of an IPv6 client's. The default is the network that one client usually has."
+    )
+
+
 class Service(Model):
     """VIPs, a protocol and ports, and the pool that they lead to."""
 
@@ -292,6 +303,9 @@ class Service(Model):
     hops: Annotated[StrictInt, Field(ge=1, le=HOPS_MAX)] = 2
     hash_fields: tuple[Literal["src_addr", "dst_addr", "src_port", "dst_port"], ...] = Field(
         default=("src_addr",), min_length=1
+    )
+    source_affinity: SourceAffinity | None = Field(
+        default=None, description="Hash the leading bits of the source address; with hash_fields src_addr only."
     )
     encapsulation: Literal["gue"] = "gue"
     policy: Literal["ordered", "glb"] = "ordered"
@@ -315,6 +329,12 @@ class Service(Model):
         if not TABLE_SIZE_MIN <= size <= TABLE_SIZE_MAX or size & (size - 1):
             raise ValueError(f"must be a power of two from {TABLE_SIZE_MIN} to {TABLE_SIZE_MAX}")
         return size
+
+    @model_validator(mode="after")
+    def _affinity_is_by_source(self) -> Self:
+        if self.source_affinity is not None and self.hash_fields != ("src_addr",):
+            _reject("Service", [(("hash_fields",), 'source_affinity needs ["src_addr"]: leave it out')])
+        return self
 
     @model_validator(mode="after")
     def _glb_has_two_hops(self) -> Self:

@@ -104,14 +104,22 @@ def _rows(
     snapshot: native.Snapshot, decision: native.Decision, service: native.ServiceInfo
 ) -> list[tuple[str, str]]:
     table = snapshot.tables[service.table]
+    fields = [_source(service, decision.flow) if f == "src_addr" else f for f in service.hash_fields]
     steps = [
-        ("hash", f"{decision.hash:016x} of {', '.join(service.hash_fields)}"),
+        ("hash", f"{decision.hash:016x} of {', '.join(fields)}"),
         ("row", f"{decision.row} of {table.rows}, pool {table.pool}, policy {table.policy}"),
     ]
     if decision.alt_row is not None:
-        fields = ", ".join(service.alt_hash_fields)
-        steps.append(("alt row", f"{decision.alt_row} by {fields}; its hops follow those of the row"))
+        alt = ", ".join(service.alt_hash_fields)
+        steps.append(("alt row", f"{decision.alt_row} by {alt}; its hops follow those of the row"))
     return steps
+
+
+def _source(service: native.ServiceInfo, flow: native.Flow | None) -> str:
+    """Return the name of the source address among hash fields, with the prefix that counts."""
+    v6 = flow is not None and flow.family == 6
+    bits = service.source_bits[v6]
+    return "src_addr" if bits == (128 if v6 else 32) else f"src_addr/{bits}"
 
 
 def _outer(output: bytes) -> str:

@@ -38,6 +38,8 @@ def config_input(config: Config) -> native.ConfigInput:
             policy=service.policy,
             hash_fields=service.hash_fields,
             alt_hash_fields=service.alt_hash_fields,
+            source_bits_v4=service.source_bits[0],
+            source_bits_v6=service.source_bits[1],
         )
         for pool, service in enumerate(config.services)
     ]

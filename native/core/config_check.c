@@ -106,6 +106,12 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	if ((service->alt_hash_fields & ~HASH_FIELDS) != 0)
 		return glb_error_set(error, -EINVAL, "services[%u].alt_hash_fields: 0x%x names an unknown field", s,
 				     service->alt_hash_fields);
+	if (service->source_bits_v4 > 32 || service->source_bits_v6 > 128)
+		return glb_error_set(error, -EINVAL, "services[%u].source_bits: %u or %u is longer than an address", s,
+				     service->source_bits_v4, service->source_bits_v6);
+	if (service->algorithm > GLB_ALGORITHM_RENDEZVOUS)
+		return glb_error_set(error, -EINVAL, "services[%u].algorithm: unknown algorithm %u", s,
+				     service->algorithm);
 	snprintf(where, sizeof(where), "services[%u].", s);
 	status = glb_table_check_shape(where, service->rows, service->hops, service->policy, error);
 	for (uint32_t b = 0; status == 0 && b < service->bind_count; b++)

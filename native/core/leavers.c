@@ -13,6 +13,7 @@ struct lookup {
 	const struct glb_table *table;
 	const uint8_t *key;
 	uint8_t fields;
+	uint8_t bits_v4, bits_v6; /* of the source address */
 };
 
 /* A look-up after that gives the same row number, and where the backends before are in its pool. */
@@ -46,14 +47,17 @@ static int by_id(const void *left, const void *right)
 
 static unsigned lookups_of(const struct glb_snapshot *s, const struct glb_service *service, struct lookup out[2])
 {
-	out[0] = (struct lookup){s, &s->tables[service->table], service->hash_key, service->hash_fields};
-	out[1] = (struct lookup){s, &s->tables[service->alt_table], service->alt_hash_key, service->alt_hash_fields};
+	out[0] = (struct lookup){s, &s->tables[service->table], service->hash_key, service->hash_fields,
+				 service->source_bits_v4, service->source_bits_v6};
+	out[1] = (struct lookup){s, &s->tables[service->alt_table], service->alt_hash_key, service->alt_hash_fields,
+				 service->alt_source_bits_v4, service->alt_source_bits_v6};
 	return service->alt_hash_fields != 0 ? 2 : 1;
 }
 
 static bool same_row(const struct lookup *a, const struct lookup *b)
 {
-	return a->fields == b->fields && a->table->rows == b->table->rows && memcmp(a->key, b->key, 16) == 0;
+	return a->fields == b->fields && a->bits_v4 == b->bits_v4 && a->bits_v6 == b->bits_v6 &&
+	       a->table->rows == b->table->rows && memcmp(a->key, b->key, 16) == 0;
 }
 
 /* Finds the backends of a table before in the pool of a table after: same id, same address. */

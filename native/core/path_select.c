@@ -6,6 +6,7 @@
 #include <glb/siphash.h>
 #include <glb/wire.h>
 
+#include "snapshot_layout.h"
 #include "verdict.h"
 
 #include <string.h>
@@ -30,21 +31,40 @@ static size_t put_port(uint8_t *out, uint16_t port)
 	return sizeof(wire);
 }
 
-/* Hash of the chosen fields of the packet's flow, as they are on the wire; an echo request has ports 0. */
-static uint64_t hash_flow(const struct glb_packet *packet, uint8_t fields, const uint8_t key[16])
+/* What a look-up hashes of a flow, under which key. */
+struct lookup {
+	const uint8_t *key;
+	uint8_t fields;
+	uint8_t bits_v4, bits_v6; /* of the source address */
+};
+
+static size_t put_source(uint8_t *out, const struct glb_addr *addr, const struct lookup *lookup)
 {
+	const uint8_t bits = addr->family == GLB_FAMILY_V4 ? lookup->bits_v4 : lookup->bits_v6;
+	struct glb_addr masked;
+
+	if (bits == glb_addr_len(addr->family) * 8)
+		return put_addr(out, addr);
+	glb_addr_mask(addr, bits, &masked);
+	return put_addr(out, &masked);
+}
+
+/* Hash of the chosen fields of the packet's flow, as they are on the wire; an echo request has ports 0. */
+static uint64_t hash_flow(const struct glb_packet *packet, const struct lookup *lookup)
+{
+	const uint8_t fields = lookup->fields;
 	uint8_t message[FLOW_KEY_MAX];
 	size_t len = 0;
 
 	if (fields & GLB_HASH_SRC_ADDR)
-		len += put_addr(message + len, &packet->src);
+		len += put_source(message + len, &packet->src, lookup);
 	if (fields & GLB_HASH_DST_ADDR)
 		len += put_addr(message + len, &packet->dst);
 	if (fields & GLB_HASH_SRC_PORT)
 		len += put_port(message + len, packet->sport);
 	if (fields & GLB_HASH_DST_PORT)
 		len += put_port(message + len, packet->dport);
-	return glb_siphash24(key, message, len);
+	return glb_siphash24(lookup->key, message, len);
 }
 
 /* The row of `hash` in a table, which is on its way into the cache. */
@@ -65,11 +85,13 @@ void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsi
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
 		service = &path->snapshot->services[packet->service];
-		packet->hash = hash_flow(packet, service->hash_fields, service->hash_key);
+		packet->hash = hash_flow(packet, &(struct lookup){service->hash_key, service->hash_fields,
+								  service->source_bits_v4, service->source_bits_v6});
 		packet->row = find_row(path->snapshot, service->table, packet->hash);
 		if (service->alt_hash_fields != 0)
-			packet->alt_row = find_row(path->snapshot, service->alt_table,
-						   hash_flow(packet, service->alt_hash_fields, service->alt_hash_key));
+			packet->alt_row = find_row(path->snapshot, service->alt_table, hash_flow(packet, &(struct lookup){
+				service->alt_hash_key, service->alt_hash_fields,
+				service->alt_source_bits_v4, service->alt_source_bits_v6}));
 	}
 }
 

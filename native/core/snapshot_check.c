@@ -61,6 +61,11 @@ static int check_strings(const struct glb_snapshot *s, struct glb_error *error)
 	return 0;
 }
 
+static bool source_bits_ok(uint8_t v4, uint8_t v6)
+{
+	return v4 >= 1 && v4 <= 32 && v6 >= 1 && v6 <= 128;
+}
+
 static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 {
 	for (uint32_t i = 0; i < s->service_count; i++) {
@@ -76,6 +81,9 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 		if (service->hash_fields == 0 || ((service->hash_fields | service->alt_hash_fields) & ~HASH_FIELDS) != 0)
 			return REFUSE("service %u: hash fields 0x%x, 0x%x", i, service->hash_fields,
 				      service->alt_hash_fields);
+		if (!source_bits_ok(service->source_bits_v4, service->source_bits_v6) ||
+		    !source_bits_ok(service->alt_source_bits_v4, service->alt_source_bits_v6))
+			return REFUSE("service %u: bits of source addresses out of range", i);
 		if (service->encap != GLB_ENCAP_GUE)
 			return REFUSE("service %u: unknown encapsulation %u", i, service->encap);
 		if ((service->flags & ~GLB_SERVICE_KEEP_DUPLICATES) != 0 || !zero(service->pad, sizeof(service->pad)))
@@ -130,6 +138,8 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 	if (table->hops < 1 || table->hops > GLB_HOPS_MAX || table->policy > GLB_POLICY_GLB ||
 	    (table->policy == GLB_POLICY_GLB && table->hops != 2))
 		return REFUSE("table %u: %u hops with policy %u", t, table->hops, table->policy);
+	if (table->algorithm > GLB_ALGORITHM_RENDEZVOUS)
+		return REFUSE("table %u: unknown algorithm %u", t, table->algorithm);
 	if (!zero(table->pad, sizeof(table->pad)))
 		return REFUSE("table %u: padding is not zero", t);
 	if (!name_ok(s, table->pool_name))

@@ -28,7 +28,7 @@ static const struct glb_service_config *service_at(const struct plan *plan, uint
 static bool same_table(const struct glb_service_config *a, const struct glb_service_config *b)
 {
 	return a->pool == b->pool && a->rows == b->rows && a->hops == b->hops && a->policy == b->policy &&
-	       memcmp(a->seed, b->seed, sizeof(a->seed)) == 0;
+	       a->algorithm == b->algorithm && memcmp(a->seed, b->seed, sizeof(a->seed)) == 0;
 }
 
 /* Stable insertion by id: configurations come nearly or wholly in order of id. */
@@ -196,6 +196,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 			.rows = service->rows,
 			.hops = service->hops,
 			.policy = service->policy,
+			.algorithm = service->algorithm,
 		};
 		int status;
 
@@ -207,6 +208,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 			.pool_name = pool_names[service->pool],
 			.hops = service->hops,
 			.policy = service->policy,
+			.algorithm = service->algorithm,
 		};
 		memcpy(table.seed, service->seed, sizeof(table.seed));
 		status = glb_table_build(&table, rows + row_base, error);
@@ -233,7 +235,11 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.alt_hash_fields = service->alt_hash_fields,
 			.encap = service->encap,
 			.flags = service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0,
+			.source_bits_v4 = service->source_bits_v4 ? service->source_bits_v4 : 32,
+			.source_bits_v6 = service->source_bits_v6 ? service->source_bits_v6 : 128,
 		};
+		out[s].alt_source_bits_v4 = out[s].source_bits_v4;
+		out[s].alt_source_bits_v6 = out[s].source_bits_v6;
 		memcpy(out[s].hash_key, service->hash_key, sizeof(out[s].hash_key));
 		memcpy(out[s].alt_hash_key, service->hash_key, sizeof(out[s].alt_hash_key));
 	}

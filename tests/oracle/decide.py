@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 
-from oracle.model import FIELDS, Config, Director, Service
+from oracle.model import FIELDS, Address, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
 from oracle.siphash import siphash24
 
@@ -98,10 +98,15 @@ def quoted_service(config: Config, packet: Packet) -> Service | None:
     )
 
 
+def leading(address: Address, bits: int) -> bytes:
+    """Return an address with all but its first bits zero."""
+    return ip_network(f"{address}/{bits}", strict=False).network_address.packed
+
+
 def flow_hash(service: Service, fields: tuple[str, ...], packet: Packet) -> int:
     echo = packet.kind == "echo"
     values = {
-        "src_addr": packet.src.packed,
+        "src_addr": leading(packet.src, service.source_bits[packet.src.version == 6]),
         "dst_addr": packet.dst.packed,
         "src_port": struct.pack(">H", 0 if echo else packet.sport),
         "dst_port": struct.pack(">H", 0 if echo else packet.dport),

@@ -41,6 +41,7 @@ class Service:
     rows: int = ROWS
     hops: int = 2
     policy: str = "ordered"
+    source_bits: tuple[int, int] = (32, 128)  # hashed of an IPv4 and of an IPv6 source address
     row_cache: dict[int, list[int]] = field(default_factory=dict, compare=False)
 
     def chain(self, row: int) -> list[int]:

@@ -78,7 +78,11 @@ struct glb_service {
 	uint8_t alt_hash_fields;  /* 0 = no second look-up */
 	uint8_t encap;            /* enum glb_encap_kind */
 	uint8_t flags;            /* enum glb_service_flag bits */
-	uint8_t pad[12];
+	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; the rest count as zero */
+	uint8_t source_bits_v6;   /* 1..128 */
+	uint8_t alt_source_bits_v4; /* the same, for alt_hash_fields */
+	uint8_t alt_source_bits_v6;
+	uint8_t pad[8];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_service) == 64, "one cache line")
 
@@ -100,7 +104,8 @@ struct glb_table {
 	uint32_t pool_name;     /* offset into strings */
 	uint16_t hops;          /* uint16_t per row, 1..GLB_HOPS_MAX; unused ones at the end are GLB_HOP_NONE */
 	uint8_t policy;         /* enum glb_policy */
-	uint8_t pad[5];
+	uint8_t algorithm;      /* enum glb_algorithm */
+	uint8_t pad[4];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_table) == 32, "half a cache line")
 
@@ -156,11 +161,14 @@ struct glb_service_config {
 	uint32_t rows;            /* table size */
 	uint8_t hops;
 	uint8_t policy;           /* enum glb_policy */
+	uint8_t algorithm;        /* enum glb_algorithm */
 	uint8_t encap;            /* enum glb_encap_kind */
 	uint8_t hash_fields;
 	uint8_t alt_hash_fields;  /* 0 = none; uses the same key and table */
+	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; 0 = all */
+	uint8_t source_bits_v6;   /* 1..128; 0 = all */
 	uint8_t hash_key[16];
-	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy and seed are stored once */
+	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy, algorithm and seed are stored once */
 	const struct glb_bind_config *binds;
 	uint32_t bind_count;
 };

@@ -29,6 +29,10 @@ enum glb_health { /* observed */
 	GLB_HEALTH_UNHEALTHY = 2,
 };
 
+enum glb_algorithm {
+	GLB_ALGORITHM_RENDEZVOUS = 0,
+};
+
 enum glb_policy {
 	GLB_POLICY_ORDERED = 0, /* architecture: "Chains: what is promised, and how" */
 	GLB_POLICY_GLB = 1,     /* GLB's swap rule, two hops exactly */
@@ -50,6 +54,7 @@ struct glb_table_config {
 	uint32_t rows;                             /* power of two, GLB_TABLE_ROWS_MIN.._MAX */
 	uint8_t hops;                              /* 1..GLB_HOPS_MAX; policy glb: 2 */
 	uint8_t policy;                            /* enum glb_policy */
+	uint8_t algorithm;                         /* enum glb_algorithm */
 	uint8_t seed[16];
 };
 
