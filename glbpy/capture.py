@@ -6,7 +6,7 @@ for is counted as missed. A capture ends in the forwarder by itself after ``seco
 
 import mmap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,11 @@ def capture(
     reason: str | None = None,
     count: int | None = None,
     seconds: int = 60,
+    started: Callable[[], None] = lambda: None,
 ) -> Result:
     """Write matching packets to ``target`` until ``count`` are written, ``seconds`` are over, or interrupted.
+
+    Calls ``started`` once every packet from then on is looked at.
 
     Raises InvalidInputError for a service or a target that is not there; ForwarderError when the forwarder
     is away, refuses the filter, or has a capture running.
@@ -103,6 +106,7 @@ def capture(
     with pcapng.Writer(file, [port.name for port in status.ports]) as writer:
         path = client.capture(**wanted)
         try:
+            started()
             interfaces = {port.port: index for index, port in enumerate(status.ports)}
             return _read(Path(path), writer, names, interfaces, count, time.monotonic() + seconds)
         finally:

@@ -43,5 +43,6 @@ def capture(
         result = capturing.capture(
             Forwarder(socket or capturing.find()), target,
             at=places, service=service, prefix=client, reason=drop_reason, count=count, seconds=seconds,
+            started=lambda: typer.echo(f"capturing for up to {seconds} s; Ctrl-C ends it", err=True),
         )  # fmt: skip
     typer.echo(f"{result.packets} packets written, {result.missed} missed", err=True)

@@ -83,8 +83,10 @@ class RunDir:
                 fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
                 continue  # somebody removed an empty directory in between
-            except PermissionError as error:
-                raise LabError(f"{self.path} cannot be made: run `glb lab` as root") from error
+            except OSError as error:
+                raise LabError(
+                    f"{self.path} cannot be made ({error.strerror}): run `glb lab` as root"
+                ) from error
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(fd), self.path.stat()):

@@ -50,11 +50,9 @@ def capturing(director: Director, target: Path, *arguments: str) -> Iterator[Non
     """Run `glb capture` around what happens inside, which must be all that it waits for."""
     command = [GLB, "capture", "--socket", director.client.socket_path, "-w", target, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 20
-        while not (director.run_dir / "capture").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        yield
         assert process.stderr is not None
+        assert process.stderr.readline().startswith("capturing ")
+        yield
         text = process.stderr.read()
         assert process.wait(30) == 0, text
         assert text.endswith(" packets written, 0 missed\n")

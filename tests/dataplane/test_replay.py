@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import shared
+from oracle import glb_results
 from oracle.build import IPV4, ethernet, ipv4, tcp
 
 from dataplane.rig import config, run_once, snapshot, to_toml
@@ -169,9 +169,8 @@ def test_forwarder_does_what_the_oracle_says(tmp_path: Path, group: str) -> None
 # ---- glb replay ----
 
 
-@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
 def test_glbs_reference_packets(tmp_path: Path) -> None:
-    reference = shared.load("packets.json")
+    reference = glb_results.load("packets.json")
     groups = defaultdict(list)
     for case in reference["cases"]:
         groups[case["config"], case["director"]].append(case)
@@ -184,12 +183,12 @@ def test_glbs_reference_packets(tmp_path: Path) -> None:
         out = pcap.read(files.target)
         sent = {number: frame.hex() for number, frame in zip(out.times_ns, out.frames(), strict=True)}
         for number, case in enumerate(cases):
-            if case["name"] in shared.DEPARTURES:
-                assert (number in sent) == (shared.DEPARTURES[case["name"]][0] == "forwarded")
+            if case["name"] in glb_results.DEPARTURES:
+                assert (number in sent) == (glb_results.DEPARTURES[case["name"]][0] == "forwarded")
             elif case["expected"] in ("pass", "drop"):
                 assert number not in sent, case["name"]
             else:
-                assert sent[number] == shared.glb_output(case["expected"]), case["name"]
+                assert sent[number] == glb_results.glb_output(case["expected"]), case["name"]
 
 
 def test_command_prints_one_object(files: Files) -> None:

@@ -2,7 +2,7 @@
 
 Trace decides in this process, replay in the real forwarder; both must say the same and send the same bytes.
 The oracle's frames go through the forwarder in test_replay.py. Departures from GLB are those of
-oracle.shared.DEPARTURES, each with the reason that we give.
+oracle.glb_results.DEPARTURES, each with the reason that we give.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import shared
+from oracle import glb_results
 from oracle.decide import Decision, decide
 from oracle.model import Config, Director, config_from_json, director_from_glb, from_glb
 from typer.testing import CliRunner
@@ -152,16 +152,14 @@ def test_the_installed_program_traces(tmp_path: Path) -> None:
 
 # ---- GLB's reference packets
 
-needs_shared = pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
-
 REFERENCE: dict[tuple[str, str], list[Json]] = defaultdict(list)
-for _case in shared.packet_cases():
+for _case in glb_results.packet_cases():
     REFERENCE[_case["config"], _case["director"]].append(_case)
 
 
 @cache
 def reference(config: str, director: str, policy: str) -> tuple[Config, Json, Json]:
-    packets = shared.load("packets.json")
+    packets = glb_results.load("packets.json")
     table, settings = packets["configs"][config], packets["directors"][director]
     return from_glb(table, settings, policy), table, settings
 
@@ -178,20 +176,19 @@ def decided(cases: Sequence[Json], policy: str, checksum: str) -> list[Decision]
 
 def assert_glbs(case: Json, found: Json) -> None:
     """Hold a traced case against GLB's own result, or against the departure that is written down."""
-    if case["name"] in shared.DEPARTURES:
-        assert found["reason"] == shared.DEPARTURES[case["name"]][0]
+    if case["name"] in glb_results.DEPARTURES:
+        assert found["reason"] == glb_results.DEPARTURES[case["name"]][0]
     elif case["expected"] in ("pass", "drop"):
         assert found["verdict"] == {"pass": "punt", "drop": "drop"}[case["expected"]]
         assert found["output"] is None
     else:
         explain = case["explain"]
-        assert found["output"] == shared.glb_output(case["expected"])
+        assert found["output"] == glb_results.glb_output(case["expected"])
         assert (found["verdict"], found["reason"]) == ("forward", "forwarded")
         assert (found["hash"], found["row"]) == (explain["hash"], explain["row"])
         assert found["chain"] == explain["hops"]
 
 
-@needs_shared
 @pytest.mark.parametrize(("config", "director"), REFERENCE)
 def test_trace_reproduces_glb(config: str, director: str, tmp_path: Path) -> None:
     _, table, settings = reference(config, director, "glb")
@@ -203,7 +200,6 @@ def test_trace_reproduces_glb(config: str, director: str, tmp_path: Path) -> Non
         assert found == asdict(oracle), case["name"]
 
 
-@needs_shared
 @pytest.mark.parametrize(("config", "director"), REFERENCE)
 def test_replay_reproduces_glb(config: str, director: str, tmp_path: Path) -> None:
     """The oracle's results are GLB's own but for the departures: test_oracle.py shows it, case by case."""
@@ -214,14 +210,13 @@ def test_replay_reproduces_glb(config: str, director: str, tmp_path: Path) -> No
     result, sent = replay(tmp_path, files, [bytes.fromhex(case["frame"]) for case in cases])
     assert_replayed(result, sent, expected)
     glbs = [
-        shared.glb_output(case["expected"])
+        glb_results.glb_output(case["expected"])
         for case in cases
-        if case["name"] not in shared.DEPARTURES and case["expected"] not in ("pass", "drop")
+        if case["name"] not in glb_results.DEPARTURES and case["expected"] not in ("pass", "drop")
     ]
     assert set(glbs) <= {frame.hex() for frame in sent}
 
 
-@needs_shared
 @pytest.mark.parametrize("policy", ["glb", "ordered"])
 def test_replay_with_zero_checksums(policy: str, tmp_path: Path) -> None:
     _, table, settings = reference("v_main", "default", policy)

@@ -8,7 +8,7 @@ from array import array
 
 import pytest
 
-from oracle import glbfile, rows, shared
+from oracle import glb_results, glbfile, rows
 from oracle.decide import Decision, decide
 from oracle.model import director_from_glb, from_glb
 from oracle.siphash import pack, siphash24, siphash24_lanes, words
@@ -19,8 +19,6 @@ PUBLISHED = {  # message 00 01 02 … of this length, key 00 … 0f: the paper's
     4: 0xCF2794E0277187B7, 7: 0xAB0200F58B01D137, 8: 0x93F5F5799A932462, 15: 0xA129CA6149BE45E5,
     63: 0x958A324CEB064572,
 }  # fmt: skip
-
-needs_shared = pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
 
 
 @pytest.mark.parametrize(("length", "digest"), PUBLISHED.items())
@@ -40,11 +38,10 @@ def test_the_two_smallest_are_found_as_by_sorting() -> None:
         assert rows.smallest(scores, 2) == rows.smallest(scores, len(scores))[:2]
 
 
-@needs_shared
-@pytest.mark.parametrize("name", shared.table_files())
+@pytest.mark.parametrize("name", glb_results.table_files())
 def test_tables_are_glbs(name: str) -> None:
     """Whole files up to 16 backends; for larger pools the 128 sampled rows (the C is checked in full)."""
-    reference = shared.load(f"tables/{name}")
+    reference = glb_results.load(f"tables/{name}")
     tables = reference["config"]["tables"]
     if max(len(table["backends"]) for table in tables) <= 16:
         entries = [glbfile.entries(table) for table in tables]
@@ -62,44 +59,42 @@ def test_tables_are_glbs(name: str) -> None:
 
 
 def decide_case(case: dict[str, str], checksum: str) -> Decision:
-    reference = shared.load("packets.json")
+    reference = glb_results.load("packets.json")
     director = reference["directors"][case["director"]]
     config = from_glb(reference["configs"][case["config"]], director, "glb")
     return decide(config, director_from_glb(director, checksum), bytes.fromhex(case["frame"]))
 
 
-@needs_shared
-@pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", glb_results.packet_cases(), ids=lambda case: case["name"])
 def test_packets_are_glbs(case: dict[str, str]) -> None:
     mine = decide_case(case, "computed")
-    if case["name"] in shared.DEPARTURES:
-        assert mine.reason == shared.DEPARTURES[case["name"]][0]
+    if case["name"] in glb_results.DEPARTURES:
+        assert mine.reason == glb_results.DEPARTURES[case["name"]][0]
         return
     if case["expected"] in ("pass", "drop"):
         assert mine.verdict == {"pass": "punt", "drop": "drop"}[case["expected"]]
         return
-    assert mine.output == shared.glb_output(case["expected"])
+    assert mine.output == glb_results.glb_output(case["expected"])
     explain = case["explain"]
     assert (mine.hash, mine.row, mine.chain) == (explain["hash"], explain["row"], explain["hops"])
 
 
 BOTH_FORWARD = [
     case
-    for case in shared.packet_cases()
-    if case["name"] not in shared.DEPARTURES and min(len(case["expected"]), len(case["expected_xdp"])) > 8
+    for case in glb_results.packet_cases()
+    if case["name"] not in glb_results.DEPARTURES
+    and min(len(case["expected"]), len(case["expected_xdp"])) > 8
 ]
 
 
-@needs_shared
 @pytest.mark.parametrize("case", BOTH_FORWARD, ids=lambda case: case["name"])
 def test_zero_checksum_is_glbs_on_xdp(case: dict[str, str]) -> None:
     """The XDP director's frames but for the source MAC."""
     mine = decide_case(case, "zero")
-    theirs = shared.glb_output(case["expected_xdp"])
+    theirs = glb_results.glb_output(case["expected_xdp"])
     assert mine.output is not None
     assert (mine.output[:12], mine.output[24:]) == (theirs[:12], theirs[24:])
 
 
-@needs_shared
 def test_departures_name_real_cases() -> None:
-    assert set(shared.DEPARTURES) <= {case["name"] for case in shared.packet_cases()}
+    assert set(glb_results.DEPARTURES) <= {case["name"] for case in glb_results.packet_cases()}

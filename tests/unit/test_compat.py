@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import shared
+from oracle import glb_results
 from typer.testing import CliRunner
 
 from glbpy import _native as native
@@ -68,11 +68,10 @@ def test_files_equal_the_oracle(case: dict[str, Any]) -> None:
     assert hashlib.sha256(data).hexdigest() == case["sha256_file"]
 
 
-@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
-@pytest.mark.parametrize("name", shared.table_files())
+@pytest.mark.parametrize("name", glb_results.table_files())
 def test_files_equal_glb(name: str, tmp_path: Path) -> None:
     """Every reference configuration, through the command line."""
-    case = shared.load(f"tables/{name}")
+    case = glb_results.load(f"tables/{name}")
     source, target = tmp_path / "table.json", tmp_path / "table.bin"
     source.write_text(json.dumps(case["config"]))
     result = CliRunner().invoke(build(), ["compat", "build-config", str(source), str(target)])
@@ -84,12 +83,11 @@ def test_files_equal_glb(name: str, tmp_path: Path) -> None:
         assert hashlib.sha256(data[end - 8 * 65536 : end]).hexdigest() == table["sha256_entries"]
 
 
-@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
 @pytest.mark.parametrize("name", ["duplicate_address.json", "one_backend.json", "two_then_one.json"])
 def test_quirks_of_glb_are_refused(name: str) -> None:
     """Configurations whose files rest on memory that GLB's tool never wrote, or on order alone."""
     with pytest.raises(CompatError, match=r"^tables\[\d\]\.backends"):
-        compat.build_config(compat.parse_table(shared.load(f"tables_quirks/{name}")["config"]))
+        compat.build_config(compat.parse_table(glb_results.load(f"tables_quirks/{name}")["config"]))
 
 
 def test_layout_of_the_file() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import shared
+from oracle import glb_results
 from oracle.decide import Decision, decide
 from oracle.model import Bind, Config, Director, Service, config_from_json, director_from_glb, from_glb
 from oracle.rows import Backend
@@ -86,25 +86,24 @@ def test_random_frames_are_the_oracles(config: str, director: str) -> None:
 # ---- GLB's reference packets ----
 
 
-@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
-@pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", glb_results.packet_cases(), ids=lambda case: case["name"])
 def test_packets_are_glbs(case: dict[str, Any]) -> None:
     """Every case bit for bit, up to the outer IP total length, but for the departures that are listed."""
     mine = as_decision(glb_path(case["config"], case["director"]).decide(bytes.fromhex(case["frame"])))
-    if case["name"] in shared.DEPARTURES:
-        assert mine.reason == shared.DEPARTURES[case["name"]][0]
+    if case["name"] in glb_results.DEPARTURES:
+        assert mine.reason == glb_results.DEPARTURES[case["name"]][0]
         return
     if case["expected"] in ("pass", "drop"):
         assert (mine.verdict, mine.output) == ({"pass": "punt", "drop": "drop"}[case["expected"]], None)
         return
-    assert mine.output == shared.glb_output(case["expected"])
+    assert mine.output == glb_results.glb_output(case["expected"])
     explain = case["explain"]
     assert (mine.hash, mine.row, mine.chain) == (explain["hash"], explain["row"], explain["hops"])
 
 
 @cache
 def glb_path(config: str, director: str) -> native.PacketPath:
-    reference = shared.load("packets.json")
+    reference = glb_results.load("packets.json")
     settings = reference["directors"][director]
     return path_of(
         from_glb(reference["configs"][config], settings, "glb"), director_from_glb(settings, "computed")

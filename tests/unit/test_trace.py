@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import shared
+from oracle import glb_results
 from typer.testing import CliRunner, Result
 
 from glbpy import _native as native
@@ -153,7 +153,7 @@ def test_a_backend_that_needs_an_outer_ipv6_header_is_refused(files: list[str], 
 @pytest.fixture(scope="module")
 def reference_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference")
-    reference = shared.load("packets.json")
+    reference = glb_results.load("packets.json")
     for kind in ("configs", "directors"):
         for name, value in reference[kind].items():
             (folder / f"{kind}.{name}.json").write_text(json.dumps(value))
@@ -167,13 +167,12 @@ def reference_path(folder: Path, config: str, director: str) -> native.PacketPat
     )
 
 
-@pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
-@pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", glb_results.packet_cases(), ids=lambda case: case["name"])
 def test_trace_reproduces_glbs_packets(reference_files: Path, case: dict[str, Any]) -> None:
     path = reference_path(reference_files, case["config"], case["director"])
     found = trace.as_json(path.decide(bytes.fromhex(case["frame"])))
-    if case["name"] in shared.DEPARTURES:
-        assert found["reason"] == shared.DEPARTURES[case["name"]][0]
+    if case["name"] in glb_results.DEPARTURES:
+        assert found["reason"] == glb_results.DEPARTURES[case["name"]][0]
     elif case["expected"] in ("pass", "drop"):
         assert found["verdict"] == {"pass": "punt", "drop": "drop"}[case["expected"]]
         assert found["output"] is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import glbfile, shared
+from oracle import glb_results, glbfile
 from oracle.decide import decide
 from oracle.model import Config, Director, director_from_glb, from_glb
 from packet_path import as_decision, backend_input, path_of
@@ -17,8 +17,6 @@ from glbpy import _native as native
 from glbpy.errors import InvalidInputError
 
 VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors/frames.json").read_text())
-
-needs_shared = pytest.mark.skipif(shared.VECTORS is None, reason=shared.ABSENT)
 
 
 def test_vectors_reach_every_reason_of_the_packet_path() -> None:
@@ -30,10 +28,9 @@ def test_vectors_reach_every_reason_of_the_packet_path() -> None:
     assert {case["reason"] for case in VECTORS["cases"]} == set(native.REASONS) - elsewhere
 
 
-@needs_shared
-@pytest.mark.parametrize("name", shared.table_files())
+@pytest.mark.parametrize("name", glb_results.table_files())
 def test_tables_are_glbs(name: str) -> None:
-    reference = shared.load(f"tables/{name}")
+    reference = glb_results.load(f"tables/{name}")
     for table, expected in zip(reference["config"]["tables"], reference["tables"], strict=True):
         backends = [backend_input(backend, n) for n, backend in enumerate(glbfile.backends_of(table), 1)]
         seed = bytes.fromhex(table["seed"])
@@ -44,16 +41,15 @@ def test_tables_are_glbs(name: str) -> None:
 
 @cache
 def ordered(config: str, director: str, checksum: str) -> tuple[Config, Director, native.PacketPath]:
-    reference = shared.load("packets.json")
+    reference = glb_results.load("packets.json")
     settings = reference["directors"][director]
     described = from_glb(reference["configs"][config], settings, "ordered")
     own = director_from_glb(settings, checksum)
     return described, own, path_of(described, own)
 
 
-@needs_shared
 @pytest.mark.parametrize("checksum", ["zero", "computed"])
-@pytest.mark.parametrize("case", shared.packet_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", glb_results.packet_cases(), ids=lambda case: case["name"])
 def test_ordered_policy_takes_glbs_packets_as_the_oracle(case: dict[str, Any], checksum: str) -> None:
     described, director, path = ordered(case["config"], case["director"], checksum)
     frame = bytes.fromhex(case["frame"])
@@ -61,7 +57,7 @@ def test_ordered_policy_takes_glbs_packets_as_the_oracle(case: dict[str, Any], c
 
 
 def overlaps() -> list[dict[str, Any]]:
-    return shared.load("classify_overlap.json")["configs"] if shared.VECTORS else []
+    return glb_results.load("classify_overlap.json")["configs"]
 
 
 # GLB is implementation-defined here, glbpy is not: the table with the most specific bind of 203.0.113.77:80.
@@ -74,12 +70,11 @@ SPECIFIC = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize("item", overlaps(), ids=lambda item: item["name"])
 def test_of_overlapping_binds_the_most_specific_wins(item: dict[str, Any]) -> None:
     tables = [table | {"name": f"t{n}"} for n, table in enumerate(item["config"]["tables"])]
     config = from_glb({"tables": tables}, {}, "glb")
-    director = director_from_glb(shared.load("classify_overlap.json")["director"], "zero")
+    director = director_from_glb(glb_results.load("classify_overlap.json")["director"], "zero")
     if item["name"] not in SPECIFIC:
         with pytest.raises(InvalidInputError):
             path_of(config, director)

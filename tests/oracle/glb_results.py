@@ -1,39 +1,27 @@
-"""Where GLB's reference results are, when this machine has them, and which of them glbpy departs from."""
+"""GLB's reference results (tests/reference), and which of them glbpy departs from."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def find() -> Path | None:
-    """Return the directory `shared/vectors`: $GLB_SHARED_VECTORS, or beside the repository or above it."""
-    given = os.environ.get("GLB_SHARED_VECTORS")
-    places = [Path(given)] if given else [parent / "shared/vectors" for parent in (ROOT, *ROOT.parents)]
-    return next((place for place in places if (place / "glb/packets.json").is_file()), None)
-
-
-VECTORS = find()
-ABSENT = "GLB's reference results (shared/vectors) are not on this machine"
+GLB = Path(__file__).resolve().parents[1] / "reference/glb"
 
 
 def load(name: str) -> Any:
-    """Return a reference file, for example "packets.json"; only when VECTORS is there."""
-    assert VECTORS is not None, ABSENT
-    return json.loads((VECTORS / "glb" / name).read_text())
+    """Return a reference file, for example "packets.json"."""
+    return json.loads((GLB / name).read_text())
 
 
 def table_files() -> list[str]:
-    """Return the names of the reference tables, "" standing for none on this machine."""
-    return sorted(path.name for path in (VECTORS / "glb/tables").iterdir()) if VECTORS else []
+    """Return the names of the reference tables."""
+    return sorted(path.name for path in (GLB / "tables").iterdir())
 
 
 def packet_cases() -> list[dict[str, Any]]:
-    return load("packets.json")["cases"] if VECTORS else []
+    cases: list[dict[str, Any]] = load("packets.json")["cases"]
+    return cases
 
 
 def glb_output(expected: str) -> str:
