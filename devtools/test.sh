@@ -3,6 +3,7 @@
 # TEST_PARTS limits what runs, for example: TEST_PARTS="c asan" make test
 set -u
 cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH" # meson looks for ninja there
 parts=${TEST_PARTS:-c asan python}
 passed=0 failed=0
 
@@ -13,7 +14,7 @@ count_tap() { # counts TAP lines of a meson test log
 
 run_meson() { # build directory
 	local log="$1/meson-logs/testlog.txt" status=0
-	.venv/bin/meson test -C "$1" --no-rebuild --print-errorlogs || status=$?
+	meson test -C "$1" --no-rebuild --print-errorlogs || status=$?
 	count_tap "$log"
 	# A test that died says no "not ok": count the run as one failure.
 	if [ "$status" -ne 0 ] && ! grep -q '^not ok ' "$log"; then failed=$((failed + 1)); fi
@@ -24,9 +25,10 @@ for part in $parts; do
 	case $part in
 	c) run_meson build/dev ;;
 	asan)
-		[ -d build/asan ] || .venv/bin/meson setup build/asan -Dwerror=true -Dbuildtype=debugoptimized \
-			-Db_sanitize=address,undefined -Dforwarder=disabled -Dredirect=disabled -Dpython=disabled >/dev/null
-		if .venv/bin/ninja -C build/asan --quiet; then
+		[ -f build/asan/build.ninja ] || meson setup build/asan -Dwerror=true -Dbuildtype=debugoptimized \
+			-Db_sanitize=address,undefined -Dforwarder=disabled -Dredirect=disabled -Dpython=disabled >build/asan.log ||
+			cat build/asan.log
+		if ninja -C build/asan --quiet; then
 			UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_meson build/asan
 		else
 			failed=$((failed + 1))
