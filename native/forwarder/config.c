@@ -21,6 +21,7 @@ static const char *const idle_names[] = {"adaptive", "busy", NULL};
 static const char *const run_model_names[] = {"run-to-completion", "pipeline", NULL};
 static const char *const echo_names[] = {"forward", "punt", "answer", NULL};
 
+static const char *const offload_names[] = {"auto", "off", NULL};
 static const char *const punt_names[] = {"none", "tap", "virtio-user", NULL};
 
 static const struct config_key keys[] = {
@@ -68,6 +69,8 @@ static const struct config_key port_keys[] = {
 	 .size = 1, .words = punt_names},
 	{.section = "port", .name = "punt_interface", .kind = CONFIG_STRING,
 	 .offset = offsetof(struct config_port, punt_interface), .size = CONFIG_INTERFACE_MAX},
+	{.section = "port", .name = "checksum_offload", .kind = CONFIG_CHOICE,
+	 .offset = offsetof(struct config_port, checksum_offload), .size = 1, .words = offload_names},
 };
 
 enum { PORT_KEYS = sizeof(port_keys) / sizeof(port_keys[0]) };
@@ -175,7 +178,7 @@ static int read_port(struct config_port *port, size_t index, json_t *table, cons
 
 		if (key == NULL)
 			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs, "
-					     "kernel_interface, punt, punt_interface",
+					     "kernel_interface, punt, punt_interface, checksum_offload",
 					     origin, index, name);
 		ret = config_value_read(port, key, value, origin, error);
 		if (ret != 0)

@@ -29,6 +29,8 @@ enum {
 enum config_run_model { CONFIG_RUN_TO_COMPLETION = 0, CONFIG_PIPELINE = 1 };
 enum config_idle { CONFIG_IDLE_ADAPTIVE = 0, CONFIG_IDLE_BUSY = 1 };
 
+enum config_offload { CONFIG_OFFLOAD_AUTO = 0, CONFIG_OFFLOAD_OFF = 1 };
+
 enum config_punt { CONFIG_PUNT_NONE = 0, CONFIG_PUNT_TAP = 1, CONFIG_PUNT_VIRTIO_USER = 2 };
 
 struct config_port {
@@ -36,6 +38,7 @@ struct config_port {
 	char kernel_interface[IF_NAMESIZE]; /* whose routes lead to this port; "" = the one that the driver sits on */
 	uint8_t punt;                     /* enum config_punt */
 	char punt_interface[CONFIG_INTERFACE_MAX]; /* "" when punt is NONE */
+	uint8_t checksum_offload;         /* enum config_offload */
 };
 
 struct config {

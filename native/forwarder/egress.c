@@ -15,23 +15,11 @@ enum {
 	MISSING_MAX = 16,  /* backends that status names */
 };
 
-/* What [[port]] says of the device, or NULL. */
-static const struct config_port *configured(const struct config *config, const char *device)
-{
-	const size_t len = strlen(device);
-
-	for (unsigned i = 0; i < config->port_count; i++)
-		if (strncmp(config->ports[i].devargs, device, len) == 0 &&
-		    (config->ports[i].devargs[len] == ',' || config->ports[i].devargs[len] == '\0'))
-			return &config->ports[i];
-	return NULL;
-}
-
 /* The kernel's interface on the same wire: as configured, else the one that the driver sits on. The kernel's end of a net_tap is the
  * far end of its wire. */
 static void find_interface(char interface[IF_NAMESIZE], const struct config *config, const struct port *port)
 {
-	const struct config_port *said = configured(config, port->name);
+	const struct config_port *said = port_configured(port, config);
 	struct rte_eth_dev_info info;
 
 	interface[0] = '\0';

@@ -93,6 +93,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 
 	for (unsigned i = 0; i < ports->count; i++) {
 		egress[i].mtu = ports->port[i].mtu;
+		egress[i].offloads = ports->port[i].offloads;
 		set_local_mac(egress[i].mac, director, &ports->port[i]);
 	}
 	for (unsigned i = 0; i < ports->count && ret == 0; i++) {
@@ -102,7 +103,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		own.mtu = egress[i].mtu;
 		memcpy(own.local_mac, egress[i].mac, sizeof(own.local_mac));
 		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
-		if (ret == 0 && loaded->next_hops != NULL)
+		if (ret == 0)
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
 	}
 	return ret;

@@ -1,6 +1,8 @@
 /* Packet buffers (mbuf.h). Allocates nothing: where a buffer's headroom is too small, the packet moves within it. */
 #include "mbuf.h"
 
+#include <glb/wire.h>
+
 #include <rte_prefetch.h>
 
 #include <string.h>
@@ -50,14 +52,30 @@ static bool make_room(struct rte_mbuf *mbuf, uint16_t len)
 	return true;
 }
 
+/* Tells the device of the egress port what is left to it: checksums of the `header_len` bytes in front of the client's packet. */
+static void leave_to_device(const struct glb_path *path, const struct glb_egress *egress, struct rte_mbuf *mbuf)
+{
+	mbuf->ol_flags |= RTE_MBUF_F_TX_IPV4;
+	if ((egress->offloads & GLB_OFFLOAD_IPV4_CHECKSUM) != 0)
+		mbuf->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+	if ((egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) != 0 &&
+	    path->director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED)
+		mbuf->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
+	mbuf->l2_len = sizeof(struct glb_eth) + (egress->vlan != 0 ? sizeof(struct glb_vlan) : 0);
+	mbuf->l3_len = sizeof(struct glb_ipv4);
+	mbuf->l4_len = sizeof(struct glb_udp);
+}
+
 enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
 			   uint8_t *scratch)
 {
+	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
 	const uint32_t end = packet->l3_offset + packet->l3_len;
 	uint8_t *out;
 
 	cut(mbuf, end);
-	if (path->director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED && packet->data_len < end) {
+	if (path->director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED && packet->data_len < end &&
+	    (egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) == 0) {
 		if (end > MBUF_SCRATCH)
 			return GLB_REASON_TOO_LONG;
 		packet->data = rte_pktmbuf_read(mbuf, 0, end, scratch);
@@ -72,6 +90,8 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 	}
 	out = (uint8_t *)rte_pktmbuf_prepend(mbuf, packet->header_len);
 	glb_path_encap(path, packet, out);
+	if (egress->offloads != 0)
+		leave_to_device(path, egress, mbuf);
 	return GLB_REASON_FORWARDED;
 }
 

@@ -1,6 +1,7 @@
 /* Ports (port.h). The buffers are in pool.c. */
 #include "port.h"
 #include "log.h"
+#include "offload.h"
 #include "pool.h"
 
 #include <rte_ethdev.h>
@@ -84,7 +85,23 @@ static int describe(struct port *port, const struct config *config, struct rte_e
 	return check_queues(port, config, info, error);
 }
 
-static int configure(const struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
+const struct config_port *port_configured(const struct port *port, const struct config *config)
+{
+	static const char domain[] = "0000:"; /* of PCI: may be left out */
+	const char *brief = strncmp(port->name, domain, sizeof(domain) - 1) == 0 ? port->name + sizeof(domain) - 1 : port->name;
+
+	for (unsigned i = 0; i < config->port_count; i++) {
+		const char *devargs = config->ports[i].devargs;
+		const size_t len = strcspn(devargs, ",");
+
+		if ((strlen(port->name) == len && strncmp(devargs, port->name, len) == 0) ||
+		    (strlen(brief) == len && strncmp(devargs, brief, len) == 0))
+			return &config->ports[i];
+	}
+	return NULL;
+}
+
+static int configure(struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
 {
 	struct rte_eth_conf conf = {0};
 	const uint16_t rx = (uint16_t)config_rx_queues(config), tx = (uint16_t)config_tx_queues(config);
@@ -100,7 +117,7 @@ static int configure(const struct port *port, const struct config *config, const
 	if (config->mtu > RTE_ETHER_MTU && config->mtu <= info->max_mtu &&
 	    (uint64_t)config->mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN <= info->max_rx_pktlen)
 		conf.rxmode.mtu = (uint32_t)config->mtu;
-	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	conf.txmode.offloads = (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) | offload_choose(port, config, info);
 	if (pipeline) /* receivers steer by it */
 		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	return rte_eth_dev_configure(port->id, rx, tx, &conf);
@@ -135,7 +152,7 @@ int port_start(struct port *port, const struct config *config, struct rte_mempoo
 {
 	struct rte_eth_dev_info info;
 	const char *what = "configured";
-	char advice[160] = "";
+	char advice[160] = "", offloads[64];
 	int ret = describe(port, config, &info, error);
 
 	if (ret != 0)
@@ -159,8 +176,10 @@ int port_start(struct port *port, const struct config *config, struct rte_mempoo
 				     rte_strerror(-ret), advice);
 	}
 	settle_mtu(port, config, &info);
-	log_info("port %s: %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, sends up to %u bytes of IP", port->name, port->driver,
-		 port->mac[0], port->mac[1], port->mac[2], port->mac[3], port->mac[4], port->mac[5], port->mtu);
+	offload_print(port->offloads, offloads, sizeof(offloads));
+	log_info("port %s: %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, sends up to %u bytes of IP, its device computes: %s",
+		 port->name, port->driver, port->mac[0], port->mac[1], port->mac[2], port->mac[3], port->mac[4],
+		 port->mac[5], port->mtu, offloads);
 	return 0;
 }
 

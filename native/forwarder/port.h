@@ -16,6 +16,7 @@ struct port {
 	char driver[PORT_NAME_MAX];
 	uint8_t mac[6];
 	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
+	uint8_t offloads;         /* enum glb_offload: what its device computes */
 	struct port_watch watch;  /* of the interface behind it */
 	struct xdp *xdp;          /* af_xdp with our program, else NULL; owned */
 	struct punt_port *punt;   /* its way to the kernel (punt.h), or NULL: the driver leaves the kernel a copy, or nothing does */
@@ -29,6 +30,9 @@ struct ports {
 
 /* Makes the buffers and starts all ports. Returns 0 or a negative errno with *error; nothing is left running then. */
 int ports_start(struct ports *ports, const struct config *config, struct glb_error *error);
+
+/* What [[port]] says of it, or NULL when EAL options brought it. */
+const struct config_port *port_configured(const struct port *port, const struct config *config);
 
 /* Configures and starts one port whose id is set; its buffers come from `pool`. Returns 0 or a negative errno with *error. */
 int port_start(struct port *port, const struct config *config, struct rte_mempool *pool, struct glb_error *error);

@@ -2,7 +2,7 @@
  *
  * One ring from each receiver to each worker, and one from each worker to its sender: all have a single producer and a single consumer, so
  * nobody waits for anybody. What crosses a ring to a worker is a packet buffer whose `port` says where it came from (an index into struct
- * ports), and nothing that depends on a snapshot. Behind the worker `port` says where it goes (an ethdev id), and `hash.usr` why (enum
+ * ports), and nothing that depends on a snapshot. Behind the worker `port` says where it goes (an index, too), and `hash.usr` why (enum
  * glb_reason), for the sender to count.
  *
  * A stage ends when the one in front of it has ended and its rings are empty: so a stop drains them.

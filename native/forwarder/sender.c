@@ -4,10 +4,7 @@
 #include "idle.h"
 #include "order.h"
 #include "punt.h"
-
-#include <rte_ethdev.h>
-
-enum { TX_TRIES = 8 };
+#include "tx.h"
 
 static uint64_t bytes_of(struct rte_mbuf *const *mbufs, unsigned n)
 {
@@ -23,14 +20,13 @@ static void transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbu
 {
 	uint64_t bytes = bytes_of(mbufs, n);
 	uint8_t reasons[RINGS_BURST];
-	unsigned sent = 0;
+	unsigned sent;
 
 	for (unsigned i = 0; i < n; i++) /* what is sent belongs to the driver */
 		reasons[i] = (uint8_t)mbufs[i]->hash.usr;
 	if (sender->order != NULL)
 		order_note(sender->order, mbufs, n);
-	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
-		sent += rte_eth_tx_burst(port, (uint16_t)sender->index, mbufs + sent, (uint16_t)(n - sent));
+	sent = tx_send(&sender->ports->port[port], sender->index, mbufs, n);
 	bytes -= bytes_of(mbufs + sent, n - sent);
 	rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
 	count_add(&sender->stats->tx_packets, sent);

@@ -2,6 +2,7 @@
 #include "status.h"
 #include "egress.h"
 #include "layout.h"
+#include "offload.h"
 #include "punt.h"
 #include "watch.h"
 
@@ -152,6 +153,17 @@ static json_t *xdp_status(const struct port *port)
 			 (json_int_t)status.taken, "unserved", (json_int_t)status.unserved);
 }
 
+/* The names of what the device computes. */
+static json_t *offloads_status(const struct port *port)
+{
+	json_t *list = json_array();
+
+	for (unsigned bit = 1; bit <= port->offloads; bit <<= 1)
+		if ((port->offloads & bit) != 0)
+			json_array_append_new(list, json_string(offload_name((enum glb_offload)bit)));
+	return list;
+}
+
 static json_t *ports_status(const struct ports *ports)
 {
 	json_t *list = json_array();
@@ -166,13 +178,14 @@ static json_t *ports_status(const struct ports *ports)
 		rte_eth_link_get_nowait(port->id, &link);
 		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port->mac[0], port->mac[1], port->mac[2],
 			 port->mac[3], port->mac[4], port->mac[5]);
-		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:I}", "port",
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:I, s:o}", "port",
 			port->id, "name", port->name, "mac", mac, "mtu", (json_int_t)port->mtu, "driver", port->driver,
 			"link_up", link.link_status == RTE_ETH_LINK_UP, "rx_missed",
 			(json_int_t)(stats.imissed + stats.rx_nombuf), "rx_errors", (json_int_t)stats.ierrors,
 			"tx_errors", (json_int_t)stats.oerrors, "xstats", xstats_status(port->id), "xdp",
 			xdp_status(port), "interface", port_state_name(port->watch.state), "vanished",
-			(json_int_t)port->watch.vanished, "reopened", (json_int_t)port->watch.reopened));
+			(json_int_t)port->watch.vanished, "reopened", (json_int_t)port->watch.reopened, "offloads",
+			offloads_status(port)));
 	}
 	return list;
 }

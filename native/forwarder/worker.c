@@ -5,12 +5,11 @@
 #include "idle.h"
 #include "order.h"
 #include "punt.h"
+#include "tx.h"
 
 #include <rte_ethdev.h>
 
 #include <time.h>
-
-enum { TX_TRIES = 8 };
 
 static void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_packet *packet)
 {
@@ -28,13 +27,11 @@ static void count_traffic(struct worker *worker, const struct loaded *loaded, co
 }
 
 /* To the port's queue, or, in a pipeline, into the ring to the sender. Returns how many were taken, from the front. */
-static unsigned hand_on(struct worker *worker, uint16_t port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
+static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
 {
-	unsigned sent = 0;
-
 	if (worker->rings != NULL) {
 		for (unsigned i = 0; i < n; i++) {
-			mbufs[i]->port = port;
+			mbufs[i]->port = (uint16_t)port;
 			mbufs[i]->hash.usr = worker->packets[packet_of[i]].reason;
 		}
 		if (worker->rings->lossless)
@@ -43,9 +40,7 @@ static unsigned hand_on(struct worker *worker, uint16_t port, struct rte_mbuf **
 	}
 	if (worker->order != NULL)
 		order_note(worker->order, mbufs, n);
-	for (unsigned tries = 0; sent < n && tries < TX_TRIES; tries++)
-		sent += rte_eth_tx_burst(port, (uint16_t)worker->index, mbufs + sent, (uint16_t)(n - sent));
-	return sent;
+	return tx_send(&worker->ports->port[port], worker->index, mbufs, n);
 }
 
 /* For a capture: the packet's frame as it is now in the buffer, where it is still whole. */
@@ -64,8 +59,8 @@ static void show_received(struct worker *worker, enum glb_capture_at at, const s
 		       packet->data_len, packet->frame_len);
 }
 
-/* Sends the first n of `mbufs`; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
-static void transmit(struct worker *worker, uint16_t port, struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
+/* Sends the first n of `mbufs` by a port, given by index; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
+static void transmit(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
 	const uint8_t reason = worker->rings != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL;
 	uint64_t bytes = 0, unsent = 0;
@@ -184,7 +179,7 @@ static void transmit_by_port(struct worker *worker, unsigned came_by, struct rte
 			packet_of_leaving[m++] = packet_of[i];
 		}
 		if (m != 0)
-			transmit(worker, worker->ports->port[index].id, leaving, packet_of_leaving, m);
+			transmit(worker, index, leaving, packet_of_leaving, m);
 	}
 }
 
@@ -231,7 +226,7 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
 		transmit_by_port(worker, index, mbufs, packet_of, ready);
 	else if (ready != 0)
-		transmit(worker, worker->ports->port[index].id, mbufs, packet_of, ready);
+		transmit(worker, index, mbufs, packet_of, ready);
 	timing_end(&worker->timing, worker->stats, start);
 	count_verdicts(worker, loaded, n);
 }

@@ -141,6 +141,106 @@ static void drops_what_becomes_too_long(void)
 	world_close(&w);
 }
 
+/* A device that computes checksums, as it is told to: `ip` is the outer header in the frame. */
+static void device_fills(uint8_t *ip, uint32_t len, unsigned offloads)
+{
+	uint32_t sum = 0;
+
+	if (offloads & GLB_OFFLOAD_IPV4_CHECKSUM) {
+		uint16_t header = (uint16_t)~header_sum(ip);
+
+		CHECK(ip[10] == 0 && ip[11] == 0);
+		ip[10] = (uint8_t)(header >> 8);
+		ip[11] = (uint8_t)header;
+	}
+	if (offloads & GLB_OFFLOAD_UDP_CHECKSUM) {
+		for (uint32_t i = 20; i < len; i++) /* what stands in the field is added, too */
+			sum += i % 2 == 0 ? (uint32_t)ip[i] << 8 : ip[i];
+		while (sum >> 16 != 0)
+			sum = (sum & 0xffff) + (sum >> 16);
+		sum = sum == 0xffff ? 0xffff : ~sum & 0xffff;
+		ip[26] = (uint8_t)(sum >> 8);
+		ip[27] = (uint8_t)sum;
+	}
+}
+
+/* With and without offloads the same bytes leave. */
+static void devices_complete_the_same_frame(void)
+{
+	struct world w;
+
+	CHECK(world_open(&w));
+	w.path.director.outer_checksum = GLB_OUTER_CHECKSUM_COMPUTED;
+	for (unsigned value = 0; value < 65536; value++) { /* one of them sums to 0 */
+		const unsigned offloads = 1 + value % 3;
+		const bool udp = value & 4, v6 = value & 8;
+		struct frame frame = udp ? udp_frame(v6 ? 6 : 4, 9, 53) : tcp_frame(v6 ? 6 : 4, 40000, 80);
+		uint8_t *varies = frame.bytes + 14 + (v6 ? 40 : 20) + (udp ? 6 : 14); /* its checksum, its window */
+		uint8_t *wanted, *given;
+		struct glb_packet p;
+		uint32_t len;
+
+		varies[0] = (uint8_t)(value >> 8);
+		varies[1] = (uint8_t)value;
+		p = run(&w.path, &frame);
+		CHECK(p.verdict == GLB_VERDICT_FORWARD);
+		w.path.egress[0].offloads = 0;
+		wanted = send_frame(&w.path, &p, &len);
+		w.path.egress[0].offloads = (uint8_t)offloads;
+		given = send_frame(&w.path, &p, &len);
+		CHECK(memcmp(wanted, given, len) != 0);
+		device_fills(given + 14, len - 14, offloads);
+		CHECK(memcmp(wanted, given, len) == 0);
+		free(wanted);
+		free(given);
+	}
+	w.path.director.outer_checksum = GLB_OUTER_CHECKSUM_ZERO;
+	w.path.egress[0].offloads = GLB_OFFLOAD_UDP_CHECKSUM;
+	{
+		struct frame frame = tcp_frame(4, 1, 80);
+		uint8_t header[GLB_HEADER_MAX];
+		struct glb_packet p = run(&w.path, &frame);
+
+		glb_path_encap(&w.path, &p, header);
+		CHECK(header[40] == 0 && header[41] == 0); /* none is wanted */
+	}
+	world_close(&w);
+}
+
+/* A tag is put between MACs and type, and changes nothing else; the MTU does not count it. */
+static void tags_what_leaves(void)
+{
+	struct world w;
+
+	CHECK(world_open(&w));
+	for (unsigned i = 0; i < 8; i++) {
+		static const uint8_t tag[4] = {0x81, 0x00, 0x0a, 0xbc};
+		struct frame frame = i & 1 ? tcp_frame(4, 40000, 443) : udp_frame(6, 9, 53);
+		uint8_t *plain, *tagged;
+		uint32_t plain_len, len;
+		struct glb_packet p;
+
+		w.path.director.outer_checksum = (i & 2) != 0;
+		w.path.egress[0].offloads = i & 4 ? 3 : 0;
+		w.path.egress[0].vlan = 0;
+		w.path.egress[0].mtu = 0;
+		p = run(&w.path, &frame);
+		plain = send_frame(&w.path, &p, &plain_len);
+		w.path.egress[0].vlan = 0xabc;
+		w.path.egress[0].mtu = plain_len - 14;
+		p = run(&w.path, &frame);
+		CHECK(p.verdict == GLB_VERDICT_FORWARD);
+		tagged = send_frame(&w.path, &p, &len);
+		CHECK(len == plain_len + 4 && memcmp(tagged, plain, 12) == 0 && memcmp(tagged + 12, tag, 4) == 0);
+		CHECK(memcmp(tagged + 16, plain + 12, plain_len - 12) == 0);
+		w.path.egress[0].mtu--;
+		CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+		free(plain);
+		free(tagged);
+	}
+	world_close(&w);
+}
+
 /* With next hops from a table: destination MAC, source MAC and MTU are those of the first backend's next hop and its port. */
 static void sends_to_the_next_hop(void)
 {
@@ -224,6 +324,8 @@ int main(void)
 		{"receivers accept what is sent", receivers_accept_what_is_sent},
 		{"drops what becomes too long", drops_what_becomes_too_long},
 		{"sends to the next hop", sends_to_the_next_hop},
+		{"devices complete the same frame", devices_complete_the_same_frame},
+		{"tags what leaves", tags_what_leaves},
 	};
 
 	return check_run(cases, sizeof(cases) / sizeof(cases[0]));

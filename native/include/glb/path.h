@@ -41,11 +41,19 @@ struct glb_director {
 	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
 };
 
+/* What a port's device fills in by itself, so that nobody else need. */
+enum glb_offload {
+	GLB_OFFLOAD_IPV4_CHECKSUM = 1, /* of the outer IPv4 header: it is given 0 */
+	GLB_OFFLOAD_UDP_CHECKSUM = 2,  /* of the outer UDP packet, where it is to be computed: it is given the pseudo header's sum */
+};
+
 /* A port as packets leave by it. */
 struct glb_egress {
-	uint8_t mac[6];  /* source MAC */
-	uint8_t pad[2];
-	uint32_t mtu;    /* bytes of IP; 0 = no limit */
+	uint8_t mac[6];   /* source MAC */
+	uint16_t vlan;    /* VLAN id of the tag in front, 1..4094; 0 = no tag */
+	uint32_t mtu;     /* bytes of IP; 0 = no limit */
+	uint8_t offloads; /* enum glb_offload, or-ed */
+	uint8_t pad[3];
 };
 
 struct glb_path {
@@ -62,8 +70,8 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 		  const struct glb_director *director, struct glb_error *error);
 
 /* From now on packets go to the next hop of their first backend, by its port, instead of to the gateway. `next_hops` has a
- * word for each backend of the snapshot, which may change at any time (next_hop.h); `egress` has `ports` ≤ GLB_PORTS_MAX
- * entries and is copied. */
+ * word for each backend of the snapshot, which may change at any time (next_hop.h), or is NULL: to the gateway, still. `egress` has
+ * `ports` ≤ GLB_PORTS_MAX entries and is copied. */
 void glb_path_route(struct glb_path *path, const uint64_t *next_hops, const struct glb_egress *egress,
 		    unsigned ports);
 
@@ -78,8 +86,8 @@ void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, u
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 
 /* Writes the packet's outer header, header_len bytes that end where the client's IP packet begins, to `out`. The
- * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). A computed outer
- * checksum reads all l3_len bytes, which must then be contiguous at data (data_len says so). */
+ * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). An outer UDP checksum that is computed here (and not
+ * by the egress port's device) reads all l3_len bytes, which must then be contiguous at data (data_len says so). */
 void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
 
 /* Makes an echo request whose verdict is ANSWER its reply, in place: `frame` is what `packet` was parsed from, and the
