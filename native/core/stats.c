@@ -80,6 +80,15 @@ static const struct glb_worker_stats *worker_block(const void *data, uint32_t wo
 	return (const void *)((const uint8_t *)data + header->workers + worker * header->worker_bytes);
 }
 
+static void add_flows(struct glb_flow_stats *total, const struct glb_flow_stats *flows)
+{
+	const uint64_t *from = &flows->hits;
+	uint64_t *to = &total->hits;
+
+	for (unsigned i = 0; i < sizeof(*flows) / sizeof(*from); i++) /* only words */
+		to[i] += load(&from[i]);
+}
+
 void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 {
 	const struct glb_stats_header *header = data;
@@ -106,6 +115,7 @@ void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 			total->reasons[reason] += load(&worker->reasons[reason]);
 		for (unsigned bucket = 0; bucket < GLB_STATS_LATENCY_MAX; bucket++)
 			total->latency[bucket] += load(&worker->latency[bucket]);
+		add_flows(&total->flows, &worker->flows);
 	}
 }
 

@@ -43,6 +43,24 @@ struct glb_traffic {
 	uint64_t bytes; /* of client IP packets, without any encapsulation */
 };
 
+/* A worker's flow cache (glb/flow_cache.h); all 0 where it has none. */
+struct glb_flow_stats {
+	uint64_t hits;                /* packets whose flow was there */
+	uint64_t misses;              /* packets that asked and found nothing */
+	uint64_t inserts;             /* flows remembered */
+	uint64_t established;         /* of these, so many had a second packet */
+	uint64_t expired;             /* flows forgotten: timed out */
+	uint64_t gone;                /* their backend is in no snapshot any more, or inactive */
+	uint64_t replaced;            /* a new connection took the same ports */
+	uint64_t evicted_closing;     /* pushed out by a new flow: finished ones */
+	uint64_t evicted_new;         /* new ones */
+	uint64_t evicted_established; /* pushed out by a flow that was established: the most idle one */
+	uint64_t entries;             /* flows remembered now */
+	uint64_t capacity;            /* most that it can remember */
+	uint64_t pad[4];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_flow_stats) == 128, "multiple of a cache line")
+
 /* What an lcore with a block of counters does. */
 enum glb_role {
 	GLB_ROLE_WORKER = 0,       /* run-to-completion: from a port to a port */
@@ -71,8 +89,9 @@ struct glb_worker_stats {
 	uint64_t stalls;      /* times that the watchdog found it stuck */
 	uint64_t stuck;       /* now: 0 = no, 1 = it spins, 2 = it stands */
 	uint64_t reserved[6];
+	struct glb_flow_stats flows;
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1216, "multiple of a cache line")
+GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1344, "multiple of a cache line")
 
 /* "worker", "receiver" or "sender"; "unknown" when out of range. Never freed. */
 const char *glb_role_name(unsigned role);
