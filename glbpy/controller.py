@@ -107,7 +107,9 @@ class Controller:
             health=record.health,
             since=record.since,
             detail=record.detail,
-            available=backend.state == State.ACTIVE and record.health != Health.UNHEALTHY,
+            available=backend.state == State.ACTIVE
+            and record.health != Health.UNHEALTHY
+            and backend.weight > 0,
         )
 
     def director_statuses(self) -> list[DirectorStatus]:

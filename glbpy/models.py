@@ -153,12 +153,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _weight(value: int) -> int:
-    if value != 1:
-        raise ValueError("rendezvous does not use weights yet: only 1 is accepted, so that none is ignored")
-    return value
-
-
 Name = Annotated[
     str,
     AfterValidator(_name),
@@ -199,7 +193,10 @@ class Backend(Model):
 
     name: Name
     address: Address
-    weight: Annotated[StrictInt, Field(ge=0, le=65535), AfterValidator(_weight)] = 1
+    weight: Annotated[StrictInt, Field(ge=0, le=65535)] = Field(
+        default=1,
+        description="Its share of new connections, relative to the pool's other backends; 0 = no new ones.",
+    )
     state: State | None = Field(
         default=None, description="Left out: it keeps the state that it has; a new backend is active."
     )
@@ -305,7 +302,7 @@ class Service(Model):
         default=("src_addr",), min_length=1
     )
     source_affinity: SourceAffinity | None = Field(
-        default=None, description="Hash the leading bits of the source address; with hash_fields src_addr only."
+        default=None, description="Hash leading bits of the source address; with hash_fields src_addr only."
     )
     encapsulation: Literal["gue"] = "gue"
     policy: Literal["ordered", "glb"] = "ordered"
@@ -398,15 +395,20 @@ def parse(model: type[M], data: Any, source: str = "") -> M:
         raise DocumentError(field_errors(error), source) from None
 
 
+def _equal_weights(pool: Pool) -> bool:
+    weights = {backend.weight for backend in pool.backends}
+    return len(weights) <= 1 and 0 not in weights
+
+
 def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> None:
-    """Check what needs the whole state: references, and binds that two services both claim.
+    """Check what needs the whole state: references, policy glb, and binds that two services both claim.
 
     Overlaps are fine (the most specific wins); exact duplicates are not. Raises DocumentError. ``sent``
     has the services that a writer sent and their JSON Pointers in what it sent: the fault is theirs, and
     pointers go there. Without it they go into ``document``.
     """
     wrong: list[FieldError] = []
-    pools = {pool.name for pool in document.pools}
+    pools = {pool.name: pool for pool in document.pools}
     claimed: dict[tuple[str, str, int | str], str] = {}
     places = {service.name: f"/services/{index}" for index, service in enumerate(document.services)}
     sent = places if sent is None else sent
@@ -414,6 +416,9 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
         place = sent.get(service.name, places[service.name])
         if service.pool not in pools:
             wrong.append(FieldError(f"{place}/pool", f"there is no pool {service.pool}"))
+        elif service.policy == "glb" and not _equal_weights(pools[service.pool]):
+            text = f"GLB knows no weights: give the backends of pool {service.pool} equal ones above 0"
+            wrong.append(FieldError(f"{place}/policy", text))
         for position, vip in enumerate(service.vips):
             for port in service.ports:
                 owner = claimed.setdefault((vip, service.protocol, port), service.name)

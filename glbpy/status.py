@@ -25,7 +25,7 @@ class BackendStatus(Model):
     health: Health
     since: datetime | None = Field(description="When the health last changed; null: never checked.")
     detail: str = Field(description="What the check that decided it said.")
-    available: bool = Field(description="Active and not unhealthy: it is given new connections.")
+    available: bool = Field(description="Active, not unhealthy, weight above 0: it is given new connections.")
 
 
 class Leaver(Model):

@@ -11,7 +11,7 @@ from glbpy import _native as native
 
 def backend_input(backend: Backend, number: int) -> native.BackendInput:
     address = ip_address(backend.address)
-    return native.BackendInput(f"b{number}", number, address, backend.state, backend.health)
+    return native.BackendInput(f"b{number}", number, address, backend.state, backend.health, backend.weight)
 
 
 def config_input(config: Config) -> native.ConfigInput:

@@ -9,7 +9,7 @@ enum { RANKS = 4 };
 
 static bool available(const struct glb_backend_config *backend)
 {
-	return backend->state == GLB_STATE_ACTIVE && backend->health != GLB_HEALTH_UNHEALTHY;
+	return backend->state == GLB_STATE_ACTIVE && backend->health != GLB_HEALTH_UNHEALTHY && backend->weight > 0;
 }
 
 void glb_chain_rank(const struct glb_backend_config *backends, uint32_t count, uint8_t *rank)
@@ -23,8 +23,8 @@ void glb_chain_rank(const struct glb_backend_config *backends, uint32_t count, u
 			rank[i] = 0;
 		else if (backends[i].health == GLB_HEALTH_UNHEALTHY)
 			rank[i] = RANKS - 1;
-		else if (any_available || backends[i].state == GLB_STATE_DRAINING)
-			rank[i] = 1;
+		else if (any_available || backends[i].state != GLB_STATE_FILLING)
+			rank[i] = 1; /* draining, or of weight 0, which is like it */
 		else
 			rank[i] = 2; /* nobody is available: filling after draining */
 	}

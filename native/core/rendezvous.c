@@ -41,6 +41,29 @@ static void place(struct glb_rendezvous *r, uint32_t slot, const struct glb_addr
 	}
 }
 
+/* Sets up weighted keys where weights differ. */
+static int init_weights(struct glb_rendezvous *r, const struct glb_table_config *config)
+{
+	const uint16_t zero_counts_as = glb_weight_common(config->backends, config->backend_count);
+
+	if (zero_counts_as == 0)
+		return 0;
+	r->keys = calloc(r->slots + 1ul, sizeof(uint64_t));
+	r->inverse = calloc(r->slots + 1ul, sizeof(uint64_t));
+	r->log = malloc(sizeof(*r->log));
+	if (!r->keys || !r->inverse || !r->log)
+		return -ENOMEM;
+	glb_weight_log_init(r->log);
+	for (uint32_t slot = 0; slot < r->slots; slot++) {
+		if (r->position[slot] != GLB_HOP_NONE) {
+			const uint16_t weight = config->backends[r->position[slot]].weight;
+
+			r->inverse[slot] = glb_weight_inverse(weight != 0 ? weight : zero_counts_as);
+		}
+	}
+	return 0;
+}
+
 int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config *config)
 {
 	uint32_t v4 = 0, v6 = 0;
@@ -80,6 +103,10 @@ int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config 
 		if (config->backends[i].state != GLB_STATE_INACTIVE)
 			place(r, addr->family == GLB_FAMILY_V4 ? v4++ : v6++, addr, (uint16_t)i);
 	}
+	if (init_weights(r, config) != 0) {
+		glb_rendezvous_free(r);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -87,6 +114,9 @@ void glb_rendezvous_free(struct glb_rendezvous *r)
 {
 	free(r->position);
 	free(r->scores);
+	free(r->keys);
+	free(r->inverse);
+	free(r->log);
 	for (int i = 0; i < 3; i++)
 		free(r->words[i]);
 	memset(r, 0, sizeof(*r));
@@ -151,55 +181,75 @@ void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row)
 
 	score_slots(r, &start, 0, r->slots_v4, 1);
 	score_slots(r, &start, r->slots_v4, r->slots, 3);
+	for (uint32_t slot = 0; r->keys != NULL && slot < r->slots; slot++)
+		r->keys[slot] = r->position[slot] == GLB_HOP_NONE
+			? UINT64_MAX
+			: glb_weight_key(r->log, __builtin_bswap64(r->scores[slot]), r->inverse[slot]);
+}
+
+/* A backend's place in the row's order: the lower one comes first. */
+struct place {
+	uint64_t key;
+	uint64_t score;
+	uint16_t position;
+};
+
+static struct place place_of(const struct glb_rendezvous *r, uint32_t slot)
+{
+	const uint64_t score = __builtin_bswap64(r->scores[slot]);
+
+	return (struct place){r->keys != NULL ? r->keys[slot] : score, score, r->position[slot]};
+}
+
+static bool before(const struct place *a, const struct place *b)
+{
+	if (a->key != b->key)
+		return a->key < b->key;
+	if (a->score != b->score)
+		return a->score < b->score;
+	return a->position < b->position;
 }
 
 unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want)
 {
-	uint64_t kept[GLB_HOPS_MAX];
+	struct place kept[GLB_HOPS_MAX];
 	unsigned n = 0;
 
 	if (want > r->count)
 		want = r->count;
 	if (want == 0)
 		return 0;
-	/* Padding scores highest with the highest position, and want ≤ count: it is pushed out again. */
+	/* Padding is highest in everything, and want ≤ count: it is pushed out again. */
 	for (uint32_t slot = 0; slot < r->slots; slot++) {
-		uint64_t score = __builtin_bswap64(r->scores[slot]);
-		uint16_t position = r->position[slot];
+		const struct place place = place_of(r, slot);
 		unsigned at;
 
-		if (n == want && score > kept[n - 1])
+		if (n == want && place.key > kept[n - 1].key)
 			continue;
 		at = n;
-		while (at > 0 && (score < kept[at - 1] || (score == kept[at - 1] && position < best[at - 1])))
+		while (at > 0 && before(&place, &kept[at - 1]))
 			at--;
 		if (at == want)
 			continue;
 		if (n < want)
 			n++;
 		memmove(&kept[at + 1], &kept[at], (n - at - 1) * sizeof(kept[0]));
-		memmove(&best[at + 1], &best[at], (n - at - 1) * sizeof(best[0]));
-		kept[at] = score;
-		best[at] = position;
+		kept[at] = place;
 	}
+	for (unsigned i = 0; i < n; i++)
+		best[i] = kept[i].position;
 	return n;
 }
 
 uint16_t glb_rendezvous_first(const struct glb_rendezvous *r, const uint8_t *rank)
 {
-	uint64_t kept = UINT64_MAX;
-	uint16_t first = GLB_HOP_NONE;
+	struct place first = {UINT64_MAX, UINT64_MAX, GLB_HOP_NONE};
 
 	for (uint32_t slot = 0; slot < r->slots; slot++) {
-		uint64_t score = __builtin_bswap64(r->scores[slot]);
-		uint16_t position = r->position[slot];
+		const struct place place = place_of(r, slot);
 
-		if (position == GLB_HOP_NONE || rank[position] != 0)
-			continue;
-		if (score < kept || (score == kept && position < first)) {
-			kept = score;
-			first = position;
-		}
+		if (place.position != GLB_HOP_NONE && rank[place.position] == 0 && before(&place, &first))
+			first = place;
 	}
-	return first;
+	return first.position;
 }

@@ -1,13 +1,13 @@
-/* A row's order of backends by GLB's rendezvous hashing; internal to libglb.
+/* A row's order of backends by GLB's rendezvous hashing, with weights; internal to libglb.
  *
  * The score of a backend in a row is SipHash-2-4(seed, row seed ‖ address), its 8 digest
- * bytes read as a big-endian integer; lower comes first, ties keep configuration order
- * (docs/wire/hashing.md). Knows nothing of policies.
+ * bytes read as a big-endian integer. With equal weights lower scores come first; otherwise lower keys (weight.h), then lower
+ * scores. Ties keep configuration order (docs/wire/hashing.md). Knows nothing of policies.
  */
 #ifndef GLB_CORE_RENDEZVOUS_H
 #define GLB_CORE_RENDEZVOUS_H
 
-#include <glb/table.h>
+#include "weight.h"
 
 /* The backends that take part, laid out so that GLB_LANES of them are scored at once: one AVX2 register;
  * gcc takes wider vectors than the machine's apart again, which halves the speed. */
@@ -20,6 +20,9 @@ struct glb_rendezvous {
 	uint32_t slots_v4;
 	uint16_t *position;    /* [slots] index in the configuration; GLB_HOP_NONE in padding */
 	uint64_t *scores;      /* [slots] digests of the current row, not yet byte-swapped; padding: all ones */
+	uint64_t *keys;        /* [slots] weighted scores of the current row; NULL when all weights are equal */
+	uint64_t *inverse;     /* [slots] of the weights, with keys */
+	struct glb_weight_log *log; /* with keys */
 	uint64_t *words[3];    /* [slots] each: what follows the row seed in the SipHash message */
 };
 

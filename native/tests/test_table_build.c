@@ -6,9 +6,12 @@
 
 #include <glb/siphash.h>
 
+#include "weight.h"
+
 enum { BACKENDS = 40, ROWS = 256 };
 
 struct scored {
+	uint64_t key;
 	uint64_t score;
 	uint16_t index;
 };
@@ -17,9 +20,26 @@ static int by_score(const void *left, const void *right)
 {
 	const struct scored *a = left, *b = right;
 
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
 	if (a->score != b->score)
 		return a->score < b->score ? -1 : 1;
 	return (int)a->index - b->index;
+}
+
+/* The key of a score; weight 0 counts as the largest of the pool's. Scores are their own keys where weights do not differ,
+ * which is what the twin does not do: it must make no difference. */
+static uint64_t naive_key(const struct glb_table_config *config, uint16_t index, uint64_t score)
+{
+	static struct glb_weight_log log;
+	uint16_t weight = config->backends[index].weight;
+
+	if (log.log[1] == 0)
+		glb_weight_log_init(&log);
+	for (uint16_t i = 0; config->backends[index].weight == 0 && i < config->backend_count; i++)
+		if (config->backends[i].state != GLB_STATE_INACTIVE && config->backends[i].weight > weight)
+			weight = config->backends[i].weight;
+	return glb_weight_key(&log, score, glb_weight_inverse(weight != 0 ? weight : 1));
 }
 
 /* The row's whole order, inactive ones left out. */
@@ -40,7 +60,8 @@ static unsigned naive_order(const struct glb_table_config *config, uint32_t row,
 		memcpy(message, &row_seed, 8);
 		memcpy(message + 8, addr->bytes, glb_addr_len(addr->family));
 		digest = glb_siphash24(config->seed, message, 8 + glb_addr_len(addr->family));
-		scored[n++] = (struct scored){__builtin_bswap64(digest), i};
+		digest = __builtin_bswap64(digest);
+		scored[n++] = (struct scored){naive_key(config, i, digest), digest, i};
 	}
 	qsort(scored, n, sizeof(scored[0]), by_score);
 	for (unsigned i = 0; i < n; i++)
@@ -55,7 +76,13 @@ static bool unhealthy(const struct glb_backend_config *backend)
 
 static bool is_available(const struct glb_backend_config *backend)
 {
-	return backend->state == GLB_STATE_ACTIVE && !unhealthy(backend);
+	return backend->state == GLB_STATE_ACTIVE && !unhealthy(backend) && backend->weight > 0;
+}
+
+/* The state that a backend is treated as: weight 0 is as good as draining. */
+static int effective(const struct glb_backend_config *backend)
+{
+	return backend->state == GLB_STATE_ACTIVE && backend->weight == 0 ? GLB_STATE_DRAINING : backend->state;
 }
 
 /* Moves the candidates that fit (state, not unhealthy; or any unhealthy one for state -1) to the chain. */
@@ -65,7 +92,7 @@ static void take(const struct glb_backend_config *backends, const uint16_t *cand
 	for (unsigned i = 0; i < n; i++) {
 		const struct glb_backend_config *backend = &backends[candidates[i]];
 
-		if (state < 0 ? unhealthy(backend) : !unhealthy(backend) && backend->state == state)
+		if (state < 0 ? unhealthy(backend) : !unhealthy(backend) && effective(backend) == state)
 			chain[(*filled)++] = candidates[i];
 	}
 }
@@ -87,7 +114,7 @@ static void naive_ordered(const struct glb_table_config *config, const uint16_t 
 		if (filled == 0)
 			chain[filled++] = (uint16_t)rescue;
 		for (unsigned i = 0; i < candidates; i++) /* filling and draining ones, in row order */
-			if (!unhealthy(&backends[order[i]]) && backends[order[i]].state != GLB_STATE_ACTIVE)
+			if (!unhealthy(&backends[order[i]]) && effective(&backends[order[i]]) != GLB_STATE_ACTIVE)
 				chain[filled++] = order[i];
 	}
 	take(backends, order, candidates, -1, chain, &filled);
@@ -123,7 +150,18 @@ static void random_pool(uint64_t *random, struct glb_backend_config *backends, u
 							  : make_v6((uint8_t)i);
 		backends[i].state = (uint8_t)(odd ? make_random(random, 4) : GLB_STATE_ACTIVE);
 		backends[i].health = (uint8_t)(odd ? make_random(random, 3) : GLB_HEALTH_HEALTHY);
+		backends[i].weight = 1;
 	}
+}
+
+/* All equal, close together, far apart, or mostly 0. */
+static void random_weights(uint64_t *random, struct glb_backend_config *backends, unsigned n)
+{
+	static const uint32_t spans[] = {1, 1, 4, 100, 65536};
+	const uint32_t span = spans[make_random(random, 5)], least = make_random(random, 2);
+
+	for (unsigned i = 0; i < n; i++)
+		backends[i].weight = (uint16_t)(span == 1 ? 1 + least : make_random(random, span));
 }
 
 static void equals_the_twin(void)
@@ -142,6 +180,8 @@ static void equals_the_twin(void)
 		for (unsigned i = 0; i < 16; i++)
 			config.seed[i] = (uint8_t)make_random(&random, 256);
 		random_pool(&random, backends, config.backend_count);
+		if (config.policy == GLB_POLICY_ORDERED)
+			random_weights(&random, backends, config.backend_count);
 		CHECK(glb_table_build(&config, rows, NULL) == 0);
 		for (uint32_t row = 0; row < ROWS; row++) {
 			unsigned n = naive_order(&config, row, order);
@@ -193,8 +233,10 @@ static void a_drain_moves_nothing_out_of_a_chain(void)
 	struct glb_table_config config = {.backends = backends, .backend_count = BACKENDS, .rows = ROWS, .hops = 3};
 	unsigned was_first = 0;
 
-	for (unsigned i = 0; i < BACKENDS; i++)
+	for (unsigned i = 0; i < BACKENDS; i++) {
 		backends[i].addr = make_v4(10, 0, 0, (uint8_t)i);
+		backends[i].weight = 3;
+	}
 	CHECK(glb_table_build(&config, before, NULL) == 0);
 	backends[5].state = GLB_STATE_DRAINING;
 	CHECK(glb_table_build(&config, after, NULL) == 0);

@@ -13,7 +13,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from oracle import frames, glbfile, rows
 from oracle.decide import decide
-from oracle.model import Bind, Config, Director, Service, service_json
+from oracle.model import Bind, Config, Director, Service, backend_json, service_json
 from oracle.rows import Backend
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -57,6 +57,11 @@ def pool(name: str, count: int, version: int, states: str) -> list[Backend]:
     return backends
 
 
+def weighted(name: str, backends: list[Backend], weights: tuple[int, ...]) -> list[Backend]:
+    source = draw(f"weights {name}")
+    return [replace(backend, weight=source.choice(weights)) for backend in backends]
+
+
 def rows_case(name: str, size: int, hops: int, policy: str, backends: list[Backend]) -> Json:
     seed = draw(f"seed {name}").randbytes(16)
     table = list(rows.chains(seed, backends, size, hops, policy))
@@ -66,7 +71,7 @@ def rows_case(name: str, size: int, hops: int, policy: str, backends: list[Backe
         "hops": hops,
         "policy": policy,
         "seed": seed.hex(),
-        "backends": [[b.address, b.state, b.health] for b in backends],
+        "backends": [backend_json(b) for b in backends],
         "sha256": sha256(rows.encode(table, hops)),  # u16 little-endian per hop, 0xffff where there is none
         "first": table[:24],
     }
@@ -89,6 +94,12 @@ def rows_cases() -> Iterator[Json]:
     for size, count in ((1024, 40), (4096, 7), (65536, 4)):
         name = f"size_{size}"
         yield rows_case(name, size, 3, "ordered", pool(name, count, 6, "aaaaadfA"))
+    spans = ((7,), (1, 2), (0, 5), (0, 1, 10, 100), (1, 65535), (0,))
+    for span, states in zip(spans, ("a", "aaaad", "aaaaaA", "aadAfiDF", "a", "aaf"), strict=True):
+        name = f"weights_{'_'.join(map(str, span))}"
+        for hops in (1, 2, 4):
+            given = weighted(name, pool(name, 15, 4 + 2 * (hops % 2), states), span)
+            yield rows_case(f"{name}_hops_{hops}", 512, hops, "ordered", given)
     yield rows_case("glb_65536", 65536, 2, "glb", pool("glb_65536", 5, 4, "aaaad"))
     yield rows_case("wide_pool", 256, 2, "ordered", pool("wide_pool", 700, 4, "aaaaaadAf"))
 

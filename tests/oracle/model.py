@@ -94,6 +94,11 @@ class Director:
     filter_mac: bool = False
 
 
+def backend_json(backend: Backend) -> list[Any]:
+    weight = [] if backend.weight == 1 else [backend.weight]
+    return [backend.address, backend.state, backend.health, *weight]
+
+
 def service_json(service: Service) -> dict[str, Any]:
     return {
         "name": service.name,
@@ -109,7 +114,7 @@ def service_json(service: Service) -> dict[str, Any]:
         "rows": service.rows,
         "hops": service.hops,
         "policy": service.policy,
-        "backends": [[b.address, b.state, b.health] for b in service.backends],
+        "backends": [backend_json(b) for b in service.backends],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from oracle import weights
 from oracle.siphash import pack, siphash24_lanes, words
 
 CHUNK = 2048  # rows hashed at once: the lanes then fit the processor's cache
@@ -17,6 +18,7 @@ class Backend:
     address: str
     state: str = "active"  # active | filling | draining | inactive
     health: str = "unknown"  # healthy | unhealthy | unknown (counts as healthy)
+    weight: int = 1
 
     @property
     def unhealthy(self) -> bool:
@@ -24,7 +26,7 @@ class Backend:
 
     @property
     def available(self) -> bool:
-        return self.state == "active" and not self.unhealthy
+        return self.state == "active" and not self.unhealthy and self.weight > 0
 
     @property
     def packed(self) -> bytes:
@@ -36,6 +38,7 @@ def orders(
 ) -> Iterator[list[int]]:
     """Yield, for each row from `first`, the indices of the first `keep` backends (but inactive) by score."""
     members = [index for index, backend in enumerate(backends) if backend.state != "inactive"]
+    counted = weights.effective([backends[index].weight for index in members])
     for start in range(first, first + count, CHUNK):
         lanes = min(CHUNK, first + count - start)
         numbers = [words(struct.pack(">I", row))[0] for row in range(start, start + lanes)]
@@ -52,7 +55,12 @@ def orders(
             yield from ([] for _ in range(lanes))
             continue
         for scores in zip(*columns, strict=True):
-            yield [members[place] for place in smallest(scores, keep)]
+            if len(set(counted)) > 1:
+                keyed = [(weights.key(*pair), pair[0]) for pair in zip(scores, counted, strict=True)]
+                places = sorted(range(len(keyed)), key=keyed.__getitem__)[:keep]
+            else:
+                places = smallest(scores, keep)
+            yield [members[place] for place in places]
 
 
 def smallest(scores: Sequence[int], keep: int) -> list[int]:
@@ -78,7 +86,7 @@ def chain_ordered(order: Sequence[int], backends: Sequence[Backend], hops: int) 
     """The four rules of policy `ordered`; `order` is the row's whole order."""
     candidates = list(order[:hops])
     if not any(backends[index].available for index in order):
-        ranks = {"draining": 0, "filling": 1}
+        ranks = {"draining": 0, "active": 0, "filling": 1}  # an active one is of weight 0, and like draining
         return sorted(candidates, key=lambda i: 2 if backends[i].unhealthy else ranks[backends[i].state])
 
     def rank(index: int) -> int:

@@ -132,12 +132,28 @@ def test_hash_fields_have_one_order_and_keys_one_form():
     assert service.seed == "ab" * 16
 
 
-@pytest.mark.parametrize("weight", [0, 2, 65535, -1, 65536, "1", True, 1.0])
-def test_a_weight_that_would_do_nothing_is_refused(weight: object):
+@pytest.mark.parametrize("weight", [-1, 65536, "1", True, 1.0, None])
+def test_what_is_no_weight_is_refused(weight: object):
     wrong = refusals(Backend, {"name": "a", "address": "10.0.0.1", "weight": weight})
     assert list(wrong) == ["/weight"]
-    if weight == 2:
-        assert "only 1 is accepted" in wrong["/weight"]
+
+
+@pytest.mark.parametrize("weight", [0, 1, 2, 65535])
+def test_weights(weight: int):
+    assert parse(Backend, {"name": "a", "address": "10.0.0.1", "weight": weight}).weight == weight
+
+
+@pytest.mark.parametrize(("weights", "fine"), [((3, 3), True), ((1, 2), False), ((0, 0), False)])
+def test_policy_glb_needs_equal_weights(weights: tuple[int, int], fine: bool):
+    backends = [{"name": f"b{n}", "address": f"10.0.0.{n}", "weight": w} for n, w in enumerate(weights, 1)]
+    given = {"pools": [{"name": "web", "backends": backends}], "services": [{**SERVICE, "policy": "glb"}]}
+    document = parse(Document, given)
+    if fine:
+        check_whole(document)
+        return
+    with pytest.raises(DocumentError) as caught:
+        check_whole(document)
+    assert [error.pointer for error in caught.value.errors] == ["/services/0/policy"]
 
 
 def test_an_ipv6_backend_is_refused_while_no_director_can_reach_it():

@@ -21,8 +21,8 @@ def cases(name: str) -> list[Any]:
 @pytest.mark.parametrize("case", cases("rows"))
 def test_rows_equal_the_oracle(case: dict[str, Any]) -> None:
     backends = tuple(
-        native.BackendInput(f"b{i}", i + 1, ipaddress.ip_address(address), state, health)
-        for i, (address, state, health) in enumerate(case["backends"])
+        native.BackendInput(f"b{i}", i + 1, ipaddress.ip_address(address), *rest)
+        for i, (address, *rest) in enumerate(case["backends"])
     )
     hops = case["hops"]
     rows = native.build_rows(

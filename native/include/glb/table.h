@@ -42,7 +42,7 @@ enum glb_policy {
 struct glb_backend_config {
 	const char *name;     /* NUL-terminated, at most 63 bytes; borrowed for the call */
 	uint32_t id;          /* stable, never reused; unique in a snapshot */
-	uint16_t weight;      /* 0..65535; not yet used by rendezvous */
+	uint16_t weight;      /* 0..65535; its share of first hops; 0: never first while another is available, like a draining one */
 	uint8_t state;        /* enum glb_state */
 	uint8_t health;       /* enum glb_health */
 	struct glb_addr addr; /* unique in its pool */
