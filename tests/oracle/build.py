@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
-from oracle.decide import checksum, mac
+from oracle.wrap import checksum, mac
 
 CLIENT_MAC, LOCAL_MAC = "02:00:00:00:00:aa", "02:00:00:00:00:01"
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806

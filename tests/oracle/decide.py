@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_network
 
 from oracle.model import FIELDS, Address, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
 from oracle.siphash import siphash24
+from oracle.wrap import REWRITES, mac, wrap
 
-GUE_PORT = 19523
 HOPS_MAX = 8
 DROPS = {
     "eth_truncated", "ipv4_truncated", "ipv4_bad_version", "ipv4_bad_length", "ipv6_truncated",
@@ -47,10 +47,6 @@ def decide(config: Config, director: Director, frame: bytes) -> Decision:
     return decision
 
 
-def mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
-
-
 def filter_mac(director: Director, frame: bytes) -> None:
     if not director.filter_mac or len(frame) < 14:
         return
@@ -70,7 +66,7 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
                 raise Rejected("no_service")
         case "echo":
             service = config.echo_service(packet.vip)
-            if director.punt_echo or service is None:
+            if director.punt_echo or service is None or service.encapsulation == "nat":
                 raise Rejected("icmp_not_taken")
         case "too_big":
             service = quoted_service(config, packet)
@@ -84,7 +80,7 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
             raise Rejected("later_fragment")
         case _:
             raise Rejected("other_protocol")
-    if packet.extended and service.policy == "glb":
+    if packet.extended and (service.policy == "glb" or service.encapsulation in REWRITES):
         raise Rejected("ipv6_extension")  # as GLB, beside whose directors this policy runs
     return service
 
@@ -126,35 +122,4 @@ def steer(decision: Decision, service: Service, packet: Packet, director: Direct
     if not addresses:
         raise Rejected("no_backend")
     decision.chain = addresses
-    port = 0x8000 | ((value ^ packet.hint) & 0x7FFF)
-    header = outer(director, addresses, port, packet.inner)
-    decision.output = (header + packet.inner).hex()
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum of data, padded to even length."""
-    data += bytes(len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
-
-
-def outer(director: Director, chain: list[str], port: int, inner: bytes) -> bytes:
-    """Return Ethernet, IPv4, UDP and GUE headers in front of the client's packet."""
-    source, (first, *rest) = (
-        IPv4Address(director.source_v4).packed,
-        [IPv4Address(hop).packed for hop in chain],
-    )
-    protocol = 4 if inner[0] >> 4 == 4 else 41
-    gue = struct.pack(">BBHHBB", 1 + len(rest), protocol, 0, 0, 0, len(rest)) + b"".join(rest)
-    length = 8 + len(gue) + len(inner)
-    if 20 + length > (director.mtu or 0xFFFF):
-        raise Rejected("too_long")
-    udp = struct.pack(">HHHH", port, GUE_PORT, length, 0)
-    if director.checksum == "computed":
-        pseudo = source + first + struct.pack(">BBH", 0, 17, length)
-        udp = udp[:6] + struct.pack(">H", checksum(pseudo + udp + gue + inner) or 0xFFFF)
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, 17, 0) + source + first
-    ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-    return mac(director.gateway_mac) + mac(director.local_mac) + b"\x08\x00" + ip + udp + gue
+    decision.output = wrap(service, director, addresses, value, packet).hex()

@@ -42,6 +42,12 @@ class Service:
     hops: int = 2
     policy: str = "ordered"
     source_bits: tuple[int, int] = (32, 128)  # hashed of an IPv4 and of an IPv6 source address
+    encapsulation: str = "gue"
+    gre_key: int | None = None
+    dscp: int = 0  # l3dsr
+    backend_port: int | None = None  # nat; None: the packet's own
+    outer_dscp: str | int = 0  # or "copy"
+    ecn: str = "zero"  # or "copy"
     row_cache: dict[int, list[int]] = field(default_factory=dict, compare=False)
 
     def chain(self, row: int) -> list[int]:
@@ -92,6 +98,14 @@ class Director:
     punt_echo: bool = False
     mtu: int = 0
     filter_mac: bool = False
+    source_v6: str = "::"
+    prefix_v4: str | None = None  # of outer sources that vary by flow
+    prefix_v6: str | None = None
+    checksum_v6: str = "computed"
+
+    def prefix(self, version: int) -> IPv4Network | IPv6Network | None:
+        text = self.prefix_v4 if version == 4 else self.prefix_v6
+        return None if text is None else ip_network(text)
 
 
 def backend_json(backend: Backend) -> list[Any]:

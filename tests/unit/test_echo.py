@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 from oracle.build import IPV4, IPV6, ethernet, fragment, ipv4, ipv6
-from oracle.decide import checksum
+from oracle.wrap import checksum
 
 from glbpy import _native as native
 

@@ -10,15 +10,18 @@ from glbpy import keys
 WIRE = Path(__file__).resolve().parents[2] / "docs/wire"
 
 
-def dump(text: str) -> bytes:
-    """Return the bytes of the page's hex dump, whose offsets must add up."""
-    [block] = re.findall(r"```hexdump\n(.*?)```", text, re.DOTALL)
-    data = b""
-    for line in block.splitlines():
-        offset, octets = re.fullmatch(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})  +\S.*", line).groups()
-        assert int(offset, 16) == len(data), line
-        data += bytes.fromhex(octets)
-    return data
+def dumps(text: str) -> list[bytes]:
+    """Return the bytes of the page's hex dumps, whose offsets must add up."""
+    found = []
+    for block in re.findall(r"```hexdump\n(.*?)```", text, re.DOTALL):
+        data = b""
+        for line in block.splitlines():
+            match = re.fullmatch(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:  +\S.*)?", line)
+            assert match is not None, line
+            assert int(match[1], 16) == len(data), line
+            data += bytes.fromhex(match[2])
+        found.append(data)
+    return found
 
 
 def example_path() -> native.PacketPath:
@@ -40,7 +43,7 @@ def example_path() -> native.PacketPath:
 
 def test_gue_dump_is_what_a_director_sends() -> None:
     page = (WIRE / "gue.md").read_text()
-    expected = dump(page)
+    expected = dumps(page)[0]
     frame = bytes.fromhex("020000000002 0200000000aa 0800") + expected[0x36:]
     decision = example_path().decide(frame)
     assert decision.output == expected
