@@ -98,6 +98,7 @@ class PortStatus(Reply):
     link_up: bool
     rx_missed: int  # what the driver dropped before the forwarder saw it
     xstats: dict[str, int] = {}  # the driver's own counters that are not 0
+    vlan: int = 0  # of the tag that packets leave with; 0 = none
     offloads: list[str] = []  # what its device computes: ipv4_checksum, udp_checksum
     xdp: XdpStatus | None = None  # af_xdp with the forwarder's own program
 

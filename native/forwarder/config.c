@@ -71,6 +71,8 @@ static const struct config_key port_keys[] = {
 	 .offset = offsetof(struct config_port, punt_interface), .size = CONFIG_INTERFACE_MAX},
 	{.section = "port", .name = "checksum_offload", .kind = CONFIG_CHOICE,
 	 .offset = offsetof(struct config_port, checksum_offload), .size = 1, .words = offload_names},
+	{.section = "port", .name = "vlan", .kind = CONFIG_INTEGER, .offset = offsetof(struct config_port, vlan),
+	 .size = sizeof(int64_t), RANGE(1, 4094)},
 };
 
 enum { PORT_KEYS = sizeof(port_keys) / sizeof(port_keys[0]) };
@@ -178,7 +180,7 @@ static int read_port(struct config_port *port, size_t index, json_t *table, cons
 
 		if (key == NULL)
 			return glb_error_set(error, -EINVAL, "%s: port[%zu].%.40s: unknown key; [[port]] has devargs, "
-					     "kernel_interface, punt, punt_interface, checksum_offload",
+					     "kernel_interface, punt, punt_interface, checksum_offload, vlan",
 					     origin, index, name);
 		ret = config_value_read(port, key, value, origin, error);
 		if (ret != 0)

@@ -39,6 +39,7 @@ struct config_port {
 	uint8_t punt;                     /* enum config_punt */
 	char punt_interface[CONFIG_INTERFACE_MAX]; /* "" when punt is NONE */
 	uint8_t checksum_offload;         /* enum config_offload */
+	int64_t vlan;                     /* id of the tag that packets leave with; 0 = none */
 };
 
 struct config {

@@ -15,8 +15,19 @@ enum {
 	MISSING_MAX = 16,  /* backends that status names */
 };
 
-/* The kernel's interface on the same wire: as configured, else the one that the driver sits on. The kernel's end of a net_tap is the
- * far end of its wire. */
+/* The kernel's interface of the port's VLAN, by the name that it usually has: "eth0.7". */
+static void to_vlan(char interface[IF_NAMESIZE], const struct port *port)
+{
+	const size_t len = strlen(interface);
+	const int added = snprintf(interface + len, IF_NAMESIZE - len, ".%u", port->vlan);
+
+	if ((size_t)added >= IF_NAMESIZE - len || if_nametoindex(interface) == 0)
+		log_warning("port %s: the kernel's interface of its VLAN %u is not there as %s; make it, or name it in "
+			    "port.kernel_interface", port->name, port->vlan, interface);
+}
+
+/* The kernel's interface on the same wire and VLAN: as configured, else by the one that the driver sits on. The kernel's end of a
+ * net_tap is the far end of its wire. */
 static void find_interface(char interface[IF_NAMESIZE], const struct config *config, const struct port *port)
 {
 	const struct config_port *said = port_configured(port, config);
@@ -31,6 +42,8 @@ static void find_interface(char interface[IF_NAMESIZE], const struct config *con
 		   strcmp(port->driver, "net_tap") != 0) {
 		if (if_indextoname(info.if_index, interface) == NULL)
 			interface[0] = '\0';
+		else if (port->vlan != 0)
+			to_vlan(interface, port);
 	}
 }
 

@@ -94,6 +94,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 	for (unsigned i = 0; i < ports->count; i++) {
 		egress[i].mtu = ports->port[i].mtu;
 		egress[i].offloads = ports->port[i].offloads;
+		egress[i].vlan = ports->port[i].vlan;
 		set_local_mac(egress[i].mac, director, &ports->port[i]);
 	}
 	for (unsigned i = 0; i < ports->count && ret == 0; i++) {

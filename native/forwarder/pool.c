@@ -16,15 +16,15 @@ enum {
 	CACHE = 256,
 };
 
-/* Room for the longest frame that the MTU lets pass, at least the 2 KB that drivers expect. */
-static uint32_t frame_room(const struct config *config)
+/* At least the 2 KB that drivers expect. */
+uint32_t pool_room(const struct config *config)
 {
 	uint32_t room = RTE_MBUF_DEFAULT_DATAROOM;
 
 	if (config->mbuf_bytes != 0)
 		return (uint32_t)config->mbuf_bytes;
-	if (config->mtu != CONFIG_MTU_OF_PORT && config->mtu + RTE_ETHER_HDR_LEN + 8 > room)
-		room = RTE_ALIGN_CEIL((uint32_t)config->mtu + RTE_ETHER_HDR_LEN + 8, 64);
+	if (config->mtu != CONFIG_MTU_OF_PORT && config->mtu + POOL_AROUND > room)
+		room = RTE_ALIGN_CEIL((uint32_t)config->mtu + POOL_AROUND, 64);
 	return RTE_MIN(room, (uint32_t)UINT16_MAX - RTE_PKTMBUF_HEADROOM);
 }
 
@@ -44,7 +44,7 @@ static uint32_t cache_size(uint32_t count)
 
 struct rte_mempool *pool_create(const struct config *config, unsigned ports, struct glb_error *error)
 {
-	uint16_t room = (uint16_t)(frame_room(config) + RTE_PKTMBUF_HEADROOM);
+	uint16_t room = (uint16_t)(pool_room(config) + RTE_PKTMBUF_HEADROOM);
 	uint32_t wanted = RTE_MIN(useful(config, ports), (uint32_t)BUFFERS_MAX);
 	struct rte_mempool *pool = NULL;
 	uint32_t count;

@@ -19,6 +19,22 @@ enum {
 	TX_DESCRIPTORS = 1024,
 };
 
+const struct config_port *port_configured(const struct port *port, const struct config *config)
+{
+	static const char domain[] = "0000:"; /* of PCI: may be left out */
+	const char *brief = strncmp(port->name, domain, sizeof(domain) - 1) == 0 ? port->name + sizeof(domain) - 1 : port->name;
+
+	for (unsigned i = 0; i < config->port_count; i++) {
+		const char *devargs = config->ports[i].devargs;
+		const size_t len = strcspn(devargs, ",");
+
+		if ((strlen(port->name) == len && strncmp(devargs, port->name, len) == 0) ||
+		    (strlen(brief) == len && strncmp(devargs, brief, len) == 0))
+			return &config->ports[i];
+	}
+	return NULL;
+}
+
 /* The MTU of a kernel interface, or 0. */
 static uint32_t kernel_mtu(unsigned if_index)
 {
@@ -34,6 +50,15 @@ static uint32_t kernel_mtu(unsigned if_index)
 		mtu = request.ifr_mtu;
 	close(fd);
 	return (uint32_t)mtu;
+}
+
+static void settle_vlan(struct port *port, const struct config *config)
+{
+	const struct config_port *said = port_configured(port, config);
+
+	port->vlan = said != NULL ? (uint16_t)said->vlan : 0;
+	if (port->vlan != 0)
+		log_info("port %s: what is forwarded leaves with the tag of VLAN %u", port->name, port->vlan);
 }
 
 /* What may be sent: as configured, else what the interface behind the port takes, else what the driver says. */
@@ -85,22 +110,6 @@ static int describe(struct port *port, const struct config *config, struct rte_e
 	return check_queues(port, config, info, error);
 }
 
-const struct config_port *port_configured(const struct port *port, const struct config *config)
-{
-	static const char domain[] = "0000:"; /* of PCI: may be left out */
-	const char *brief = strncmp(port->name, domain, sizeof(domain) - 1) == 0 ? port->name + sizeof(domain) - 1 : port->name;
-
-	for (unsigned i = 0; i < config->port_count; i++) {
-		const char *devargs = config->ports[i].devargs;
-		const size_t len = strcspn(devargs, ",");
-
-		if ((strlen(port->name) == len && strncmp(devargs, port->name, len) == 0) ||
-		    (strlen(brief) == len && strncmp(devargs, brief, len) == 0))
-			return &config->ports[i];
-	}
-	return NULL;
-}
-
 static int configure(struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
 {
 	struct rte_eth_conf conf = {0};
@@ -117,6 +126,8 @@ static int configure(struct port *port, const struct config *config, const struc
 	if (config->mtu > RTE_ETHER_MTU && config->mtu <= info->max_mtu &&
 	    (uint64_t)config->mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN <= info->max_rx_pktlen)
 		conf.rxmode.mtu = (uint32_t)config->mtu;
+	if (config->mtu + POOL_AROUND > pool_room(config)) /* a frame may take several buffers */
+		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	conf.txmode.offloads = (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) | offload_choose(port, config, info);
 	if (pipeline) /* receivers steer by it */
 		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
@@ -176,6 +187,7 @@ int port_start(struct port *port, const struct config *config, struct rte_mempoo
 				     rte_strerror(-ret), advice);
 	}
 	settle_mtu(port, config, &info);
+	settle_vlan(port, config);
 	offload_print(port->offloads, offloads, sizeof(offloads));
 	log_info("port %s: %s, MAC %02x:%02x:%02x:%02x:%02x:%02x, sends up to %u bytes of IP, its device computes: %s",
 		 port->name, port->driver, port->mac[0], port->mac[1], port->mac[2], port->mac[3], port->mac[4],

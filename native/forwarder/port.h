@@ -16,6 +16,7 @@ struct port {
 	char driver[PORT_NAME_MAX];
 	uint8_t mac[6];
 	uint32_t mtu;             /* bytes of IP that may be sent; 0 = no limit */
+	uint16_t vlan;            /* id of the tag that frames leave with; 0 = none */
 	uint8_t offloads;         /* enum glb_offload: what its device computes */
 	struct port_watch watch;  /* of the interface behind it */
 	struct xdp *xdp;          /* af_xdp with our program, else NULL; owned */

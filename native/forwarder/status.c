@@ -178,14 +178,14 @@ static json_t *ports_status(const struct ports *ports)
 		rte_eth_link_get_nowait(port->id, &link);
 		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", port->mac[0], port->mac[1], port->mac[2],
 			 port->mac[3], port->mac[4], port->mac[5]);
-		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:I, s:o}", "port",
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:I, s:o, s:i}", "port",
 			port->id, "name", port->name, "mac", mac, "mtu", (json_int_t)port->mtu, "driver", port->driver,
 			"link_up", link.link_status == RTE_ETH_LINK_UP, "rx_missed",
 			(json_int_t)(stats.imissed + stats.rx_nombuf), "rx_errors", (json_int_t)stats.ierrors,
 			"tx_errors", (json_int_t)stats.oerrors, "xstats", xstats_status(port->id), "xdp",
 			xdp_status(port), "interface", port_state_name(port->watch.state), "vanished",
 			(json_int_t)port->watch.vanished, "reopened", (json_int_t)port->watch.reopened, "offloads",
-			offloads_status(port)));
+			offloads_status(port), "vlan", port->vlan));
 	}
 	return list;
 }
