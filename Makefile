@@ -8,7 +8,7 @@ setup: ## install what is needed (as root), build, and put the programs into .ve
 	@devtools/setup.sh
 
 demo: setup ## watch a real download survive a drain, in network namespaces (root)
-	@.venv/bin/glb lab demo
+	@.venv/bin/glb lab demo --driver $(or $(DRIVER),af_packet)
 
 test: setup ## every test: C, Python, eBPF, API, and the lab (root)
 	@devtools/test.sh
@@ -20,7 +20,7 @@ bench: setup ## measure what docs/performance.md states
 	@.venv/bin/python bench/reload.py --prefer
 
 lab: setup ## bring the lab up and leave it running
-	@.venv/bin/glb lab up
+	@.venv/bin/glb lab up --driver $(or $(DRIVER),af_packet)
 
 lab-docker: setup ## the same lab on docker compose; checked, then taken down
 	@docker/check.sh

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glbpy.cli.signals import interruptible, uninterruptible
+from glbpy.lab.driver import Driver
 
 if TYPE_CHECKING:
     from glbpy.lab.lab import Lab
 
 Name = Annotated[str, typer.Option(help="Which lab: several can run side by side.")]
+
+DriverOption = Annotated[Driver, typer.Option("--driver", help="How the director's port gets its packets.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,11 +23,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(lab, name="lab")
 
     @lab.command()
-    def up(name: Name = "lab") -> None:
+    def up(name: Name = "lab", driver: DriverOption = Driver.AF_PACKET) -> None:
         """Bring a lab up and leave it running; `glb` without --url then talks to it."""
         the_lab = find(name)
         with interruptible():
-            bring_up(the_lab)
+            bring_up(the_lab, driver)
 
     @lab.command()
     def down(name: Name = "lab") -> None:
@@ -47,7 +50,7 @@ def register(app: typer.Typer) -> None:
             show(the_lab)
 
     @lab.command()
-    def demo(name: Name = "lab") -> None:
+    def demo(name: Name = "lab", driver: DriverOption = Driver.AF_PACKET) -> None:
         """Bring a lab up, drain and kill backends under traffic, report, and take it down.
 
         Fails when a request failed that should not have.
@@ -60,7 +63,7 @@ def register(app: typer.Typer) -> None:
         console = Console(highlight=False)
         the_lab = find(name)
         with interruptible(), the_lab.rundir.locked():
-            if not bring_up(the_lab):
+            if not bring_up(the_lab, driver):
                 raise LabError(
                     f"the demonstration wants a lab of its own: --name, or glb lab down --name {name}"
                 )
@@ -81,14 +84,15 @@ def find(name: str) -> "Lab":
     return Lab(name)
 
 
-def bring_up(lab: "Lab") -> bool:
+def bring_up(lab: "Lab", driver: Driver) -> bool:
     """Bring a lab up, saying how far it is; false, having said so, when it was up."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     with console.status("lab") as progress:
         fresh = lab.up(
-            lambda text: progress.update(text) if console.is_terminal else console.print(f"· {text}")
+            lambda text: progress.update(text) if console.is_terminal else console.print(f"· {text}"),
+            driver,
         )
     state = lab.state()
     console.print(
@@ -121,6 +125,7 @@ def show(lab: "Lab") -> None:
     console.print(
         f"service  {state.service} on {state.vip4} and {state.vip6} port {state.port}", soft_wrap=True
     )
+    console.print(f"driver   {state.driver}, of director1's port")
     console.print(f"files    {lab.path}", soft_wrap=True)
     if broken:
         raise LabError(f"lab {state.name} is damaged: {', '.join(sorted(broken))}")

@@ -1,4 +1,4 @@
-"""What runs on the lab's director: `glb serve` and the forwarder that it starts, on one AF_PACKET port.
+"""What runs on the lab's director: `glb serve` and the forwarder that it starts, on one port.
 
 The API's listening socket is opened in the caller's namespace, on 127.0.0.1, and handed over by number: so
 the API is reachable from the host although `glb serve` lives in the director's namespace.
@@ -12,12 +12,13 @@ import httpx
 from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
 from glbpy.lab import netns, topology
+from glbpy.lab.driver import DEVARGS, Driver
 from glbpy.lab.topology import DIRECTOR4, MTU, ROUTER_MAC
 from glbpy.process import start_time
 
 NAME = "director1"
 
-# 4096 frames: a bulk upload overruns less. No huge pages: the machine needs no set-up.
+# No huge pages: the machine needs no set-up.
 CONFIG = """\
 [director]
 name = "{instance}"
@@ -35,7 +36,7 @@ args = ["--no-huge", "-m", "256", "--no-pci"]
 workers = 1
 
 [[port]]
-devargs = "net_af_packet0,iface=eth0,framecnt=4096,blocksz=65536"
+devargs = "{devargs}"
 
 [stats]
 service_slots = 64
@@ -43,12 +44,19 @@ backend_slots = 256
 """
 
 
-def write_config(lab: str, run: Path) -> Path:
+def write_config(lab: str, run: Path, driver: Driver) -> Path:
     """Write the director's TOML file below `run`, its run directory; return its path."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / "director.toml"
     path.write_text(
-        CONFIG.format(instance=f"{lab}-{NAME}", run=run, source=DIRECTOR4, gateway=ROUTER_MAC, mtu=MTU)
+        CONFIG.format(
+            instance=f"{lab}-{NAME}",
+            run=run,
+            source=DIRECTOR4,
+            gateway=ROUTER_MAC,
+            mtu=MTU,
+            devargs=DEVARGS[driver],
+        )
     )
     return path
 

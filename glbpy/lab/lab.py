@@ -12,6 +12,7 @@ from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
 from glbpy.lab import backend as programs
 from glbpy.lab import director, netns, redirect, topology
+from glbpy.lab.driver import Driver
 from glbpy.lab.rundir import Namespaces, RunDir, State
 from glbpy.lab.topology import PORT, VIP4, VIP6, Backend
 from glbpy.lab.traffic import Client as TrafficClient
@@ -48,16 +49,22 @@ class Lab:
 
     # ---- up and down ----
 
-    def up(self, say: Say = lambda text: None) -> bool:
+    def up(self, say: Say = lambda text: None, driver: Driver = Driver.AF_PACKET) -> bool:
         """Bring the lab up; false when it was up already. On failure or interruption, takes it down again.
 
-        What a crash has left is removed first; but where programs still run, LabError.
+        What a crash has left is removed first; but where programs still run, or the lab is up on another
+        driver, LabError.
         """
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces: run it as root")
         with self.rundir.locked():
-            if self.rundir.read():
+            if running := self.rundir.read():
                 broken = self.broken()
+                if not broken and running.driver != driver:
+                    raise LabError(
+                        f"lab {self.name} is up on {running.driver}, not {driver}: "
+                        f"glb lab down --name {self.name} first, or --name another"
+                    )
                 if not broken:
                     return False
                 if self.rundir.traces()["processes"]:
@@ -67,7 +74,7 @@ class Lab:
                     )
             self.rundir.remove()
             try:
-                self._up(say)
+                self._up(say, driver)
             except BaseException as error:
                 said = self.logs() if isinstance(error, LabError) else ""
                 self.rundir.remove()
@@ -76,7 +83,7 @@ class Lab:
                 raise
         return True
 
-    def _up(self, say: Say) -> None:
+    def _up(self, say: Say, driver: Driver) -> None:
         backends = [Backend(self.name, number) for number in range(1, BACKENDS + 1)]
         say("network: client, router, director")
         topology.build_core(self.name)
@@ -87,8 +94,8 @@ class Lab:
             pids |= self._start_backend(each, backends)
         for each in backends:
             programs.wait_ready(each, self.path / each.name)
-        say("director1: glb serve and glb-forwarder")
-        director.write_config(self.name, self.director_dir)
+        say(f"director1: glb serve and glb-forwarder on {driver}")
+        director.write_config(self.name, self.director_dir, driver)
         pids["serve"], url = director.start_serve(self.name, self.director_dir)
         state = State(
             name=self.name,
@@ -106,6 +113,7 @@ class Lab:
             vip4=VIP4,
             vip6=VIP6,
             port=PORT,
+            driver=driver,
             pids=pids,
         )
         director.wait_answer(pids["serve"], url, self.director_dir)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glbpy.errors import LabError
 from glbpy.lab import netns, topology
+from glbpy.lab.driver import Driver
 
 LABS = Path("/run/glb/lab")
 EAL = Path("/var/run/dpdk")
@@ -48,6 +49,7 @@ class State(BaseModel):
     vip4: str
     vip6: str
     port: int
+    driver: Driver  # of the director's port
     pids: dict[str, int]  # of the lab's programs, by name
 
 

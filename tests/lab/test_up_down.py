@@ -65,6 +65,7 @@ def test_status_has_what_drives_a_lab(lab: Lab) -> None:
         "vip4": "str",
         "vip6": "str",
         "port": "int",
+        "driver": "str",
         "pids": "dict",
     }
     spaces = status["namespaces"]
