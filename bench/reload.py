@@ -60,7 +60,7 @@ def director(folder: Path) -> str:
     return f"""
 [director]
 name = "bench-{os.getpid()}"
-snapshot = "{folder}/a.glb"
+snapshot = "{folder}/kept.glb"
 run_dir = "{folder}/run"
 [forward]
 outer_source_v4 = "172.16.0.1"

@@ -4,9 +4,8 @@ An empty store never takes the place of what a forwarder has: a lost store must 
 Adopts a forwarder that runs, starts one that does not (when told how), loads again after a restart, and
 retries with bounded back-off. Never stops a forwarder: packets flow on without the control plane.
 
-The wanted snapshot is written to ``<snapshot>.next`` and loaded from there; once the forwarder has confirmed
-it, it takes the place of ``<snapshot>``, from which the forwarder starts alone. So that file is
-always one that was good.
+The wanted snapshot is written to ``<snapshot>.next`` and loaded from there. The forwarder itself keeps what
+it loaded at ``<snapshot>``, from which it starts alone: nobody else writes that file.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from typing import Protocol
 
 from glbpy.errors import ForwarderError, GlbError
 from glbpy.forwarder import ForwarderStatus, Loaded
-from glbpy.snapshot import Compiler, Snapshot, move_file, write_file
+from glbpy.snapshot import Compiler, Snapshot, write_file
 from glbpy.status import DirectorStatus, Trouble
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,6 @@ class Director:
         self._compiler = compiler
         self._launch = launch
         self._wanted: Snapshot | None = None
-        self._kept = ""  # digest of what we know to be at snapshot_path
         self._seen: ForwarderStatus | None = None
         self._trouble: Trouble | None = None
         self._wake = asyncio.Event()
@@ -111,7 +109,8 @@ class Director:
             self._wake.clear()
             try:
                 await self._converge()
-                failures, self._trouble, pause = 0, None, POLL_S
+                failures, pause = 0, POLL_S
+                self._note(self._not_kept())
             except (GlbError, OSError) as error:
                 self._note(error)
                 pause = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
@@ -127,10 +126,15 @@ class Director:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
 
-    def _note(self, error: GlbError | OSError) -> None:
+    def _not_kept(self) -> ForwarderError | None:
+        """What is in force all the same, but would not be after a restart. The forwarder tries again."""
+        why = self._seen.keep_error if self._seen else None
+        return ForwarderError(why, "not_kept") if why else None
+
+    def _note(self, error: GlbError | OSError | None) -> None:
         code = error.code if isinstance(error, ForwarderError) else "failed"
-        trouble = Trouble(code=code, message=str(error))
-        if trouble != self._trouble:
+        trouble = None if error is None else Trouble(code=code, message=str(error))
+        if trouble is not None and trouble != self._trouble:
             log.warning("director %s: %s", self.name, trouble.message)
         self._trouble = trouble
 
@@ -154,8 +158,6 @@ class Director:
             await asyncio.to_thread(self._load, wanted)
             self.running = wanted
             self._seen = await asyncio.to_thread(self._client.status)
-        elif self._kept != wanted.digest:
-            await asyncio.to_thread(self._keep, wanted)
 
     async def _look(self) -> ForwarderStatus:
         try:
@@ -201,13 +203,6 @@ class Director:
                 f"loaded {pending}, but the forwarder reports digest {loaded.digest}, not {snapshot.digest}",
                 "other_digest",
             )
-        move_file(pending, self.snapshot_path)
-        self._kept = snapshot.digest
+        if loaded.kept:  # else a forwarder that could not keep it has no other
+            pending.unlink()
         log.info("director %s: revision %d is generation %d", self.name, loaded.revision, loaded.generation)
-
-    def _keep(self, snapshot: Snapshot) -> None:
-        """Make sure that an adopted forwarder would start from what it runs: we may have died before that."""
-        self.snapshot_path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.snapshot_path.exists() or self.snapshot_path.read_bytes() != snapshot.data:
-            write_file(self.snapshot_path, snapshot.data)
-        self._kept = snapshot.digest

@@ -47,6 +47,7 @@ class Loaded(Reply):
     digest: str  # hex, 32 digits
     load_us: int  # reading and checking the file
     switch_us: int  # from the new snapshot's first packet to the old one's last
+    kept: bool  # it is at director.snapshot: a restart begins from it
 
 
 class CaptureStarted(Reply):
@@ -159,6 +160,7 @@ class ForwarderStatus(Reply):
     digest: str | None
     snapshot_path: str | None
     last_error: LastError | None
+    keep_error: str | None = None  # why a restart would begin from an older snapshot
     last_load: LastLoad | None = None
     muted: bool = False  # waits to take over from the process that forwards
     workers: list[WorkerStatus]

@@ -53,15 +53,18 @@ static json_t *do_load(struct commands *commands, json_t *request)
 	const char *path = json_string_value(json_object_get(request, "path"));
 	struct swap *swap = commands->swap;
 	struct swap_result result;
+	bool kept;
 	json_t *reply;
 
 	if (path == NULL || path[0] != '/' || strlen(path) >= CONFIG_PATH_MAX)
 		return refuse("bad_request", "path: must be the absolute path of a snapshot file");
 	if (swap_load(swap, path, &result) != 0)
 		return refuse("snapshot_refused", swap->last_error.text);
-	reply = json_pack("{s:i, s:b, s:I, s:I, s:I}", "version", GLB_CONTROL_VERSION, "ok", 1, "generation",
+	/* one that waits to take over leaves the file to the process that forwards */
+	kept = commands->takeover->state != TAKEOVER_WAITING && swap_keep(swap) == 0;
+	reply = json_pack("{s:i, s:b, s:I, s:I, s:I, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1, "generation",
 			  (json_int_t)swap->generation, "load_us", (json_int_t)result.load_us, "switch_us",
-			  (json_int_t)result.switch_us);
+			  (json_int_t)result.switch_us, "kept", kept);
 	status_add_snapshot(reply, swap);
 	return reply;
 }
@@ -118,6 +121,7 @@ static json_t *do_takeover(struct commands *commands, json_t *request)
 		return refuse("takeover_failed", "this forwarder was not started with --takeover, or has taken over");
 	if (takeover_flip(commands->takeover, &commands->parts, &result, &error) != 0)
 		return refuse("takeover_failed", error.text);
+	swap_keep(commands->swap);
 	return json_pack("{s:i, s:b, s:i, s:I, s:I}", "version", GLB_CONTROL_VERSION, "ok", 1, "pid", (int)getpid(),
 			 "old_pid", (json_int_t)result.old_pid, "overlap_us", (json_int_t)result.overlap_us);
 }

@@ -123,6 +123,7 @@ static int serve(struct forwarder *fwd, struct control *control, int signals, st
 			ret = error->code;
 			break;
 		}
+		swap_keep_again(&fwd->swap);
 		busy |= takeover_settle(&fwd->takeover, &fwd->config);
 		if (fwd->opts.replay && workers_done(&fwd->workers))
 			break;

@@ -1,5 +1,6 @@
 /* The run-time directory (run_dir.h). */
 #include "run_dir.h"
+#include "make_dirs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,24 +9,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int make_directories(const char *path)
-{
-	char part[4096];
-	size_t len = strlen(path);
-
-	if (len >= sizeof(part))
-		return ENAMETOOLONG;
-	for (size_t i = 1; i <= len; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, 0755) != 0 && errno != EEXIST)
-			return errno;
-	}
-	return 0;
-}
 
 /* Whether `fd` is still what `path` names: an instance that stops removes its directory. */
 static bool is_there(int fd, const char *path)
@@ -76,10 +59,10 @@ static int clear_next(const char *path, struct glb_error *error)
 
 int run_dir_open(const char *path, struct glb_error *error)
 {
-	int fd, ret = make_directories(path);
+	int fd, ret = make_dirs(path);
 
 	if (ret != 0)
-		return glb_error_set(error, -ret, "director.run_dir: cannot make %.100s: %s", path, strerror(ret));
+		return glb_error_set(error, ret, "director.run_dir: cannot make %.100s: %s", path, strerror(-ret));
 	fd = run_dir_take(path, error);
 	if (fd < 0)
 		return fd;

@@ -47,6 +47,15 @@ static json_t *last_error(const struct swap *swap)
 			 swap->last_error_path);
 }
 
+static json_t *keep_error(const struct swap *swap)
+{
+	json_t *text = swap->keep_error.code != 0 ? json_string(swap->keep_error.text) : NULL;
+
+	if (swap->keep_error.code == 0)
+		return json_null();
+	return text != NULL ? text : json_string("(a message that is not UTF-8)");
+}
+
 static json_t *last_load(const struct swap *swap)
 {
 	if (swap->generation == 0)
@@ -223,6 +232,7 @@ void status_add(json_t *reply, const struct commands *commands)
 	json_object_set_new(reply, "snapshot_path",
 			    swap->current->path[0] != '\0' ? json_string(swap->current->path) : json_null());
 	json_object_set_new(reply, "last_error", last_error(swap));
+	json_object_set_new(reply, "keep_error", keep_error(swap));
 	json_object_set_new(reply, "last_load", last_load(swap));
 	json_object_set_new(reply, "muted", json_boolean(commands->workers->mute != MUTE_OFF));
 	json_object_set_new(reply, "workers", workers_status(commands));

@@ -1,6 +1,7 @@
 /* Swapping snapshots under RCU (swap.h). */
 #include "swap.h"
 #include "egress.h"
+#include "keep.h"
 #include "log.h"
 
 #include <rte_errno.h>
@@ -16,6 +17,7 @@ enum {
 	SWITCH_SPIN_US = 50,      /* workers that have a CPU of their own and are not idle have moved on by then */
 	SWITCH_POLL_NS = 20000,   /* the main lcore may share a CPU with a worker: it sleeps, so that the worker runs */
 	WAITING_MAX = 4,
+	KEEP_AGAIN_US = 10000000,
 };
 
 static uint64_t now_us(void)
@@ -194,6 +196,32 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	swap->last = *result;
 	pthread_mutex_unlock(&swap->lock);
 	return 0;
+}
+
+int swap_keep(struct swap *swap)
+{
+	struct loaded *current = swap->current;
+	const char *place = swap->config->snapshot;
+	struct glb_error error = {0};
+	int ret = 0;
+
+	if (current->snapshot.header == NULL)
+		return 0;
+	if (!keep_is_same(current->path, place))
+		ret = keep_file(place, current->bytes, current->snapshot.header->file_bytes, &error);
+	if (ret == 0)
+		snprintf(current->path, sizeof(current->path), "%s", place);
+	else if (strcmp(error.text, swap->keep_error.text) != 0)
+		log_error("%s", error.text);
+	swap->keep_error = error;
+	swap->keep_again_us = now_us() + KEEP_AGAIN_US;
+	return ret;
+}
+
+void swap_keep_again(struct swap *swap)
+{
+	if (swap->keep_error.code != 0 && now_us() >= swap->keep_again_us && swap_keep(swap) == 0)
+		log_info("what was loaded is at %s now", swap->config->snapshot);
 }
 
 void swap_view(struct swap *swap, struct swap_view *view)

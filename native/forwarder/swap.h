@@ -38,6 +38,8 @@ struct swap {
 	char last_error_path[CONFIG_PATH_MAX];
 	uint64_t refused;             /* loads refused since start */
 	struct swap_result last;      /* of the last good load */
+	struct glb_error keep_error;  /* code 0 = what is in force is at director.snapshot, or nothing is; main lcore only */
+	uint64_t keep_again_us;       /* when to try that again */
 };
 
 /* What other threads may know about the snapshot in force. */
@@ -58,6 +60,11 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 /* Loads the file at `path` and puts it in force. Returns 0, or a negative errno with swap->last_error filled: then what was
  * in force stays. */
 int swap_load(struct swap *swap, const char *path, struct swap_result *result);
+
+/* Puts what is in force at director.snapshot, from which the next start begins, unless it came from there. Returns 0, or a
+ * negative errno with swap->keep_error filled: then swap_keep_again() tries again from time to time. */
+int swap_keep(struct swap *swap);
+void swap_keep_again(struct swap *swap);
 
 /* A copy of what is in force, for any thread but a worker. */
 void swap_view(struct swap *swap, struct swap_view *view);

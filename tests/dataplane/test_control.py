@@ -100,6 +100,7 @@ def test_documented_examples(director: Director, line: Line, tmp_path: Path) -> 
     for request, reply in pairs:
         real = line.ask(request.replace("/tmp/example", str(tmp_path)).encode())
         text = json.dumps(real).replace(f"{director.run_dir}/capture", "/run/glb/director1/capture")
+        text = text.replace(str(director.snapshot), "/var/lib/glb/director1/snapshot.glb")
         text = text.replace(str(tmp_path), "/tmp/example")
         same(json.loads(reply), json.loads(text), request)
     assert director.wait() == 0  # the last one was stop

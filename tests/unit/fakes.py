@@ -70,6 +70,7 @@ class FakeForwarder:
         self.digest: str | None = None
         self.pid = 1000
         self.refuse = False
+        self.keep_error: str | None = None
         self._server: socketserver.ThreadingUnixStreamServer | None = None
 
     def start(self) -> None:
@@ -106,11 +107,15 @@ class FakeForwarder:
             self.times.append(time.monotonic())
             self.digest = hashlib.md5(data).hexdigest()
             generation = {"generation": len(self.loads), "revision": self.loads[-1]["revision"]}
-            return {"ok": True, **generation, "digest": self.digest, "load_us": 1, "switch_us": 1}
+            if self.keep_error is None:
+                Path(request["path"].removesuffix(".next")).write_bytes(data)
+            times = {"load_us": 1, "switch_us": 1}
+            return {"ok": True, **generation, "digest": self.digest, **times, "kept": self.keep_error is None}
         return {
             "ok": True, "instance": self.instance, "pid": self.pid, "program_version": "0.1", "uptime_s": 1.5,
             "generation": len(self.loads), "revision": self.loads[-1]["revision"] if self.digest else None,
-            "digest": self.digest, "snapshot_path": None, "last_error": None, "workers": [], "ports": [],
+            "digest": self.digest, "snapshot_path": None, "last_error": None, "keep_error": self.keep_error,
+            "workers": [], "ports": [],
             "counters": {"forwarded": 7}, "stats_path": "/nowhere",
         }
 

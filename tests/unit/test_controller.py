@@ -106,8 +106,10 @@ def test_apply_reaches_the_forwarder_and_is_confirmed(rig: Rig):
         result = await controller.apply(WEB, actor="test")
         assert (result.revision, result.changed, result.warnings) == (1, True, ())
         await controller.wait(1, timeout_s=5)
+        # what the first checks found is on its way, too
+        await eventually(lambda: controller.backend_status("web", "web3").health == Health.HEALTHY)
+        await eventually(lambda: controller.director_status("director1").in_force)
         status = controller.director_status("director1")
-        assert status.in_force
         assert status.trouble is None
         assert status.counters == {"forwarded": 7}
         assert (status.confirmed_revision, status.wanted_revision) == (1, 1)
@@ -428,6 +430,24 @@ def test_a_refused_snapshot_leaves_the_last_good_one_on_disk(rig: Rig):
         assert (rig.directory / "snapshot.glb").read_bytes() == good
         rig.forwarder.refuse = False
         await controller.wait(2, timeout_s=5)
+
+    rig.run(body)
+
+
+def test_a_snapshot_that_is_not_kept_is_in_force_with_trouble(rig: Rig):
+    rig.forwarder.keep_error = "director.snapshot: No space left on device"
+
+    async def body(controller: Controller) -> None:
+        await controller.apply(WEB)
+        await controller.wait(1)
+        await eventually(lambda: controller.director_status("director1").trouble is not None)
+        status = controller.director_status("director1")
+        assert status.trouble is not None
+        assert (status.trouble.code, status.trouble.message) == ("not_kept", rig.forwarder.keep_error)
+        await eventually(lambda: controller.director_status("director1").in_force)
+        assert not (rig.directory / "snapshot.glb").exists()
+        rig.forwarder.keep_error = None
+        await eventually(lambda: controller.director_status("director1").trouble is None)
 
     rig.run(body)
 
