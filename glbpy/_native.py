@@ -51,7 +51,8 @@ HEALTHS = _constants("HEALTH", "unknown", "healthy", "unhealthy")
 ALGORITHMS = _constants("ALGORITHM", "rendezvous")
 POLICIES = _constants("POLICY", "ordered", "glb")
 ENCAPSULATIONS = _constants("ENCAP", "gue")
-PROTOCOLS = _constants("IPPROTO", "tcp", "udp")
+PROTOCOLS = _constants("IPPROTO", "tcp", "udp") | _constants("PROTOCOL", "any")
+UNMATCHED = _constants("UNMATCHED", "punt", "drop", "reject")
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
 ECHOES = _constants("ECHO", "forward", "punt", "answer")
@@ -81,7 +82,7 @@ class PoolInput:
 
 @dataclass(frozen=True, slots=True)
 class BindInput:
-    """One VIP prefix, protocol and inclusive port range of a service."""
+    """One VIP prefix, protocol (tcp, udp, any) and inclusive port range of a service."""
 
     vip: Network
     protocol: str
@@ -108,6 +109,7 @@ class ServiceInput:
     alt_hash_fields: tuple[str, ...] = ()
     source_bits_v4: int = 32  # leading bits of the source address that are hashed
     source_bits_v6: int = 128
+    unmatched: str = "punt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +340,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.rows = _number(service.rows, ROWS_MIN, ROWS_MAX, f"{where}rows")
     out.hops = _number(service.hops, 1, HOPS_MAX, f"{where}hops")
     out.policy = _word(POLICIES, service.policy, f"{where}policy")
+    out.unmatched = _word(UNMATCHED, service.unmatched, f"{where}unmatched")
     out.algorithm = _word(ALGORITHMS, service.algorithm, f"{where}algorithm")
     out.encap = _word(ENCAPSULATIONS, service.encapsulation, f"{where}encapsulation")
     out.hash_fields = _fields(service.hash_fields, f"{where}hash_fields")
@@ -516,7 +519,10 @@ class Snapshot:
         return array("H", bytes(ffi.buffer(first, 2 * info.rows * info.hops)))
 
     def find(self, address: Address, protocol: str, port: int) -> ServiceInfo | None:
-        """Return the service that takes packets for this address, protocol (tcp, udp) and port."""
+        """Return the service that takes packets for this address, protocol and port.
+
+        Protocol "any" stands for those that are neither TCP nor UDP; their port is 0.
+        """
         vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))
         if vip == lib.GLB_INDEX_NONE:
             return None
@@ -657,6 +663,9 @@ class PacketPath:
         )
 
     def _output(self, packet: Any) -> bytes | None:
+        if packet.reason == lib.GLB_REASON_UNMATCHED_REJECTED:
+            frame = ffi.new("uint8_t[]", lib.GLB_REJECT_MAX)
+            return bytes(ffi.buffer(frame, lib.glb_path_reject(self._c, packet, frame)))
         if packet.verdict == lib.GLB_VERDICT_ANSWER:
             frame = ffi.new("uint8_t[]", bytes(ffi.buffer(packet.data, packet.data_len)))
             lib.glb_path_answer(self._c, packet, frame)

@@ -103,9 +103,11 @@ def _vip(text: str) -> str:
 
 
 def parse_range(value: int | str) -> tuple[int, int]:
-    """Return (first, last) of a canonical port or status: 80 or "8000-8099"."""
+    """Return (first, last) of a canonical port or status: 80, "8000-8099" or "any"."""
     if isinstance(value, int):
         return value, value
+    if value == "any":
+        return 0, 65535
     first, _, last = value.partition("-")
     return int(first), int(last)
 
@@ -126,6 +128,8 @@ def _range(value: Any, what: str, low: int, high: int) -> int | str:
 
 
 def _port(value: Any) -> int | str:
+    if value == "any":
+        return "any"
     return _range(value, "port", 1, 65535)
 
 
@@ -160,7 +164,7 @@ Name = Annotated[
 ]
 Address = Annotated[str, AfterValidator(_backend_address), Field(examples=["10.0.0.11"])]
 Vip = Annotated[str, AfterValidator(_vip), Field(examples=["203.0.113.10", "2001:db8::/64"])]
-Port = Annotated[int | str, BeforeValidator(_port), Field(examples=[443, "8000-8099"])]
+Port = Annotated[int | str, BeforeValidator(_port), Field(examples=[443, "8000-8099", "any"])]
 Status = Annotated[int | str, BeforeValidator(_status), Field(examples=[200, "200-299"])]
 Hex16 = Annotated[str, AfterValidator(_hex)]
 
@@ -292,7 +296,9 @@ class Service(Model):
 
     name: Name
     vips: tuple[Vip, ...] = Field(min_length=1, max_length=1024)
-    protocol: Literal["tcp", "udp"]
+    protocol: Literal["tcp", "udp", "any"] = Field(
+        description='"any": TCP and UDP, and with ports ["any"] every other IP protocol, too.'
+    )
     ports: tuple[Port, ...] = Field(min_length=1, max_length=1024)
     pool: Name
     algorithm: Literal["rendezvous"] = "rendezvous"
@@ -306,6 +312,11 @@ class Service(Model):
     )
     encapsulation: Literal["gue"] = "gue"
     policy: Literal["ordered", "glb"] = "ordered"
+    unmatched: Literal["punt", "drop", "reject"] = Field(
+        default="punt",
+        description="What becomes of packets to these VIPs that no service takes: left to the kernel, "
+        "dropped, or answered with a TCP reset or port unreachable. Services of one VIP must agree.",
+    )
     seed: Hex16 | None = Field(default=None, description="Row seed, 32 hex digits; default from secret.")
     hash_key: Hex16 | None = Field(default=None, description="Flow key, 32 hex digits; default from secret.")
 
@@ -333,10 +344,21 @@ class Service(Model):
             _reject("Service", [(("hash_fields",), 'source_affinity needs ["src_addr"]: leave it out')])
         return self
 
+    @field_validator("ports")
+    @classmethod
+    def _any_stands_alone(cls, ports: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if "any" in ports and len(ports) > 1:
+            raise ValueError('"any" has all ports already: leave the others out')
+        return ports
+
     @model_validator(mode="after")
     def _glb_has_two_hops(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
         if self.policy == "glb" and self.hops != 2:
-            _reject("Service", [(("hops",), "policy glb needs exactly 2 hops")])
+            wrong.append((("hops",), "policy glb needs exactly 2 hops"))
+        if self.policy == "glb" and self.protocol == "any":
+            wrong.append((("protocol",), "policy glb takes tcp or udp, as GLB's directors do"))
+        _reject("Service", wrong)
         return self
 
 
@@ -410,6 +432,7 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
     wrong: list[FieldError] = []
     pools = {pool.name: pool for pool in document.pools}
     claimed: dict[tuple[str, str, int | str], str] = {}
+    unmatched: dict[str, Service] = {}
     places = {service.name: f"/services/{index}" for index, service in enumerate(document.services)}
     sent = places if sent is None else sent
     for service in sorted(document.services, key=lambda service: service.name in sent):
@@ -420,6 +443,10 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
             text = f"GLB knows no weights: give the backends of pool {service.pool} equal ones above 0"
             wrong.append(FieldError(f"{place}/policy", text))
         for position, vip in enumerate(service.vips):
+            first = unmatched.setdefault(vip, service)
+            if first.unmatched != service.unmatched:
+                text = f"service {first.name} has {vip}, too, with {first.unmatched}: give both the same"
+                wrong.append(FieldError(f"{place}/unmatched", text))
             for port in service.ports:
                 owner = claimed.setdefault((vip, service.protocol, port), service.name)
                 if owner != service.name:

@@ -21,7 +21,7 @@ def config_input(config: Config) -> native.ConfigInput:
         native.PoolInput(service.name, [backend_input(backend, next(ids)) for backend in service.backends])
         for service in config.services
     ]
-    words = {6: "tcp", 17: "udp"}
+    words = {0: "any", 6: "tcp", 17: "udp"}
     services = [
         native.ServiceInput(
             name=service.name,
@@ -38,6 +38,7 @@ def config_input(config: Config) -> native.ConfigInput:
             policy=service.policy,
             hash_fields=service.hash_fields,
             alt_hash_fields=service.alt_hash_fields,
+            unmatched=service.unmatched,
             source_bits_v4=service.source_bits[0],
             source_bits_v6=service.source_bits[1],
         )

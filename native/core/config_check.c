@@ -77,8 +77,8 @@ static int check_bind(const struct glb_bind_config *bind, uint32_t s, uint32_t b
 	if (bind->bits > len * 8)
 		return glb_error_set(error, -EINVAL, "services[%u].binds[%u].bits: prefix length %u is above %u", s, b,
 				     bind->bits, len * 8);
-	if (bind->protocol != GLB_IPPROTO_TCP && bind->protocol != GLB_IPPROTO_UDP)
-		return glb_error_set(error, -EINVAL, "services[%u].binds[%u].protocol: %u is neither TCP nor UDP", s, b,
+	if (bind->protocol != GLB_IPPROTO_TCP && bind->protocol != GLB_IPPROTO_UDP && bind->protocol != GLB_PROTOCOL_ANY)
+		return glb_error_set(error, -EINVAL, "services[%u].binds[%u].protocol: %u is neither TCP, UDP nor any", s, b,
 				     bind->protocol);
 	if (bind->port_last < bind->port_first)
 		return glb_error_set(error, -EINVAL, "services[%u].binds[%u].port_last: %u is below the first port, %u",
@@ -109,6 +109,8 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	if (service->source_bits_v4 > 32 || service->source_bits_v6 > 128)
 		return glb_error_set(error, -EINVAL, "services[%u].source_bits: %u or %u is longer than an address", s,
 				     service->source_bits_v4, service->source_bits_v6);
+	if (service->unmatched > GLB_UNMATCHED_REJECT)
+		return glb_error_set(error, -EINVAL, "services[%u].unmatched: unknown policy %u", s, service->unmatched);
 	if (service->algorithm > GLB_ALGORITHM_RENDEZVOUS)
 		return glb_error_set(error, -EINVAL, "services[%u].algorithm: unknown algorithm %u", s,
 				     service->algorithm);

@@ -24,13 +24,19 @@ static bool can_be_answered(const struct glb_addr *addr)
 	return b[0] != 0xff && memcmp(b, none.bytes, 15) != 0; /* neither multicast, :: nor ::1 */
 }
 
-bool echo_answerable(const struct glb_packet *packet)
+bool answerable_source(const struct glb_packet *packet)
 {
 	const struct glb_eth *eth = (const struct glb_eth *)packet->data;
+
+	return (eth->src[0] & 1) == 0 && can_be_answered(&packet->src);
+}
+
+bool echo_answerable(const struct glb_packet *packet)
+{
 	const uint8_t *l3 = packet->data + packet->l3_offset;
 	const uint32_t header_len = packet->l4_offset - packet->l3_offset;
 
-	if ((eth->src[0] & 1) != 0 || !can_be_answered(&packet->src))
+	if (!answerable_source(packet))
 		return false;
 	if (packet->family == GLB_FAMILY_V6)
 		return header_len == sizeof(struct glb_ipv6);

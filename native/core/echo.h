@@ -8,4 +8,7 @@
  * address and a MAC that can be answered. */
 bool echo_answerable(const struct glb_packet *packet);
 
+/* Whether a packet comes from an address and a MAC that can be answered: both unicast, and not a loopback's. */
+bool answerable_source(const struct glb_packet *packet);
+
 #endif

@@ -3,6 +3,7 @@
 #include <glb/wire.h>
 
 #include "echo.h"
+#include "reject.h"
 #include "snapshot_layout.h"
 #include "verdict.h"
 
@@ -29,6 +30,16 @@ static enum glb_reason echo_reason(const struct glb_director *director, const st
 	return GLB_REASON_ICMP_NOT_TAKEN;
 }
 
+/* What becomes of a packet to a VIP that no service there takes; `punt`: the reason where it is left to the kernel. */
+static enum glb_reason unmatched(const struct glb_vip *vip, const struct glb_packet *packet, enum glb_reason punt)
+{
+	if (vip->unmatched == GLB_UNMATCHED_PUNT)
+		return punt;
+	if (vip->unmatched == GLB_UNMATCHED_REJECT && reject_possible(packet))
+		return GLB_REASON_UNMATCHED_REJECTED;
+	return GLB_REASON_UNMATCHED_DROPPED;
+}
+
 static enum glb_reason classify(const struct glb_path *path, struct glb_packet *packet)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
@@ -40,7 +51,9 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 	case GLB_PACKET_TCP:
 	case GLB_PACKET_UDP:
 		packet->service = glb_snapshot_find_service(snapshot, vip, packet->protocol, packet->dport);
-		return packet->service == GLB_INDEX_NONE ? GLB_REASON_NO_SERVICE : GLB_REASON_FORWARDED;
+		if (packet->service == GLB_INDEX_NONE)
+			return unmatched(&snapshot->vips[vip], packet, GLB_REASON_NO_SERVICE);
+		return GLB_REASON_FORWARDED;
 	case GLB_PACKET_ECHO:
 		if (path->director.echo != GLB_ECHO_FORWARD)
 			return echo_reason(&path->director, packet);
@@ -55,7 +68,10 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 	case GLB_PACKET_OTHER:
 		break;
 	}
-	return GLB_REASON_OTHER_PROTOCOL;
+	packet->service = glb_snapshot_find_service(snapshot, vip, GLB_PROTOCOL_OTHER, 0);
+	if (packet->service == GLB_INDEX_NONE)
+		return unmatched(&snapshot->vips[vip], packet, GLB_REASON_OTHER_PROTOCOL);
+	return GLB_REASON_FORWARDED;
 }
 
 /* Where GLB's directors run beside this one, both must treat a packet alike, and GLB's take a packet only when TCP, UDP

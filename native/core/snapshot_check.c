@@ -182,8 +182,8 @@ static int check_vips(const struct glb_snapshot *s, struct glb_error *error)
 	for (uint32_t i = 0; i < s->vip_count; i++) {
 		const struct glb_vip *vip = &s->vips[i], *previous = i > 0 ? vip - 1 : NULL;
 
-		if (!addr_ok(&vip->addr, vip->bits) || !zero(vip->pad, sizeof(vip->pad)))
-			return REFUSE("VIP %u: malformed address, prefix length or padding", i);
+		if (!addr_ok(&vip->addr, vip->bits) || vip->unmatched > GLB_UNMATCHED_REJECT || !zero(vip->pad, sizeof(vip->pad)))
+			return REFUSE("VIP %u: malformed address, prefix length, policy or padding", i);
 		if (previous && glb_vip_order(&previous->addr, previous->bits, &vip->addr, vip->bits) >= 0)
 			return REFUSE("VIP %u: out of order", i);
 		if (!previous || previous->addr.family != vip->addr.family || previous->bits != vip->bits)
@@ -211,7 +211,8 @@ static int check_binds(const struct glb_snapshot *s, struct glb_error *error)
 			const struct glb_bind *bind = &binds[b];
 
 			if (bind->port_last < bind->port_first || bind->service >= s->service_count ||
-			    (bind->protocol != GLB_IPPROTO_TCP && bind->protocol != GLB_IPPROTO_UDP) ||
+			    (bind->protocol != GLB_IPPROTO_TCP && bind->protocol != GLB_IPPROTO_UDP &&
+			     (bind->protocol != GLB_PROTOCOL_OTHER || bind->port_first != 0 || bind->port_last != UINT16_MAX)) ||
 			    !zero(bind->pad, sizeof(bind->pad)))
 				return REFUSE("VIP %u, bind %u: malformed", v, b);
 			if (b > 0 && (bind->protocol < bind[-1].protocol || (bind->protocol == bind[-1].protocol &&

@@ -63,6 +63,12 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_PUNT_LIMITED] = {"punt_limited", GLB_VERDICT_DROP,
 		"to the kernel, but its class of punted packets is above its rate"},
 	[GLB_REASON_PUNT_FULL] = {"punt_full", GLB_VERDICT_DROP, "to the kernel, but the queue of its class is full"},
+	[GLB_REASON_UNMATCHED_DROPPED] = {"unmatched_dropped", GLB_VERDICT_DROP,
+		"a VIP, but no service there takes it, and its policy unmatched is not punt"},
+	[GLB_REASON_UNMATCHED_REJECTED] = {"unmatched_rejected", GLB_VERDICT_ANSWER,
+		"a VIP, but no service there takes it: answered with a TCP reset or a port unreachable"},
+	[GLB_REASON_REJECT_LIMITED] = {"reject_limited", GLB_VERDICT_DROP,
+		"a VIP, but no service there takes it: above the rate at which the director rejects"},
 };
 
 const char *glb_reason_name(unsigned reason)

@@ -1,7 +1,7 @@
 /* From the services' binds to VIPs whose own binds decide alone.
  *
  * Where binds overlap, the most specific wins: the longest prefix, then the narrowest port range, then the
- * lower first port. Every VIP gets the binds of all prefixes around it, cut by that
+ * lower first port, then a named protocol before any. Every VIP gets the binds of all prefixes around it, cut by that
  * rule, so a look-up never has to go back to a shorter prefix.
  */
 #include "vip_build.h"
@@ -19,14 +19,15 @@ enum { BINDS_MAX = 1 << 28 }; /* nested prefixes multiply binds; no 32-bit count
 struct rule {
 	struct glb_addr addr;
 	uint8_t bits;
-	uint8_t protocol;
+	uint8_t protocol;  /* of the configuration */
+	uint8_t unmatched; /* enum glb_unmatched of the service */
 	uint16_t first, last;
 	uint32_t service; /* in the snapshot */
 	uint32_t config_service, config_bind;
 };
 
 struct work {
-	struct rule *rules;          /* sorted: VIP by VIP, in each by protocol and most specific first */
+	struct rule *rules;          /* sorted: VIP by VIP, in each most specific first */
 	uint32_t rule_count;
 	const struct rule **around;  /* of one VIP and protocol, least specific first */
 	uint32_t *edges;             /* port range boundaries, ascending */
@@ -41,12 +42,12 @@ static int by_rule(const void *left, const void *right)
 
 	if (order != 0)
 		return order;
-	if (a->protocol != b->protocol)
-		return (int)a->protocol - b->protocol;
 	if (a->last - a->first != b->last - b->first)
 		return (a->last - a->first) - (b->last - b->first);
 	if (a->first != b->first)
 		return (int)a->first - b->first;
+	if (a->protocol != b->protocol)
+		return (int)b->protocol - a->protocol; /* any comes last */
 	if (a->config_service != b->config_service)
 		return a->config_service < b->config_service ? -1 : 1;
 	return a->config_bind < b->config_bind ? -1 : a->config_bind > b->config_bind;
@@ -57,11 +58,25 @@ static bool same_vip(const struct rule *a, const struct rule *b)
 	return a->bits == b->bits && glb_addr_equal(&a->addr, &b->addr);
 }
 
-static int refuse_duplicates(const struct glb_config *config, const struct work *w, struct glb_error *error)
+/* Whether a rule has a say about a bind of `protocol`. Protocols other than TCP and UDP have no ports to choose by. */
+static bool rule_takes(const struct rule *rule, uint8_t protocol)
+{
+	if (protocol == GLB_PROTOCOL_OTHER)
+		return rule->protocol == GLB_PROTOCOL_ANY && rule->first == 0 && rule->last == UINT16_MAX;
+	return rule->protocol == protocol || rule->protocol == GLB_PROTOCOL_ANY;
+}
+
+static int refuse_conflicts(const struct glb_config *config, const struct work *w, struct glb_error *error)
 {
 	for (uint32_t i = 1; i < w->rule_count; i++) {
 		const struct rule *a = &w->rules[i - 1], *b = &w->rules[i];
 
+		if (same_vip(a, b) && a->unmatched != b->unmatched)
+			return glb_error_set(error, -EINVAL,
+					     "services[%u].unmatched: service %s shares a VIP with service %s, which says "
+					     "something else; give both the same",
+					     b->config_service, config->services[b->config_service].name,
+					     config->services[a->config_service].name);
 		if (same_vip(a, b) && a->protocol == b->protocol && a->first == b->first && a->last == b->last)
 			return glb_error_set(error, -EEXIST,
 					     "services[%u].binds[%u]: the same as services[%u].binds[%u] "
@@ -85,6 +100,7 @@ static void collect_rules(const struct glb_config *config, const uint32_t *order
 			glb_addr_mask(&bind->addr, bind->bits, &rule->addr);
 			rule->bits = bind->bits;
 			rule->protocol = bind->protocol;
+			rule->unmatched = config->services[s].unmatched;
 			rule->first = bind->port_first;
 			rule->last = bind->port_last;
 			rule->service = order[s];
@@ -138,20 +154,20 @@ static uint32_t collect_around(struct work *w, const struct glb_vip_build *out, 
 		while (end < w->rule_count && same_vip(&w->rules[first], &w->rules[end]))
 			end++;
 		while (end-- > first) /* least specific first */
-			if (w->rules[end].protocol == protocol)
+			if (rule_takes(&w->rules[end], protocol))
 				w->around[n++] = &w->rules[end];
 	}
 	return n;
 }
 
-static int append_bind(struct work *w, struct glb_vip_build *out, const struct rule *rule, uint32_t first,
-		       uint32_t last, uint32_t vip_first)
+static int append_bind(struct work *w, struct glb_vip_build *out, const struct rule *rule, uint8_t protocol,
+		       uint32_t first, uint32_t last, uint32_t vip_first)
 {
 	struct glb_bind *previous = out->bind_count > vip_first ? &out->binds[out->bind_count - 1] : NULL;
 	struct glb_bind *binds;
 	size_t capacity;
 
-	if (previous != NULL && previous->protocol == rule->protocol && previous->service == rule->service &&
+	if (previous != NULL && previous->protocol == protocol && previous->service == rule->service &&
 	    previous->port_last + 1u == first) {
 		previous->port_last = (uint16_t)last;
 		return 0;
@@ -169,7 +185,7 @@ static int append_bind(struct work *w, struct glb_vip_build *out, const struct r
 	out->binds[out->bind_count++] = (struct glb_bind){
 		.port_first = (uint16_t)first,
 		.port_last = (uint16_t)last,
-		.protocol = rule->protocol,
+		.protocol = protocol,
 		.service = rule->service,
 	};
 	return 0;
@@ -206,7 +222,7 @@ static int flatten(struct work *w, struct glb_vip_build *out, const struct glb_v
 	}
 	for (uint32_t e = 0; e + 1 < unique; e++)
 		if (w->owner[e] != NULL &&
-		    append_bind(w, out, w->owner[e], w->edges[e], w->edges[e + 1] - 1, vip->bind_first) != 0)
+		    append_bind(w, out, w->owner[e], protocol, w->edges[e], w->edges[e + 1] - 1, vip->bind_first) != 0)
 			return -ENOMEM;
 	return 0;
 }
@@ -228,7 +244,8 @@ static void list_vips(const struct work *w, struct glb_vip_build *out)
 			out->prefixes[out->prefix_count++] =
 				(struct glb_prefix_len){.family = rule->addr.family, .bits = rule->bits};
 		out->vips[out->vip_count++] =
-			(struct glb_vip){.addr = rule->addr, .bits = rule->bits, .echo_service = rule->service};
+			(struct glb_vip){.addr = rule->addr, .bits = rule->bits, .echo_service = rule->service,
+					 .unmatched = rule->unmatched};
 	}
 }
 
@@ -267,7 +284,7 @@ static int allocate(struct work *w, struct glb_vip_build *out)
 int glb_vip_build(const struct glb_config *config, const uint32_t *order, struct glb_vip_build *out,
 		  struct glb_error *error)
 {
-	static const uint8_t protocols[] = {GLB_IPPROTO_TCP, GLB_IPPROTO_UDP};
+	static const uint8_t protocols[] = {GLB_PROTOCOL_OTHER, GLB_IPPROTO_TCP, GLB_IPPROTO_UDP};
 	struct work w = {0};
 	int status;
 
@@ -277,7 +294,7 @@ int glb_vip_build(const struct glb_config *config, const uint32_t *order, struct
 	status = allocate(&w, out);
 	if (status == 0) {
 		collect_rules(config, order, &w);
-		status = refuse_duplicates(config, &w, error);
+		status = refuse_conflicts(config, &w, error);
 	}
 	if (status == 0)
 		list_vips(&w, out);

@@ -36,6 +36,7 @@ static const struct config_key keys[] = {
 	KEY("forward", "outer_udp_checksum", CONFIG_CHOICE, director.outer_checksum, .words = checksum_names),
 	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.echo, .words = echo_names),
 	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
+	KEY("forward", "reject_rate", CONFIG_INTEGER, reject_rate, RANGE(1, 10000000)),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
 	KEY("forward", "run_model", CONFIG_CHOICE, run_model, .words = run_model_names),
@@ -95,6 +96,7 @@ static void set_defaults(struct config *config)
 	config->director.filter_mac = 1;
 	config->mtu = CONFIG_MTU_OF_PORT;
 	config->echo_rate = 1000;
+	config->reject_rate = 1000;
 	config->main_lcore = -1;
 	config->ring_size = 1024;
 	config->punt_rate[GLB_PUNT_NEIGHBOUR] = 1000;

@@ -52,6 +52,7 @@ struct config {
 	int64_t mtu;  /* bytes of IP on the way out; 0 = no limit, CONFIG_MTU_OF_PORT */
 	int64_t idle; /* enum config_idle */
 	int64_t echo_rate; /* echo requests that a worker answers a second */
+	int64_t reject_rate; /* packets that a worker rejects a second */
 	int64_t run_model; /* enum config_run_model */
 	/* [eal] */
 	char *eal_args[CONFIG_EAL_ARGS_MAX]; /* owned */

@@ -95,8 +95,26 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 	return GLB_REASON_FORWARDED;
 }
 
-void mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet)
+/* Puts another frame in the place of the one that is there, into the first segment alone. */
+static bool replace(struct rte_mbuf *mbuf, const uint8_t *frame, uint16_t len)
 {
+	if (len > mbuf->buf_len)
+		return false;
+	cut(mbuf, 1);
+	mbuf->data_off = RTE_MIN(mbuf->data_off, (uint16_t)(mbuf->buf_len - len));
+	mbuf->data_len = len;
+	mbuf->pkt_len = len;
+	memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), frame, len);
+	return true;
+}
+
+enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,
+			    uint8_t *scratch)
+{
+	if (packet->reason == GLB_REASON_UNMATCHED_REJECTED)
+		return replace(mbuf, scratch, (uint16_t)glb_path_reject(path, packet, scratch)) ? packet->reason
+												: GLB_REASON_NO_HEADROOM;
 	glb_path_answer(path, packet, rte_pktmbuf_mtod(mbuf, uint8_t *));
 	cut(mbuf, packet->l3_offset + packet->l3_len);
+	return packet->reason;
 }

@@ -18,7 +18,9 @@ void mbuf_describe(struct rte_mbuf *const *mbufs, struct glb_packet *packets, un
 enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
 			   uint8_t *scratch);
 
-/* Turns an echo request whose verdict is ANSWER into the reply to send. */
-void mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet);
+/* Turns a packet whose verdict is ANSWER, an echo request or one that is rejected, into the reply to send. Returns its reason,
+ * or GLB_REASON_NO_HEADROOM when the buffer is too small for it. `scratch`: MBUF_SCRATCH bytes. */
+enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,
+			    uint8_t *scratch);
 
 #endif

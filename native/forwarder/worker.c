@@ -114,15 +114,16 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Makes an echo request its reply, as far as the rate allows. */
+/* Makes a packet that is to be answered its reply, as far as the rate of its kind allows. */
 static void answer(struct worker *worker, const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet)
 {
-	if (glb_bucket_take(&worker->echo, now_ns())) {
-		mbuf_answer(path, mbuf, packet);
-		return;
-	}
-	packet->reason = GLB_REASON_ECHO_LIMITED;
-	packet->verdict = GLB_VERDICT_DROP;
+	const bool echo = packet->reason == GLB_REASON_ECHO_ANSWERED;
+
+	if (glb_bucket_take(echo ? &worker->echo : &worker->reject, now_ns()))
+		packet->reason = (uint8_t)mbuf_answer(path, mbuf, packet, worker->scratch);
+	else
+		packet->reason = echo ? GLB_REASON_ECHO_LIMITED : GLB_REASON_REJECT_LIMITED;
+	packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
 }
 
 /* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.

@@ -58,6 +58,7 @@ struct worker {
 	const struct glb_snapshot *captured_by; /* what decided it */
 	struct pulse pulse;
 	struct glb_bucket echo;          /* echo requests that it may answer */
+	struct glb_bucket reject;        /* packets that it may reject */
 	uint64_t unread[GLB_STATS_REASONS_MAX];
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];

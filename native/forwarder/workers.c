@@ -12,7 +12,7 @@
 
 enum {
 	RECEIVERS_US = 10000, /* in which receivers that are not overloaded pass on what waits on the ports */
-	ECHO_BURST_MIN = 32, /* replies at once, however low the rate */
+	ANSWER_BURST_MIN = 32, /* replies at once, however low the rate */
 };
 
 /* What all of them are made from. */
@@ -35,6 +35,12 @@ static struct glb_worker_stats *block(const struct making *making, unsigned inde
 	return stats;
 }
 
+/* `rate` replies a second. */
+static void limit(struct glb_bucket *bucket, int64_t rate)
+{
+	glb_bucket_init(bucket, (uint32_t)rate, (uint32_t)RTE_MAX(rate / 10, ANSWER_BURST_MIN));
+}
+
 static void make_worker(const struct making *making, unsigned index)
 {
 	struct rings *rings = making->workers->rings;
@@ -47,8 +53,8 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->backends = stats_file_backends(making->stats, index);
 	worker->ports = making->ports;
 	worker->swap = making->swap;
-	glb_bucket_init(&worker->echo, (uint32_t)making->config->echo_rate,
-			(uint32_t)RTE_MAX(making->config->echo_rate / 10, ECHO_BURST_MIN));
+	limit(&worker->echo, making->config->echo_rate);
+	limit(&worker->reject, making->config->reject_rate);
 	worker->adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE;
 	worker->stop = &making->workers->stop;
 	worker->capture = &making->workers->capture;

@@ -26,9 +26,20 @@ BACKENDS = ("10.1.0.11", "10.1.0.12", "10.1.0.13")
 
 
 def snapshot(
-    path: Path, *, vip: str = VIP, backends: Sequence[str] = BACKENDS, revision: int = 1, services: int = 1
+    path: Path,
+    *,
+    vip: str = VIP,
+    backends: Sequence[str] = BACKENDS,
+    revision: int = 1,
+    services: int = 1,
+    protocol: str = "tcp",
+    ports: tuple[int, int] = (80, 80),
+    **extra: Any,
 ) -> Path:
-    """Write a snapshot: TCP port 80 of ``vip`` (and the addresses after it). Ids are from 1 and 101."""
+    """Write a snapshot: TCP port 80 of ``vip`` (and the addresses after it). Ids are from 1 and 101.
+
+    ``extra`` are fields of the services.
+    """
     ip = ipaddress.ip_address
     pool = native.PoolInput(
         "web", tuple(native.BackendInput(f"web{n}", 100 + n, ip(a)) for n, a in enumerate(backends, 1))
@@ -36,8 +47,8 @@ def snapshot(
     made = tuple(
         native.ServiceInput(
             name=f"www{n}", id=n + 1, pool=0, hash_key=bytes(16), seed=bytes(16), rows=1024,
-            binds=(native.BindInput(ipaddress.ip_network(ip(vip) + n), "tcp", 80, 80),),
-            hash_fields=("src_addr", "src_port"),
+            binds=(native.BindInput(ipaddress.ip_network(ip(vip) + n), protocol, *ports),),
+            hash_fields=("src_addr", "src_port"), **extra,
         )
         for n in range(services)
     )  # fmt: skip

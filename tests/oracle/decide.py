@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
+from oracle import reject
 from oracle.model import FIELDS, Address, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
 from oracle.siphash import siphash24
@@ -15,7 +16,7 @@ HOPS_MAX = 8
 DROPS = {
     "eth_truncated", "ipv4_truncated", "ipv4_bad_version", "ipv4_bad_length", "ipv6_truncated",
     "ipv6_bad_version", "ipv6_bad_length", "ipv6_bad_extension", "l4_truncated", "icmp_quote_truncated",
-    "no_backend", "too_long",
+    "no_backend", "too_long", "unmatched_dropped",
 }  # fmt: skip
 
 
@@ -44,6 +45,9 @@ def decide(config: Config, director: Director, frame: bytes) -> Decision:
     except Rejected as rejected:
         decision.reason = str(rejected)
         decision.verdict = "drop" if decision.reason in DROPS else "punt"
+        if decision.reason == "unmatched_rejected":
+            decision.verdict = "answer"
+            decision.output = reject.reply(parse(frame), frame, mac(director.local_mac)).hex()
     return decision
 
 
@@ -63,7 +67,7 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
         case "tcp" | "udp":
             service = config.service(packet.dst, packet.protocol, packet.dport)
             if service is None:
-                raise Rejected("no_service")
+                raise Rejected(unmatched(config, packet, "no_service"))
         case "echo":
             service = config.echo_service(packet.vip)
             if director.punt_echo or service is None or service.encapsulation == "nat":
@@ -79,10 +83,20 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
         case "fragment":
             raise Rejected("later_fragment")
         case _:
-            raise Rejected("other_protocol")
+            service = config.service(packet.dst, packet.protocol, 0)
+            if service is None:
+                raise Rejected(unmatched(config, packet, "other_protocol"))
     if packet.extended and (service.policy == "glb" or service.encapsulation in REWRITES):
         raise Rejected("ipv6_extension")  # as GLB, beside whose directors this policy runs
     return service
+
+
+def unmatched(config: Config, packet: Packet, punt: str) -> str:
+    """Return the reason for a packet to a VIP that no service takes."""
+    policy = config.unmatched(packet.vip)
+    if policy == "punt":
+        return punt
+    return "unmatched_rejected" if policy == "reject" and reject.possible(packet) else "unmatched_dropped"
 
 
 def quoted_service(config: Config, packet: Packet) -> Service | None:

@@ -13,6 +13,8 @@ from oracle.rows import Backend, chains
 
 FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")
 
+ANY = 0  # protocol of a bind
+
 Address = IPv4Address | IPv6Address
 
 
@@ -25,7 +27,12 @@ class Bind:
 
     @classmethod
     def of(cls, prefix: str, protocol: str, first: int, last: int) -> Bind:
-        return cls(ip_network(prefix, strict=False), PROTOCOLS[protocol], first, last)
+        return cls(ip_network(prefix, strict=False), PROTOCOLS.get(protocol, ANY), first, last)
+
+    def takes(self, protocol: int, port: int) -> bool:
+        if protocol not in (6, 17):
+            return self.protocol == ANY and (self.first, self.last) == (0, 65535)
+        return self.protocol in (protocol, ANY) and self.first <= port <= self.last
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Service:
     rows: int = ROWS
     hops: int = 2
     policy: str = "ordered"
+    unmatched: str = "punt"
     source_bits: tuple[int, int] = (32, 128)  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str = "gue"
     gre_key: int | None = None
@@ -71,14 +79,20 @@ class Config:
         return any(address in prefix for prefix in self.prefixes)
 
     def service(self, address: Address, protocol: int, port: int) -> Service | None:
-        """Return the service of the most specific bind: longest prefix, then narrowest port range."""
+        """Return the service of the most specific bind: longest prefix, narrowest port range, lower
+        first port, a named protocol before any."""
         matches = [
-            (-bind.prefix.prefixlen, bind.last - bind.first, service)
+            (-bind.prefix.prefixlen, bind.last - bind.first, bind.first, bind.protocol == ANY, service)
             for service in self.services
             for bind in service.binds
-            if address in bind.prefix and bind.protocol == protocol and bind.first <= port <= bind.last
+            if address in bind.prefix and bind.takes(protocol, port)
         ]
-        return min(matches, key=lambda match: match[:2])[2] if matches else None
+        return min(matches, key=lambda match: match[:4])[4] if matches else None
+
+    def unmatched(self, address: Address) -> str:
+        """Return what the longest VIP around an address does with packets that no service takes."""
+        prefix = next(prefix for prefix in self.prefixes if address in prefix)
+        return next(s.unmatched for s in self.services if any(bind.prefix == prefix for bind in s.binds))
 
     def echo_service(self, address: Address) -> Service | None:
         """Return the service that answers echo: of the longest VIP around it, the lowest id."""

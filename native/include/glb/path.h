@@ -14,6 +14,8 @@
 enum {
 	/* Ethernet 14 + VLAN 4 + IPv6 40 + UDP 8 + GUE 8 + 7 hops of 16 bytes */
 	GLB_HEADER_MAX = 192,
+	/* Ethernet 14 + two VLAN tags 8 + 1280 */
+	GLB_REJECT_MAX = 1302,
 };
 
 enum glb_outer_checksum {
@@ -94,5 +96,10 @@ void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet
  * frame to send is its first l3_offset + l3_len bytes. Touches only headers, up to l4_offset + 4: checksums are updated, not
  * computed, so that a damaged request gives a damaged reply. RFC 792, 4443, 1624. */
 void glb_path_answer(const struct glb_path *path, const struct glb_packet *packet, uint8_t *frame);
+
+/* Writes the frame that rejects a packet whose reason is UNMATCHED_REJECTED, to be sent by the port that it came by, to `out`
+ * (GLB_REJECT_MAX bytes); returns its length. TCP: a reset; UDP: ICMP port unreachable, with as much of the packet as
+ * is contiguous and fits in 576 (IPv4) or 1280 bytes. RFC 9293, 1122, 4443. */
+uint32_t glb_path_reject(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
 
 #endif

@@ -115,6 +115,17 @@ struct glb_prefix_len {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_prefix_len) == 2, "packed pair")
 
+enum {
+	GLB_PROTOCOL_OTHER = 0, /* of a bind in a snapshot */
+	GLB_PROTOCOL_ANY = 0,   /* of a bind in a configuration */
+};
+
+enum glb_unmatched { /* what becomes of a packet to a VIP that no service takes */
+	GLB_UNMATCHED_PUNT = 0,
+	GLB_UNMATCHED_DROP = 1,
+	GLB_UNMATCHED_REJECT = 2, /* TCP: reset; UDP: port unreachable; others: dropped */
+};
+
 /* A VIP prefix. Its binds already include those of every shorter prefix around
  * it, cut so that the most specific wins; so the longest matching VIP decides alone. */
 struct glb_vip {
@@ -123,7 +134,8 @@ struct glb_vip {
 	uint32_t bind_count;
 	uint32_t echo_service; /* index of the service with the lowest id among those bound to exactly this prefix */
 	uint8_t bits;          /* prefix length */
-	uint8_t pad[3];
+	uint8_t unmatched;     /* enum glb_unmatched */
+	uint8_t pad[2];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_vip) == 36, "VIP entry")
 
@@ -131,7 +143,7 @@ GLB_STATIC_ASSERT(sizeof(struct glb_vip) == 36, "VIP entry")
 struct glb_bind {
 	uint16_t port_first;
 	uint16_t port_last; /* inclusive */
-	uint8_t protocol;   /* GLB_IPPROTO_TCP or _UDP */
+	uint8_t protocol;   /* GLB_IPPROTO_TCP or _UDP; GLB_PROTOCOL_OTHER: all others, of any port */
 	uint8_t pad[3];
 	uint32_t service;   /* index into services */
 };
@@ -149,7 +161,7 @@ struct glb_pool_config {
 struct glb_bind_config {
 	struct glb_addr addr;
 	uint8_t bits;       /* prefix length; host bits of addr are cleared */
-	uint8_t protocol;   /* GLB_IPPROTO_TCP or _UDP */
+	uint8_t protocol;   /* GLB_IPPROTO_TCP, _UDP, or GLB_PROTOCOL_ANY: both, and with all ports every other one, too */
 	uint16_t port_first;
 	uint16_t port_last; /* inclusive, ≥ port_first */
 };
@@ -165,6 +177,7 @@ struct glb_service_config {
 	uint8_t encap;            /* enum glb_encap_kind */
 	uint8_t hash_fields;
 	uint8_t alt_hash_fields;  /* 0 = none; uses the same key and table */
+	uint8_t unmatched;        /* enum glb_unmatched; services of one VIP must agree */
 	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; 0 = all */
 	uint8_t source_bits_v6;   /* 1..128; 0 = all */
 	uint8_t hash_key[16];
@@ -191,7 +204,8 @@ struct glb_buffer {
  * empty and *error begins with the field's path, as in "services[2].binds[0].port_last: …". Returns 0, -EINVAL, -EEXIST
  * (two binds are exact duplicates, or a name, id or address occurs twice) or -ENOMEM.
  *
- * Where binds overlap, the longest prefix wins, then the narrowest port range, then the lower first port.
+ * Where binds overlap, the longest prefix wins, then the narrowest port range, then the lower first port, then a named
+ * protocol before any.
  * Inactive backends are in the backends section, since rows count positions in the pool, but in no chain. Any
  * thread; takes tens of milliseconds per table of 65536 rows and 100 backends. */
 int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out, struct glb_error *error);
@@ -234,7 +248,7 @@ enum { GLB_INDEX_NONE = 0xffffffff };
 /* The longest VIP prefix around `addr`, as an index into vips, or GLB_INDEX_NONE. Any thread, no locks. */
 uint32_t glb_snapshot_find_vip(const struct glb_snapshot *snapshot, const struct glb_addr *addr);
 
-/* The service of `vip` for this protocol and destination port (host order), or GLB_INDEX_NONE. */
+/* The service of `vip` for this protocol and destination port (host order; 0 for GLB_PROTOCOL_OTHER), or GLB_INDEX_NONE. */
 uint32_t glb_snapshot_find_service(const struct glb_snapshot *snapshot, uint32_t vip, uint8_t protocol,
 				   uint16_t port);
 

@@ -60,6 +60,10 @@ enum glb_reason {
 	/* drop: on the way to the kernel, on ports that punt through an interface of their own (port.punt) */
 	GLB_REASON_PUNT_LIMITED,       /* its class is above its rate */
 	GLB_REASON_PUNT_FULL,          /* the queue of its class is full */
+	/* packets to a VIP that no service there takes, by its policy `unmatched` */
+	GLB_REASON_UNMATCHED_DROPPED,  /* drop: the policy says drop, or it could not be rejected */
+	GLB_REASON_UNMATCHED_REJECTED, /* answer: a TCP reset or an ICMP port unreachable was sent */
+	GLB_REASON_REJECT_LIMITED,     /* drop: more rejections than the director sends */
 	GLB_REASON_COUNT
 };
 
