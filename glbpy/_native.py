@@ -110,6 +110,7 @@ class ServiceInput:
     source_bits_v4: int = 32  # leading bits of the source address that are hashed
     source_bits_v6: int = 128
     unmatched: str = "punt"
+    flow_cache: bool = False  # directors remember its flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class ServiceInfo:
     alt_hash_fields: tuple[str, ...]
     source_bits: tuple[int, int]  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str
+    flow_cache: bool
     hash_key: bytes = field(repr=False)
     alt_hash_key: bytes = field(repr=False)
 
@@ -347,6 +349,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.alt_hash_fields = _fields(service.alt_hash_fields, f"{where}alt_hash_fields")
     out.source_bits_v4 = _number(service.source_bits_v4, 1, 32, f"{where}source_bits_v4")
     out.source_bits_v6 = _number(service.source_bits_v6, 1, 128, f"{where}source_bits_v6")
+    out.flow_cache = service.flow_cache
     _key(service.hash_key, out.hash_key, f"{where}hash_key")
     _key(service.seed, out.seed, f"{where}seed")
     out.binds = _binds(arena, service.binds, where)
@@ -465,6 +468,7 @@ class Snapshot:
             alt_hash_fields=_names_of(service.alt_hash_fields),
             source_bits=(service.source_bits_v4, service.source_bits_v6),
             encapsulation=_name_of(ENCAPSULATIONS, service.encap),
+            flow_cache=bool(service.flags & lib.GLB_SERVICE_FLOW_CACHE),
             hash_key=bytes(ffi.buffer(service.hash_key)),
             alt_hash_key=bytes(ffi.buffer(service.alt_hash_key)),
         )

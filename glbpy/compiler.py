@@ -97,6 +97,7 @@ def _service(state: Desired, service: Service, pool: int, secret: bytes) -> Serv
         unmatched=service.unmatched,
         source_bits_v4=affinity.v4_bits if affinity else 32,
         source_bits_v6=affinity.v6_bits if affinity else 128,
+        flow_cache=service.flow_cache == "on",
     )
 
 

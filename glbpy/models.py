@@ -169,6 +169,14 @@ Status = Annotated[int | str, BeforeValidator(_status), Field(examples=[200, "20
 Hex16 = Annotated[str, AfterValidator(_hex)]
 
 
+def _switch(value: Any) -> Any:
+    """YAML 1.1 reads on and off as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+FlowCache = Annotated[Literal["off", "on"], BeforeValidator(_switch)]
+
+
 class State(StrEnum):
     """What the operator wants of a backend."""
 
@@ -311,6 +319,11 @@ class Service(Model):
         default=None, description="Hash leading bits of the source address; with hash_fields src_addr only."
     )
     encapsulation: Literal["gue"] = "gue"
+    flow_cache: FlowCache = Field(
+        default="off",
+        description="on: directors remember which backend each flow was sent to: of use for services without "
+        "second chance (one hop, UDP), and where backends change faster than chains keep up with.",
+    )
     policy: Literal["ordered", "glb"] = "ordered"
     unmatched: Literal["punt", "drop", "reject"] = Field(
         default="punt",

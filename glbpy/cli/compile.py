@@ -72,6 +72,7 @@ def describe(data: bytes) -> dict[str, object]:
                 "table": s.table,
                 "hash_fields": list(s.hash_fields),
                 "encapsulation": s.encapsulation,
+                "flow_cache": "on" if s.flow_cache else "off",
             }
             for s in opened.services
         ],

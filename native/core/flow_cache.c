@@ -90,6 +90,22 @@ static void expire(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket,
 	}
 }
 
+static void prefetch_in(const struct glb_flow_bucket *bucket, uint64_t hash)
+{
+	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++) {
+		if (bucket->signature[way] != signature(hash))
+			continue;
+		__builtin_prefetch(&bucket->entry[way]);
+		__builtin_prefetch((const uint8_t *)(&bucket->entry[way] + 1) - 1); /* it may cross into the next line */
+	}
+}
+
+void glb_flow_cache_prefetch(const struct glb_flow_cache *cache, uint64_t hash)
+{
+	prefetch_in(&cache->buckets[glb_flow_cache_first(cache, hash)], hash);
+	prefetch_in(&cache->buckets[glb_flow_cache_second(cache, hash)], hash);
+}
+
 static uint32_t find_in(const struct glb_flow_cache *cache, uint32_t at, const struct glb_flow_key *key, uint64_t hash)
 {
 	const struct glb_flow_bucket *bucket = &cache->buckets[at];
@@ -108,14 +124,19 @@ uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, const struct glb_flow
 
 	if (place == GLB_FLOW_NONE)
 		place = find_in(cache, glb_flow_cache_second(cache, hash), key, hash);
-	if (place == GLB_FLOW_NONE)
+	if (place == GLB_FLOW_NONE) {
+		count(&cache->stats->misses, 1);
 		return place;
+	}
 	bucket = &cache->buckets[place / GLB_FLOW_WAYS];
 	way = place % GLB_FLOW_WAYS;
-	if (idle(bucket, way, now) <= cache->timeout[bucket->state[way]])
+	if (idle(bucket, way, now) <= cache->timeout[bucket->state[way]]) {
+		count(&cache->stats->hits, 1);
 		return place;
+	}
 	clear(cache, bucket, way);
 	count(&cache->stats->expired, 1);
+	count(&cache->stats->misses, 1);
 	return GLB_FLOW_NONE;
 }
 

@@ -73,12 +73,24 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 		verdict_set(&packets[i], wanted ? filter(&path->director, &packets[i]) : GLB_REASON_FORWARDED);
 }
 
-void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
+			   struct glb_packet *packets, unsigned n)
 {
+	bool remembers;
+
 	glb_path_filter(path, packets, n);
 	glb_packet_parse(packets, n);
 	glb_path_classify(path, packets, n);
-	glb_path_hash(path, packets, n);
+	remembers = (glb_path_hash(path, packets, n) & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
+	if (remembers)
+		glb_path_recall(path, cache, packets, n);
 	glb_path_select(path, packets, n);
+	if (remembers)
+		glb_path_remember(path, cache, now, packets, n);
 	glb_path_measure(path, packets, n);
+}
+
+void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	glb_path_burst_cached(path, NULL, 0, packets, n);
 }

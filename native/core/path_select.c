@@ -76,8 +76,10 @@ static uint32_t find_row(const struct glb_snapshot *snapshot, uint32_t table, ui
 	return row;
 }
 
-void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
+	uint8_t flags = 0;
+
 	for (unsigned i = 0; i < n; i++) {
 		struct glb_packet *packet = &packets[i];
 		const struct glb_service *service;
@@ -85,6 +87,7 @@ void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsi
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
 		service = &path->snapshot->services[packet->service];
+		flags |= service->flags;
 		packet->hash = hash_flow(packet, &(struct lookup){service->hash_key, service->hash_fields,
 								  service->source_bits_v4, service->source_bits_v6});
 		packet->row = find_row(path->snapshot, service->table, packet->hash);
@@ -93,6 +96,7 @@ void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsi
 				service->alt_hash_key, service->alt_hash_fields,
 				service->alt_source_bits_v4, service->alt_source_bits_v6}));
 	}
+	return flags;
 }
 
 static bool has_backend(const struct glb_packet *packet, uint32_t backend)

@@ -86,7 +86,8 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 			return REFUSE("service %u: bits of source addresses out of range", i);
 		if (service->encap != GLB_ENCAP_GUE)
 			return REFUSE("service %u: unknown encapsulation %u", i, service->encap);
-		if ((service->flags & ~GLB_SERVICE_KEEP_DUPLICATES) != 0 || !zero(service->pad, sizeof(service->pad)))
+		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE)) != 0 ||
+		    !zero(service->pad, sizeof(service->pad)))
 			return REFUSE("service %u: unknown flags 0x%x, or padding that is not zero", i, service->flags);
 	}
 	return 0;

@@ -234,7 +234,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.hash_fields = service->hash_fields,
 			.alt_hash_fields = service->alt_hash_fields,
 			.encap = service->encap,
-			.flags = service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0,
+			.flags = (uint8_t)((service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0) |
+					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0)),
 			.source_bits_v4 = service->source_bits_v4 ? service->source_bits_v4 : 32,
 			.source_bits_v6 = service->source_bits_v6 ? service->source_bits_v6 : 128,
 		};

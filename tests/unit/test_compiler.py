@@ -69,6 +69,12 @@ def test_the_snapshot_has_what_the_document_says():
     assert (found.tables[0].rows, found.tables[0].hops) == (256, 3)
 
 
+def test_services_whose_flows_are_remembered_are_marked():
+    assert compile_offline(document(flow_cache="on")).services[0].flow_cache
+    assert not compile_offline(document(flow_cache="off")).services[0].flow_cache
+    assert not compile_offline(document()).services[0].flow_cache
+
+
 def test_rows_come_from_the_seed_that_the_document_gives_or_the_secret():
     derived = compile_offline(document()).rows(0)
     assert compile_offline(document(seed=keys.row_seed(bytes(16), "web").hex())).rows(0) == derived

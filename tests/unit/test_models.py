@@ -33,7 +33,7 @@ def test_the_document_of_the_manual_is_accepted_and_its_defaults_are_as_written(
             {
                 **SERVICE, "vips": ["203.0.113.10", "2001:db8::10"], "ports": [80, 443, "8000-8099"],
                 "algorithm": "rendezvous", "table_size": 65536, "hops": 2, "hash_fields": ["src_addr"],
-                "encapsulation": "gue",
+                "encapsulation": "gue", "flow_cache": "off",
             }
         ],
     }  # fmt: skip
@@ -43,6 +43,11 @@ def test_the_document_of_the_manual_is_accepted_and_its_defaults_are_as_written(
     short = parse(Service, SERVICE).model_dump(mode="json", exclude={"vips", "ports"})
     assert full == short
     assert parse(Document, document.model_dump(mode="json")) == document
+
+
+@pytest.mark.parametrize(("given", "canonical"), [("on", "on"), ("off", "off"), (True, "on"), (False, "off")])
+def test_flow_cache_may_be_what_yaml_makes_of_on_and_off(given: str | bool, canonical: str):
+    assert parse(Service, {**SERVICE, "flow_cache": given}).flow_cache == canonical
 
 
 @pytest.mark.parametrize(
@@ -114,6 +119,8 @@ def test_what_is_no_name_is_refused(name: object):
         ({"source_affinity": {"v6_bits": 129}}, "/source_affinity/v6_bits"),
         ({"source_affinity": {}, "hash_fields": ["src_addr", "src_port"]}, "/hash_fields"),
         ({"encapsulation": "ipip"}, "/encapsulation"),
+        ({"flow_cache": "auto"}, "/flow_cache"),
+        ({"flow_cache": 1}, "/flow_cache"),
         ({"seed": "00"}, "/seed"),
         ({"hash_key": "g" * 32}, "/hash_key"),
         ({"hash_key": 0}, "/hash_key"),

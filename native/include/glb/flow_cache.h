@@ -122,8 +122,11 @@ void glb_flow_cache_init(struct glb_flow_cache *cache, void *memory, uint32_t en
 
 uint64_t glb_flow_cache_hash(const struct glb_flow_cache *cache, const struct glb_flow_key *key);
 
-/* The place of a flow, or GLB_FLOW_NONE. A place is good until the next call that writes. One that has timed out is forgotten. */
+/* The place of a flow, or GLB_FLOW_NONE; counted as a hit or miss. A place is good until the next call that writes. One that has timed out is forgotten. */
 uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, const struct glb_flow_key *key, uint64_t hash, uint32_t now);
+
+/* Brings those entries that may be the flow's on their way into the processor's cache; their buckets should be there. */
+void glb_flow_cache_prefetch(const struct glb_flow_cache *cache, uint64_t hash);
 
 /* The backend's id, and the state, of the flow at a place. */
 uint32_t glb_flow_cache_backend(const struct glb_flow_cache *cache, uint32_t place);

@@ -7,6 +7,8 @@
 #ifndef GLB_PATH_H
 #define GLB_PATH_H
 
+#include "backend_ids.h"
+#include "flow_cache.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "snapshot.h"
@@ -63,6 +65,7 @@ struct glb_path {
 	struct glb_director director;
 	struct glb_next_hop gateway;         /* the director's gateway_mac, behind the port that packets come in on */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
+	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: no flow cache is used */
 	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
 
@@ -80,12 +83,23 @@ void glb_path_route(struct glb_path *path, const uint64_t *next_hops, const stru
 /* The stages, in order. Each skips packets whose verdict is no longer FORWARD; n ≤ GLB_BURST_MAX. */
 void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* by MAC, before parse */
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n);
-void glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* returns all their services' flags */
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* header_len, next hop, MTU */
 
-/* All of them, parse included. */
+/* The flow cache's two stages, around select; of use only where hash has returned GLB_SERVICE_FLOW_CACHE, and path->backend_ids is
+ * set. A packet whose flow is in the cache gets the flow's own backend as its first hop, as long as it is in the snapshot, not inactive
+ * and not unhealthy (then as its last), and the row's chain behind it; other packets may teach the cache. docs/operations.md. */
+void glb_path_recall(const struct glb_path *path, struct glb_flow_cache *cache, const struct glb_packet *packets, unsigned n);
+void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, struct glb_packet *packets,
+		       unsigned n);
+
+/* All of them, parse included, without a flow cache. */
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
+/* The same with one, the caller's own; `now` is in its ticks. `cache` may be NULL. */
+void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
+			   struct glb_packet *packets, unsigned n);
 
 /* Writes the packet's outer header, header_len bytes that end where the client's IP packet begins, to `out`. The
  * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). An outer UDP checksum that is computed here (and not

@@ -65,6 +65,7 @@ enum glb_encap_kind {
 
 enum glb_service_flag {
 	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
+	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */
 };
 
 struct glb_service {
@@ -180,6 +181,7 @@ struct glb_service_config {
 	uint8_t unmatched;        /* enum glb_unmatched; services of one VIP must agree */
 	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; 0 = all */
 	uint8_t source_bits_v6;   /* 1..128; 0 = all */
+	uint8_t flow_cache;       /* 1: directors remember its flows */
 	uint8_t hash_key[16];
 	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy, algorithm and seed are stored once */
 	const struct glb_bind_config *binds;
