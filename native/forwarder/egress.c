@@ -1,6 +1,7 @@
 /* Ways out (egress.h). */
 #include "egress.h"
 #include "log.h"
+#include "punt.h"
 
 #include <rte_ethdev.h>
 
@@ -27,7 +28,7 @@ static void to_vlan(char interface[IF_NAMESIZE], const struct port *port)
 }
 
 /* The kernel's interface on the same wire and VLAN: as configured, else by the one that the driver sits on. The kernel's end of a
- * net_tap is the far end of its wire. */
+ * net_tap is the far end of its wire. Of a port that punts the kernel knows the interface that it punts through. */
 static void find_interface(char interface[IF_NAMESIZE], const struct config *config, const struct port *port)
 {
 	const struct config_port *said = port_configured(port, config);
@@ -38,6 +39,8 @@ static void find_interface(char interface[IF_NAMESIZE], const struct config *con
 		snprintf(interface, IF_NAMESIZE, "%s", said->kernel_interface);
 		if (if_nametoindex(interface) == 0)
 			log_warning("port %s: its kernel_interface %s is not there yet", port->name, interface);
+	} else if (port->punt != NULL) {
+		snprintf(interface, IF_NAMESIZE, "%s", port->punt->interface);
 	} else if (rte_eth_dev_info_get(port->id, &info) == 0 && info.if_index != 0 &&
 		   strcmp(port->driver, "net_tap") != 0) {
 		if (if_indextoname(info.if_index, interface) == NULL)

@@ -8,6 +8,7 @@
 #include "egress.h"
 #include "layout.h"
 #include "log.h"
+#include "memif.h"
 #include "notify.h"
 #include "opts.h"
 #include "port.h"
@@ -117,7 +118,7 @@ static int serve(struct forwarder *fwd, struct control *control, int signals, st
 
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
-		int back = fwd->opts.replay ? -1 : ports_look(&fwd->ports);
+		int back = fwd->opts.replay ? -1 : ports_look(&fwd->ports, &fwd->config);
 
 		if (back >= 0 && mend_port(fwd, (unsigned)back, error) != 0) {
 			ret = error->code;
@@ -267,6 +268,7 @@ static int run(struct forwarder *fwd, struct glb_error *error)
 	fwd->takeover.lock = run_dir_open(fwd->config.run_dir, error);
 	if (fwd->takeover.lock < 0)
 		return fwd->takeover.lock;
+	memif_prepare(&fwd->config);
 	ret = xdp_prepare(&fwd->config, error);
 	if (ret == 0)
 		ret = eal_start(&fwd->config, &fwd->opts, error);

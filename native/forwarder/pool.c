@@ -8,6 +8,7 @@
 #include <rte_mbuf.h>
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum {
 	BUFFERS_PER_QUEUE = 8192, /* af_xdp alone keeps 4096 of a queue's in the kernel */
@@ -65,4 +66,47 @@ struct rte_mempool *pool_create(const struct config *config, unsigned ports, str
 	if (count < wanted)
 		log_warning("memory for %u packet buffers only, %u would be better: raise -m in eal.args", count, wanted);
 	return pool;
+}
+
+static void note(struct rte_mempool *pool, void *context, void *object, unsigned index)
+{
+	struct rte_mbuf ***next = context;
+
+	(void)pool;
+	(void)index;
+	*(*next)++ = object;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const void *const *x = a, *const *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Everything out, see what is missing, everything in. */
+unsigned pool_take_back(struct rte_mempool *pool)
+{
+	struct rte_mbuf **all = calloc(2 * (size_t)pool->size, sizeof(*all)), **here = all + pool->size, **next = all;
+	unsigned lcore, n, taken = 0;
+
+	if (all == NULL)
+		return 0;
+	for (lcore = 0; lcore < RTE_MAX_LCORE; lcore++)
+		rte_mempool_cache_flush(rte_mempool_default_cache(pool, lcore), pool);
+	n = rte_mempool_avail_count(pool);
+	if (rte_mempool_generic_get(pool, (void **)here, n, NULL) == 0) {
+		rte_mempool_obj_iter(pool, note, &next);
+		qsort(here, n, sizeof(*here), by_address);
+		for (struct rte_mbuf **each = all; each != next; each++) {
+			if (bsearch(each, here, n, sizeof(*here), by_address) != NULL)
+				continue;
+			rte_pktmbuf_init(pool, NULL, *each, 0);
+			rte_mempool_generic_put(pool, (void **)each, 1, NULL);
+			taken++;
+		}
+		rte_mempool_generic_put(pool, (void **)here, n, NULL);
+	}
+	free(all);
+	return taken;
 }

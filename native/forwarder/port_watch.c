@@ -22,6 +22,7 @@ void port_watch_init(struct port_watch *watch, const char *devargs)
 		return;
 	memcpy(watch->interface, name, len);
 	watch->index = if_nametoindex(watch->interface);
+	watch->own = strncmp(devargs, "net_tap", strlen("net_tap")) == 0;
 	watch->state = PORT_UP;
 }
 
@@ -53,7 +54,25 @@ enum port_event port_watch_look(struct port_watch *watch, int64_t now_ms)
 		watch->state = PORT_GONE;
 	if (watch->state == PORT_GONE && before != PORT_GONE)
 		watch->vanished++;
-	if (watch->state == PORT_GONE && index != 0 && now_ms >= watch->next_try_ms && has_link(watch->interface))
+	if (watch->state == PORT_GONE && now_ms >= watch->next_try_ms &&
+	    (watch->own ? index == 0 : index != 0 && has_link(watch->interface)))
+		return PORT_REOPEN;
+	return watch->state != before ? PORT_CHANGED : PORT_SAME;
+}
+
+enum port_event port_watch_peer(struct port_watch *watch, bool connected, bool retry, int64_t now_ms)
+{
+	const enum port_state before = watch->state;
+
+	if (connected)
+		watch->state = PORT_UP;
+	else if (before == PORT_UP)
+		watch->state = PORT_GONE; /* one that was never there is not missed */
+	if (watch->state == PORT_GONE && before != PORT_GONE)
+		watch->vanished++;
+	if (watch->state == PORT_UP && before == PORT_GONE)
+		watch->reopened++;
+	if (watch->state == PORT_GONE && retry && now_ms >= watch->next_try_ms)
 		return PORT_REOPEN;
 	return watch->state != before ? PORT_CHANGED : PORT_SAME;
 }
@@ -63,10 +82,14 @@ void port_watch_tried(struct port_watch *watch, bool opened, int64_t now_ms)
 	int64_t pause = (int64_t)BACKOFF_MIN_MS << (watch->failures < 5 ? watch->failures : 5);
 
 	if (opened) {
-		watch->index = if_nametoindex(watch->interface);
-		watch->state = PORT_UP;
 		watch->failures = 0;
 		watch->next_try_ms = 0;
+		if (watch->interface[0] == '\0') { /* a peer: when it is connected, it will be seen */
+			watch->next_try_ms = now_ms + BACKOFF_MIN_MS;
+			return;
+		}
+		watch->index = if_nametoindex(watch->interface);
+		watch->state = PORT_UP;
 		watch->reopened++;
 		return;
 	}

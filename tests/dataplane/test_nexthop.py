@@ -65,8 +65,8 @@ class Neighbours:
 class Wires:
     """Two veths in a namespace, with machines beyond both."""
 
-    def __init__(self) -> None:
-        self.namespace = Namespace("nexthop")
+    def __init__(self, role: str = "nexthop") -> None:
+        self.namespace = Namespace(role)
         for n in range(2):
             self.namespace.ip("link", "add", f"director{n}", "type", "veth", "peer", "name", f"far{n}")
             for interface in (f"director{n}", f"far{n}"):
