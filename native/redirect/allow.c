@@ -30,7 +30,7 @@ static void sort_last(struct prefixes *prefixes)
 	for (size_t i = prefixes->count - 1; i > 0; i--) {
 		struct glb_redirect_prefix *a = &prefixes->items[i - 1], *b = a + 1, item = *b;
 		uint32_t *roles = &prefixes->roles[i - 1], role = roles[1];
-		int order = memcmp(a->addr, b->addr, 4);
+		int order = a->family != b->family ? a->family - b->family : memcmp(a->addr, b->addr, sizeof(a->addr));
 
 		if (order < 0 || (order == 0 && a->bits <= b->bits))
 			return;

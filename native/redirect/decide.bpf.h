@@ -41,13 +41,15 @@ static __always_inline enum glb_redirect_reason decide_tcp(struct cursor *c, str
 	return claim_segment(c->skb, inner);
 }
 
-/* The cursor stands at the client's packet. Returns a LOCAL_* reason, BAD_INNER, or RECEIVED: not known here. */
-static __always_inline enum glb_redirect_reason decide(struct cursor *c, const struct glb_gue *gue)
+/* The cursor stands at the client's packet, of GLB_IPPROTO_IPIP or _IPV6; *tos becomes its TOS or traffic class. Returns a
+ * LOCAL_* reason, BAD_INNER, or RECEIVED: not known here. */
+static __always_inline enum glb_redirect_reason decide(struct cursor *c, uint8_t protocol, uint8_t *tos)
 {
-	struct inner inner = {.is_v6 = gue->protocol == GLB_IPPROTO_IPV6};
+	struct inner inner = {.is_v6 = protocol == GLB_IPPROTO_IPV6};
 
 	if (!take_ip(c, &inner, false))
 		return GLB_REDIRECT_BAD_INNER;
+	*tos = inner.tos;
 	if (inner.fragment)
 		return GLB_REDIRECT_LOCAL_FRAGMENT;
 	switch (inner.protocol) {

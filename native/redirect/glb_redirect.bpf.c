@@ -51,6 +51,15 @@ struct {
 	__type(value, struct last_hop);
 } last_hop SEC(".maps");
 
+/* As the checksum helpers want it: the word as it lies in memory. */
+static __always_inline uint16_t raw16(glb_be16 word)
+{
+	uint16_t raw;
+
+	__builtin_memcpy(&raw, &word, sizeof(raw));
+	return raw;
+}
+
 static __always_inline void count(enum glb_redirect_reason reason)
 {
 	uint32_t key = reason;
@@ -61,12 +70,16 @@ static __always_inline void count(enum glb_redirect_reason reason)
 }
 
 /* The roles of an address: 0, or GLB_REDIRECT_SOURCE and _PEER. */
-static __always_inline uint32_t roles(const uint8_t addr[4])
+static __always_inline uint32_t roles(bool is_v6, const uint8_t addr[16])
 {
-	struct glb_redirect_prefix key = {.bits = 32};
+	struct glb_redirect_prefix key = {.bits = GLB_REDIRECT_FAMILY_BITS + 32, .family = GLB_REDIRECT_V4};
 	uint32_t *value;
 
-	__builtin_memcpy(key.addr, addr, 4);
+	if (is_v6) {
+		key.bits = GLB_REDIRECT_FAMILY_BITS + 128;
+		key.family = GLB_REDIRECT_V6;
+	}
+	__builtin_memcpy(key.addr, addr, 16);
 	value = bpf_map_lookup_elem(&allow, &key);
 	return value ? *value : 0;
 }
@@ -87,16 +100,34 @@ static __always_inline enum glb_redirect_reason limit_last_hop(uint32_t rate)
 	return now->packets++ < rate ? GLB_REDIRECT_LOCAL_LAST_HOP : GLB_REDIRECT_LAST_HOP_LIMITED;
 }
 
+/* Reads the hop at an index; IPv4 into the first 4 bytes, the rest 0. */
+static __always_inline bool load_hop(struct __sk_buff *skb, const struct outer *outer, uint32_t index, uint8_t hop[16])
+{
+	if (outer->is_v6)
+		return !bpf_skb_load_bytes(skb, outer->hops_at + index * 16, hop, 16);
+	__builtin_memset(hop, 0, 16);
+	return !bpf_skb_load_bytes(skb, outer->hops_at + index * 4, hop, 4);
+}
+
+static __always_inline bool same_addr(const uint8_t a[16], const uint8_t b[16])
+{
+	uint32_t x[4], y[4];
+
+	__builtin_memcpy(x, a, sizeof(x));
+	__builtin_memcpy(y, b, sizeof(y));
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3];
+}
+
 /* Finds the next hop that is not this host, and moves gue->next_hop behind it. False: none is left. */
 static __always_inline bool next_hop(struct __sk_buff *skb, const struct outer *outer, struct glb_gue *gue,
-				     uint8_t hop[4])
+				     uint8_t hop[16])
 {
 	for (uint32_t i = 0; i < GLB_HOPS_MAX - 1; i++) {
 		if (i < gue->next_hop || i >= gue->hop_count)
 			continue;
-		if (bpf_skb_load_bytes(skb, outer->hops_at + i * 4, hop, 4))
+		if (!load_hop(skb, outer, i, hop))
 			return false;
-		if (__builtin_memcmp(hop, outer->ip.dst, 4)) {
+		if (!same_addr(hop, outer->dst)) {
 			gue->next_hop = i + 1;
 			return true;
 		}
@@ -104,27 +135,41 @@ static __always_inline bool next_hop(struct __sk_buff *skb, const struct outer *
 	return false;
 }
 
+/* Puts `dst`, and our own address as the source, into the outer IP header. */
+static __always_inline bool store_addresses(struct __sk_buff *skb, const struct outer *outer, const uint8_t dst[16])
+{
+	uint32_t at = outer->ip_at, gone, come;
+
+	if (outer->is_v6)
+		return !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv6, src), outer->dst, 16, 0) &&
+		       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv6, dst), dst, 16, 0);
+	__builtin_memcpy(&gone, outer->src, 4);
+	__builtin_memcpy(&come, dst, 4);
+	return !bpf_l3_csum_replace(skb, at + __builtin_offsetof(struct glb_ipv4, checksum), gone, come, 4) &&
+	       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv4, src), outer->dst, 4, 0) &&
+	       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv4, dst), dst, 4, 0);
+}
+
 /* Rewrites the outer headers towards `hop`. Checksums change by the difference; a zero UDP checksum stays zero. */
 static __always_inline bool rewrite(struct __sk_buff *skb, const struct outer *outer, const struct glb_gue *gue,
-				    const uint8_t hop[4])
+				    const uint8_t hop[16])
 {
-	uint32_t ip_at = outer->udp_at - (outer->ip.version_ihl & 0xf) * 4u;
-	uint32_t udp_sum_at = outer->udp_at + __builtin_offsetof(struct glb_udp, checksum);
+	uint32_t sum_at = outer->l4_at + __builtin_offsetof(struct glb_udp, checksum);
 	uint32_t index_at = outer->gue_at + __builtin_offsetof(struct glb_gue, next_hop);
-	uint32_t gone, come;
+	uint32_t gone[4], come[4];
 	uint16_t old_index, new_index;
+	__s64 difference;
 
 	/* Our address moves from destination to source, so for the sums only the source goes and the hop comes. */
-	__builtin_memcpy(&gone, outer->ip.src, 4);
-	__builtin_memcpy(&come, hop, 4);
+	__builtin_memcpy(gone, outer->src, 16);
+	__builtin_memcpy(come, hop, 16);
 	__builtin_memcpy(&old_index, &outer->gue.next_hop, 2);
 	__builtin_memcpy(&new_index, &gue->next_hop, 2);
-	return !bpf_l4_csum_replace(skb, udp_sum_at, gone, come, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | 4) &&
-	       !bpf_l4_csum_replace(skb, udp_sum_at, old_index, new_index, BPF_F_MARK_MANGLED_0 | 2) &&
-	       !bpf_l3_csum_replace(skb, ip_at + __builtin_offsetof(struct glb_ipv4, checksum), gone, come, 4) &&
-	       !bpf_skb_store_bytes(skb, ip_at + __builtin_offsetof(struct glb_ipv4, src), outer->ip.dst, 4, 0) &&
-	       !bpf_skb_store_bytes(skb, ip_at + __builtin_offsetof(struct glb_ipv4, dst), hop, 4, 0) &&
-	       !bpf_skb_store_bytes(skb, index_at, &gue->next_hop, 1, 0);
+	difference = bpf_csum_diff(gone, 16, come, 16, 0);
+	return difference >= 0 &&
+	       !bpf_l4_csum_replace(skb, sum_at, 0, (uint64_t)difference, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) &&
+	       !bpf_l4_csum_replace(skb, sum_at, old_index, new_index, BPF_F_MARK_MANGLED_0 | 2) &&
+	       store_addresses(skb, outer, hop) && !bpf_skb_store_bytes(skb, index_at, &gue->next_hop, 1, 0);
 }
 
 /* Gives the packet to the next hop, or to the stack when there is none. */
@@ -132,42 +177,90 @@ static __always_inline enum glb_redirect_reason send_on(struct __sk_buff *skb, c
 							uint32_t last_hop_rate)
 {
 	struct glb_gue gue = outer->gue;
-	uint8_t hop[4];
+	uint8_t hop[16];
 
 	if (!next_hop(skb, outer, &gue, hop))
 		return limit_last_hop(last_hop_rate);
-	if (!(roles(hop) & GLB_REDIRECT_PEER))
+	if (!(roles(outer->is_v6, hop) & GLB_REDIRECT_PEER))
 		return GLB_REDIRECT_FORWARD_NOT_PEER;
 	return rewrite(skb, outer, &gue, hop) ? GLB_REDIRECT_FORWARDED : GLB_REDIRECT_REWRITE_FAILED;
 }
 
 /* Removes everything between the Ethernet header and the client's packet.
  *
- * For IPv6 the kernel must learn the new protocol. bpf_skb_change_proto does that on every kernel (the flags for
- * bpf_skb_adjust_room came with 6.3); it makes the header longer by the difference of the two IP headers, which then
+ * Where the families differ, the kernel must learn the new protocol. bpf_skb_change_proto does that on every kernel (the flags for
+ * bpf_skb_adjust_room came with 6.3); it makes the header longer or shorter by the difference of the two IP headers, which then
  * goes with the rest. */
 static __always_inline bool decapsulate(struct __sk_buff *skb, const struct outer *outer)
 {
+	const int longer = sizeof(struct glb_ipv6) - sizeof(struct glb_ipv4);
+	bool to_v6 = outer->inner_protocol == GLB_IPPROTO_IPV6;
+	uint16_t type = to_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	int surplus = outer->inner_at - ETH_HLEN;
-	uint16_t type = bpf_htons(ETH_P_IPV6);
 
-	if (outer->gue.protocol == GLB_IPPROTO_IPV6) {
+	if (to_v6 != outer->is_v6) {
 		if (bpf_skb_change_proto(skb, type, 0) ||
 		    bpf_skb_store_bytes(skb, __builtin_offsetof(struct ethhdr, h_proto), &type, sizeof(type), 0))
 			return false;
-		surplus += sizeof(struct glb_ipv6) - sizeof(struct glb_ipv4);
+		surplus += to_v6 ? longer : -longer;
 	}
 	return !bpf_skb_adjust_room(skb, -surplus, BPF_ADJ_ROOM_MAC, 0);
+}
+
+enum {
+	ECN_MASK = 3,
+	ECN_ECT1 = 1,
+	ECN_CE = 3,
+};
+
+/* Gives the client's packet the mark that its outer header collected on the way: RFC 6040, figure 4. False: it must be dropped. */
+static __always_inline bool merge_ecn(struct __sk_buff *skb, const struct outer *outer, uint8_t tos)
+{
+	const uint8_t seen = outer->tos & ECN_MASK, own = tos & ECN_MASK;
+	const uint32_t at = outer->inner_at;
+	glb_be16 old = {}, now = {};
+
+	if (seen != ECN_CE && seen != ECN_ECT1)
+		return true;
+	if (own == 0)
+		return seen != ECN_CE;
+	if (own == ECN_CE || own == seen)
+		return true;
+	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
+		return false;
+	now = old;
+	if (outer->inner_protocol == GLB_IPPROTO_IPV6) { /* traffic class: the lower half of byte 0, the upper of byte 1 */
+		now.b[1] = (uint8_t)((now.b[1] & ~(ECN_MASK << 4)) | seen << 4);
+		return !bpf_skb_store_bytes(skb, at, &now, sizeof(now), BPF_F_RECOMPUTE_CSUM);
+	}
+	now.b[1] = (uint8_t)((now.b[1] & ~ECN_MASK) | seen);
+	return !bpf_l3_csum_replace(skb, at + __builtin_offsetof(struct glb_ipv4, checksum), raw16(old), raw16(now), 2) &&
+	       !bpf_skb_store_bytes(skb, at, &now, sizeof(now), 0);
+}
+
+static __always_inline bool is_local(enum glb_redirect_reason reason)
+{
+	return reason >= GLB_REDIRECT_LOCAL_SYN && reason <= GLB_REDIRECT_LOCAL_LAST_HOP;
+}
+
+/* Makes the frame the client's own. Returns `reason`, or why it could not. */
+static __always_inline enum glb_redirect_reason deliver(struct __sk_buff *skb, const struct outer *outer, uint8_t tos,
+							enum glb_redirect_reason reason)
+{
+	if (!merge_ecn(skb, outer, tos))
+		return GLB_REDIRECT_ECN_DROP;
+	return decapsulate(skb, outer) ? reason : GLB_REDIRECT_DECAP_FAILED;
 }
 
 /* The steps of the second chance for a GUE packet; the cursor stands behind its UDP header. */
 static __always_inline enum glb_redirect_reason redirect(struct cursor *c, struct outer *outer, uint32_t last_hop_rate)
 {
 	enum glb_redirect_reason reason;
+	uint8_t tos = 0;
 
-	if (!roles(outer->ip.src))
+	if (!roles(outer->is_v6, outer->src))
 		return GLB_REDIRECT_NOT_ALLOWED;
-	if (glb_be16_get(outer->ip.fragment) & GLB_IPV4_MF)
+	if (outer->first_fragment)
 		return GLB_REDIRECT_OUTER_FRAGMENT;
 	if (c->skb->gso_size)
 		return GLB_REDIRECT_GSO_DROP;
@@ -175,19 +268,17 @@ static __always_inline enum glb_redirect_reason redirect(struct cursor *c, struc
 		return GLB_REDIRECT_TRUNCATED;
 	reason = take_gue(c, outer);
 	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide(c, &outer->gue);
+		reason = decide(c, outer->inner_protocol, &tos);
 	if (reason == GLB_REDIRECT_RECEIVED)
 		reason = send_on(c->skb, outer, last_hop_rate);
-	if (reason >= GLB_REDIRECT_LOCAL_SYN && !decapsulate(c->skb, outer))
-		reason = GLB_REDIRECT_DECAP_FAILED;
-	return reason;
+	return is_local(reason) ? deliver(c->skb, outer, tos, reason) : reason;
 }
 
 SEC("tc")
 int glb_redirect(struct __sk_buff *skb)
 {
 	struct cursor c = {.skb = skb, .at = ETH_HLEN, .end = skb->len};
-	struct outer outer = {};
+	struct outer outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)};
 	struct glb_redirect_config *settings;
 	enum glb_redirect_reason reason;
 	uint32_t zero = 0;
@@ -195,14 +286,15 @@ int glb_redirect(struct __sk_buff *skb)
 	/* A tagged frame belongs to its VLAN device, a frame for another MAC to nobody here. */
 	settings = bpf_map_lookup_elem(&config, &zero);
 	if (!settings || skb->pkt_type != PACKET_HOST || skb->vlan_present ||
-	    skb->protocol != bpf_htons(ETH_P_IP) || !take_outer(&c, &outer, settings->port)) {
+	    (!outer.is_v6 && skb->protocol != bpf_htons(ETH_P_IP)) || !take_outer(&c, &outer) ||
+	    !take_udp(&c, &outer, settings->port)) {
 		count(GLB_REDIRECT_NOT_GUE);
 		return TC_ACT_UNSPEC;
 	}
 	count(GLB_REDIRECT_RECEIVED);
 	reason = redirect(&c, &outer, settings->last_hop_rate);
 	count(reason);
-	if (reason >= GLB_REDIRECT_LOCAL_SYN)
+	if (is_local(reason))
 		return TC_ACT_UNSPEC;
 	if (reason == GLB_REDIRECT_FORWARDED)
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);

@@ -66,7 +66,7 @@ static int read_prefixes(struct reading *reading, const char *text, uint32_t rol
 
 	while (status == EXIT_DONE && (one = strsep(&rest, ","))) {
 		if (prefix_parse(&prefix, one))
-			status = misuse(reading, "not an IPv4 prefix without host bits, such as 10.0.0.0/24 or 10.0.0.1: ", one);
+			status = misuse(reading, "not a prefix without host bits, such as 10.0.0.0/24, 10.0.0.1 or 2001:db8::/64: ", one);
 		else if (prefixes_push(&reading->options->prefixes, &prefix, roles))
 			status = fail("out of memory");
 	}

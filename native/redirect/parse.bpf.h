@@ -29,15 +29,22 @@ static __always_inline bool take(struct cursor *c, void *to, uint32_t len)
 	return true;
 }
 
-/* The headers that GLB adds, and where they lie. */
+/* The headers that a director adds, and where they lie. */
 struct outer {
-	struct glb_ipv4 ip;
+	uint8_t src[16], dst[16]; /* IPv4 in the first 4 */
 	struct glb_udp udp;
 	struct glb_gue gue;
-	uint32_t udp_at;
+	uint32_t ip_at;
+	uint32_t l4_at;
+	uint32_t end; /* of the IP packet, as its header says */
 	uint32_t gue_at;
 	uint32_t hops_at;
 	uint32_t inner_at;
+	uint8_t inner_protocol; /* GLB_IPPROTO_IPIP or _IPV6 */
+	uint8_t protocol;
+	uint8_t tos;
+	bool is_v6;
+	bool first_fragment;
 };
 
 /* An IP header, and for TCP what finds its socket. */
@@ -51,32 +58,68 @@ struct inner {
 	bool is_v6;
 	bool fragment;
 	uint8_t protocol; /* enum glb_ipproto, behind extension headers */
+	uint8_t tos;      /* or traffic class */
 };
 
-/* Is this UDP over IPv4 to `port`? Fills outer->ip and ->udp and leaves the cursor behind them. */
-static __always_inline bool take_outer(struct cursor *c, struct outer *outer, uint32_t port)
+static __always_inline bool take_outer_v4(struct cursor *c, struct outer *outer)
 {
-	uint32_t ip_at = c->at, header_len;
+	struct glb_ipv4 ip;
+	uint32_t header_len;
 
-	if (!take(c, &outer->ip, sizeof(outer->ip)))
+	if (!take(c, &ip, sizeof(ip)))
 		return false;
-	header_len = (outer->ip.version_ihl & 0xf) * 4u;
-	if (outer->ip.version_ihl >> 4 != 4 || header_len < sizeof(outer->ip) ||
-	    outer->ip.protocol != GLB_IPPROTO_UDP || glb_be16_get(outer->ip.fragment) & GLB_IPV4_OFFSET)
+	header_len = (ip.version_ihl & 0xf) * 4u;
+	if (ip.version_ihl >> 4 != 4 || header_len < sizeof(ip) || glb_be16_get(ip.fragment) & GLB_IPV4_OFFSET)
 		return false;
-	c->at = outer->udp_at = ip_at + header_len;
-	if (!take(c, &outer->udp, sizeof(outer->udp)) || glb_be16_get(outer->udp.dport) != port)
-		return false;
+	c->at = outer->ip_at + header_len;
+	outer->end = outer->ip_at + glb_be16_get(ip.total_length);
+	outer->first_fragment = glb_be16_get(ip.fragment) & GLB_IPV4_MF;
+	outer->protocol = ip.protocol;
+	outer->tos = ip.tos;
+	__builtin_memcpy(outer->src, ip.src, 4);
+	__builtin_memcpy(outer->dst, ip.dst, 4);
 	return true;
+}
+
+/* Extension headers are not looked behind: directors send none. */
+static __always_inline bool take_outer_v6(struct cursor *c, struct outer *outer)
+{
+	struct glb_ipv6 ip;
+
+	if (!take(c, &ip, sizeof(ip)) || ip.version_class_label.b[0] >> 4 != 6)
+		return false;
+	outer->end = c->at + glb_be16_get(ip.payload_length);
+	outer->protocol = ip.next_header;
+	outer->tos = (uint8_t)(ip.version_class_label.b[0] << 4 | ip.version_class_label.b[1] >> 4);
+	__builtin_memcpy(outer->src, ip.src, 16);
+	__builtin_memcpy(outer->dst, ip.dst, 16);
+	return true;
+}
+
+/* Reads the outer IP header, of the family that outer->is_v6 says, and leaves the cursor behind it. False: not IP, or a later
+ * fragment. */
+static __always_inline bool take_outer(struct cursor *c, struct outer *outer)
+{
+	outer->ip_at = c->at;
+	if (!(outer->is_v6 ? take_outer_v6(c, outer) : take_outer_v4(c, outer)))
+		return false;
+	outer->l4_at = c->at;
+	return true;
+}
+
+/* Is what follows UDP to `port`? Leaves the cursor behind the header. */
+static __always_inline bool take_udp(struct cursor *c, struct outer *outer, uint32_t port)
+{
+	return outer->protocol == GLB_IPPROTO_UDP && take(c, &outer->udp, sizeof(outer->udp)) &&
+	       glb_be16_get(outer->udp.dport) == port;
 }
 
 /* Checks the outer lengths and limits the cursor to the UDP payload. */
 static __always_inline bool limit_outer(struct cursor *c, const struct outer *outer)
 {
-	uint32_t ip_end = outer->udp_at - (outer->ip.version_ihl & 0xf) * 4u + glb_be16_get(outer->ip.total_length);
-	uint32_t udp_end = outer->udp_at + glb_be16_get(outer->udp.length);
+	uint32_t udp_end = outer->l4_at + glb_be16_get(outer->udp.length);
 
-	if (ip_end > c->end || udp_end > ip_end || udp_end < c->at)
+	if (outer->end > c->end || udp_end > outer->end || udp_end < c->at)
 		return false;
 	c->end = udp_end;
 	return true;
@@ -85,6 +128,7 @@ static __always_inline bool limit_outer(struct cursor *c, const struct outer *ou
 /* Reads the GUE header. Returns RECEIVED when it is well-formed, else why it is not. */
 static __always_inline enum glb_redirect_reason take_gue(struct cursor *c, struct outer *outer)
 {
+	const uint32_t hop_words = outer->is_v6 ? 4 : 1;
 	struct glb_gue *gue = &outer->gue;
 
 	outer->gue_at = c->at;
@@ -96,17 +140,18 @@ static __always_inline enum glb_redirect_reason take_gue(struct cursor *c, struc
 		return GLB_REDIRECT_BAD_CONTROL;
 	if (gue->protocol != GLB_IPPROTO_IPIP && gue->protocol != GLB_IPPROTO_IPV6)
 		return GLB_REDIRECT_BAD_PROTOCOL;
-	if (glb_be16_get(gue->flags) || glb_be16_get(gue->private_type))
+	if (glb_be16_get(gue->flags) || glb_be16_get(gue->private_type) != outer->is_v6)
 		return GLB_REDIRECT_BAD_FLAGS;
-	if ((gue->version_control_hlen & 0x1fu) != 1u + gue->hop_count)
+	if ((gue->version_control_hlen & 0x1fu) != 1u + hop_words * gue->hop_count)
 		return GLB_REDIRECT_BAD_HLEN;
 	if (gue->hop_count > GLB_HOPS_MAX - 1)
 		return GLB_REDIRECT_BAD_HOP_COUNT;
 	if (gue->next_hop > gue->hop_count)
 		return GLB_REDIRECT_BAD_INDEX;
 	outer->hops_at = c->at;
-	c->at += gue->hop_count * 4u;
+	c->at += hop_words * 4 * gue->hop_count;
 	outer->inner_at = c->at;
+	outer->inner_protocol = gue->protocol;
 	return c->at > c->end ? GLB_REDIRECT_TRUNCATED : GLB_REDIRECT_RECEIVED;
 }
 
@@ -130,6 +175,7 @@ static __always_inline bool take_ipv4(struct cursor *c, struct inner *inner, boo
 	inner->l4_bytes = total - header_len;
 	inner->fragment = glb_be16_get(inner->ip.v4.fragment) & (GLB_IPV4_MF | GLB_IPV4_OFFSET);
 	inner->protocol = inner->ip.v4.protocol;
+	inner->tos = inner->ip.v4.tos;
 	return c->at <= c->end;
 }
 
@@ -170,6 +216,7 @@ static __always_inline bool take_ipv6(struct cursor *c, struct inner *inner, boo
 		c->end = c->at + length;
 	}
 	inner->protocol = inner->ip.v6.next_header;
+	inner->tos = (uint8_t)(inner->ip.v6.version_class_label.b[0] << 4 | inner->ip.v6.version_class_label.b[1] >> 4);
 	inner->fragment = false;
 	if (!skip_extensions(c, inner) || c->at > payload_at + length)
 		return false;

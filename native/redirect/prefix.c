@@ -1,4 +1,4 @@
-/* IPv4 prefixes as text, and lists of them with their roles. */
+/* IPv4 and IPv6 prefixes as text, and lists of them with their roles. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -6,38 +6,62 @@
 #include <string.h>
 #include "tool.h"
 
+int address_parse(const char *text, uint8_t *family, uint8_t addr[16])
+{
+	memset(addr, 0, 16);
+	*family = strchr(text, ':') ? GLB_REDIRECT_V6 : GLB_REDIRECT_V4;
+	return inet_pton(*family == GLB_REDIRECT_V6 ? AF_INET6 : AF_INET, text, addr) == 1 ? 0 : -EINVAL;
+}
+
+/* Are all bits of an address behind the first `bits` zero? */
+static bool host_bits_zero(const uint8_t addr[16], unsigned long bits)
+{
+	for (unsigned long i = bits; i < 128; i++)
+		if (addr[i / 8] & 0x80 >> i % 8)
+			return false;
+	return true;
+}
+
 int prefix_parse(struct glb_redirect_prefix *prefix, const char *text)
 {
-	char addr[INET_ADDRSTRLEN], *end;
+	char addr[INET6_ADDRSTRLEN], *end;
 	const char *slash = strchr(text, '/');
 	size_t len = slash ? (size_t)(slash - text) : strlen(text);
-	unsigned long bits = 32;
-	uint32_t host;
+	unsigned long bits, most;
 
+	*prefix = (struct glb_redirect_prefix){0};
 	if (len >= sizeof(addr))
 		return -EINVAL;
 	memcpy(addr, text, len);
 	addr[len] = '\0';
-	if (inet_pton(AF_INET, addr, prefix->addr) != 1)
+	if (address_parse(addr, &prefix->family, prefix->addr))
 		return -EINVAL;
+	bits = most = prefix->family == GLB_REDIRECT_V6 ? 128 : 32;
 	if (slash) {
 		if (slash[1] < '0' || slash[1] > '9')
 			return -EINVAL;
 		bits = strtoul(slash + 1, &end, 10);
-		if (*end || bits > 32)
+		if (*end || bits > most)
 			return -EINVAL;
 	}
-	memcpy(&host, prefix->addr, 4);
-	if (bits < 32 && ntohl(host) & (0xffffffffu >> bits))
+	if (!host_bits_zero(prefix->addr, bits))
 		return -EINVAL;
-	prefix->bits = (uint32_t)bits;
+	prefix->bits = (uint32_t)bits + GLB_REDIRECT_FAMILY_BITS;
 	return 0;
+}
+
+void address_format(uint8_t family, const uint8_t addr[16], char text[PREFIX_TEXT])
+{
+	inet_ntop(family == GLB_REDIRECT_V6 ? AF_INET6 : AF_INET, addr, text, PREFIX_TEXT);
 }
 
 void prefix_format(const struct glb_redirect_prefix *prefix, char text[PREFIX_TEXT])
 {
-	snprintf(text, PREFIX_TEXT, "%u.%u.%u.%u/%u", prefix->addr[0], prefix->addr[1], prefix->addr[2],
-		 prefix->addr[3], prefix->bits % 33);
+	size_t len;
+
+	address_format(prefix->family, prefix->addr, text);
+	len = strlen(text);
+	snprintf(text + len, PREFIX_TEXT - len, "/%u", (prefix->bits - GLB_REDIRECT_FAMILY_BITS) % 129);
 }
 
 int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles)

@@ -20,9 +20,9 @@
 	X(NOT_ALLOWED, not_allowed, "dropped: outer source is in no allowed prefix") \
 	X(BAD_VERSION, bad_version, "dropped: GUE version is not 0") \
 	X(BAD_CONTROL, bad_control, "dropped: a GUE control message") \
-	X(BAD_HLEN, bad_hlen, "dropped: GUE header length is not 1 + hop count") \
+	X(BAD_HLEN, bad_hlen, "dropped: GUE header length does not fit the hop count") \
 	X(BAD_PROTOCOL, bad_protocol, "dropped: GUE protocol is neither 4 nor 41") \
-	X(BAD_FLAGS, bad_flags, "dropped: GUE flags or private type are not 0") \
+	X(BAD_FLAGS, bad_flags, "dropped: GUE flags are not 0, or the private type is not that of the outer family") \
 	X(BAD_HOP_COUNT, bad_hop_count, "dropped: more hops than a chain can have") \
 	X(BAD_INDEX, bad_index, "dropped: next hop index beyond the hop count") \
 	X(BAD_INNER, bad_inner, "dropped: malformed client packet") \
@@ -42,7 +42,8 @@
 	X(LOCAL_UDP, local_udp, "delivered: UDP") \
 	X(LOCAL_ICMP, local_icmp, "delivered: ICMP other than too-big for TCP") \
 	X(LOCAL_OTHER, local_other, "delivered: any other protocol") \
-	X(LOCAL_LAST_HOP, local_last_hop, "delivered: unknown here, and no hop left")
+	X(LOCAL_LAST_HOP, local_last_hop, "delivered: unknown here, and no hop left") \
+	X(ECN_DROP, ecn_drop, "dropped: congestion was experienced, and the client's packet cannot say so (RFC 6040)")
 
 #define GLB_REDIRECT_ENUM(id, name, text) GLB_REDIRECT_##id,
 enum glb_redirect_reason {
@@ -66,12 +67,20 @@ struct glb_redirect_config {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
 
-/* Map `allow`: an LPM trie. The longest matching prefix decides. */
+/* Map `allow`: an LPM trie. The longest matching prefix of a family decides. */
 struct glb_redirect_prefix {
-	uint32_t bits;    /* 0..32 */
-	uint8_t addr[4];  /* network order; bits beyond the prefix are 0 */
+	uint32_t bits;    /* GLB_REDIRECT_FAMILY_BITS + 0..32 or 0..128 */
+	uint8_t family;   /* GLB_REDIRECT_V4 or _V6 */
+	uint8_t addr[16]; /* network order, IPv4 in the first 4; bits beyond the prefix are 0 */
+	uint8_t pad[3];   /* 0 */
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_redirect_prefix) == 8, "allow map key")
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_prefix) == 24, "allow map key")
+
+enum {
+	GLB_REDIRECT_V4 = 4,
+	GLB_REDIRECT_V6 = 6,
+	GLB_REDIRECT_FAMILY_BITS = 8, /* of a key, in front of the prefix's own */
+};
 
 /* Value of map `allow`, u32. Every entry may be an outer source. */
 enum {

@@ -20,7 +20,7 @@ enum exit_status {
 enum {
 	PATH_LEN = 512,
 	NAME_LEN = 64,
-	PREFIX_TEXT = 20,    /* "255.255.255.255/32" and its NUL */
+	PREFIX_TEXT = 52,    /* the longest IPv6 prefix and its NUL */
 };
 
 struct prefixes {
@@ -50,7 +50,9 @@ int fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2
 /* options.c: reads the arguments behind the command. Returns EXIT_DONE, or EXIT_USAGE having said why. */
 int options_read(struct options *options, const char *command, int argc, char **argv);
 
-/* prefix.c: "10.0.0.0/8" or "10.0.0.1", host bits must be 0. parse returns 0 or -EINVAL. */
+/* prefix.c: "10.0.0.0/8", "10.0.0.1" or "2001:db8::/32", host bits must be 0. parse returns 0 or -EINVAL. */
+int address_parse(const char *text, uint8_t *family, uint8_t addr[16]);
+void address_format(uint8_t family, const uint8_t addr[16], char text[PREFIX_TEXT]);
 int prefix_parse(struct glb_redirect_prefix *prefix, const char *text);
 void prefix_format(const struct glb_redirect_prefix *prefix, char text[PREFIX_TEXT]);
 

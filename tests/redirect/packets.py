@@ -82,8 +82,9 @@ def too_big(router: str, vip: str, mtu: int, quoted: bytes) -> bytes:
     return icmp(router, vip, 3, 4, struct.pack("!HH", 0, mtu), quoted[:28])
 
 
-def gue_header(protocol: int, hops: Sequence[str], next_hop: int = 0) -> bytes:
-    head = struct.pack("!BBHHBB", 1 + len(hops), protocol, 0, 0, next_hop, len(hops))
+def gue_header(protocol: int, hops: Sequence[str], next_hop: int = 0, v6: bool = False) -> bytes:
+    words = len(hops) * (4 if v6 else 1)
+    head = struct.pack("!BBHHBB", 1 + words, protocol, 0, v6, next_hop, len(hops))
     return head + b"".join(map(addr, hops))
 
 
@@ -101,13 +102,15 @@ def gue(
     options: bytes = b"",
     fragment: int = 0x4000,
 ) -> bytes:
-    """An outer IPv4 packet around a client's packet; `hops` are those after `dst`."""
+    """An outer packet of the family of `src` around a client's packet; `hops` are those after `dst`."""
     protocol = 41 if inner[:1] and inner[0] >> 4 == 6 else 4
-    body = (gue_header(protocol, hops, next_hop) if header is None else header) + inner
+    body = (gue_header(protocol, hops, next_hop, is_v6(src)) if header is None else header) + inner
     head = struct.pack("!HHHH", sport, port, 8 + len(body), 0)
     if sum_udp:
         total = checksum(pseudo(src, dst, 17, 8 + len(body)) + head + body) or 0xFFFF
         head = put(head, 6, struct.pack("!H", total))
+    if is_v6(src):
+        return ipv6(src, dst, 17, head + body)
     return ipv4(src, dst, 17, head + body, options=options, fragment=fragment)
 
 

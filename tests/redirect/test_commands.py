@@ -148,10 +148,10 @@ def test_empty_allow_list_is_said(redirect: Redirect) -> None:
 
 
 def test_prefixes_separated_by_spaces_and_commas(redirect: Redirect) -> None:
-    redirect.must("attach", "--allow", "10.1.0.0/16,10.2.0.0/16", "10.3.0.1", "eth0", "--peer", "0.0.0.0/0")
+    redirect.must("attach", "--allow", "10.1.0.0/16,10.2.0.0/16", "10.3.0.1", "eth0", "--peer", "0.0.0.0/0,::/0")
     report = redirect.status()
-    assert report["allow"] == ["0.0.0.0/0", "10.1.0.0/16", "10.2.0.0/16", "10.3.0.1/32"]
-    assert report["peers"] == ["0.0.0.0/0"]
+    assert report["allow"] == ["0.0.0.0/0", "10.1.0.0/16", "10.2.0.0/16", "10.3.0.1/32", "::/0"]
+    assert report["peers"] == ["0.0.0.0/0", "::/0"]
 
 
 def test_maps_of_a_device_that_is_gone_are_not_trusted(redirect: Redirect) -> None:
@@ -246,7 +246,8 @@ def test_without_permission(redirect: Redirect) -> None:
         ["attach", "eth0", "--allow", "10.0.0.1/8"],
         ["attach", "eth0", "--allow", "10.0.0.0/33"],
         ["attach", "eth0", "--allow", "10.0.0.0/"],
-        ["attach", "eth0", "--allow", "2001:db8::/32"],
+        ["attach", "eth0", "--allow", "2001:db8::1/32"],
+        ["attach", "eth0", "--allow", "2001:db8::/129"],
         ["attach", "eth0", "--allow", ""],
         ["attach", "eth0", "--peer", "10.0.0.1", "web1"],
         ["attach", "eth0", "--name", "a/b"],

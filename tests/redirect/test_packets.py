@@ -278,7 +278,8 @@ def test_super_packet_is_dropped(redirect: Redirect) -> None:
 # --- left alone
 
 OTHERS = {
-    "ipv6": p.ethernet(p.udp(CLIENTS[6], 1, VIPS[6], p.GUE_PORT)),
+    "ipv6": p.ethernet(p.udp(CLIENTS[6], 1, VIPS[6], p.GUE_PORT + 1)),
+    "later fragment of ipv6": p.ethernet(fragment_v6(CLIENTS[6], VIPS[6])),
     "arp": p.NO_MAC * 2 + b"\x08\x06" + bytes(28),
     "tagged": p.NO_MAC * 2 + b"\x81\x00\x00\x05\x08\x00" + wrap(segment(4)),
     "tcp": p.ethernet(segment(4)),
