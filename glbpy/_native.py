@@ -39,6 +39,8 @@ NAME_MAX: int = lib.GLB_NAME_MAX
 ROWS_DEFAULT: int = lib.GLB_TABLE_ROWS_DEFAULT
 ROWS_MIN: int = lib.GLB_TABLE_ROWS_MIN
 ROWS_MAX: int = lib.GLB_TABLE_ROWS_MAX
+MAGLEV_ROWS_MIN: int = lib.GLB_MAGLEV_ROWS_MIN
+MAGLEV_ROWS_DEFAULT: int = lib.GLB_MAGLEV_ROWS_DEFAULT
 POOL_BACKENDS_MAX: int = lib.GLB_POOL_BACKENDS_MAX
 
 
@@ -48,7 +50,7 @@ def _constants(prefix: str, *words: str) -> dict[str, int]:
 
 STATES = _constants("STATE", "active", "filling", "draining", "inactive")
 HEALTHS = _constants("HEALTH", "unknown", "healthy", "unhealthy")
-ALGORITHMS = _constants("ALGORITHM", "rendezvous")
+ALGORITHMS = _constants("ALGORITHM", "rendezvous", "maglev")
 POLICIES = _constants("POLICY", "ordered", "glb")
 ENCAPSULATIONS = _constants("ENCAP", "gue")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp") | _constants("PROTOCOL", "any")
@@ -339,7 +341,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.name = arena.text(service.name)
     out.id = _number(service.id, 1, 0xFFFFFFFF, f"{where}id")
     out.pool = _number(service.pool, 0, 0xFFFFFFFF, f"{where}pool")
-    out.rows = _number(service.rows, ROWS_MIN, ROWS_MAX, f"{where}rows")
+    out.rows = _number(service.rows, MAGLEV_ROWS_MIN, ROWS_MAX, f"{where}rows")
     out.hops = _number(service.hops, 1, HOPS_MAX, f"{where}hops")
     out.policy = _word(POLICIES, service.policy, f"{where}policy")
     out.unmatched = _word(UNMATCHED, service.unmatched, f"{where}unmatched")
@@ -390,7 +392,8 @@ def compile_snapshot(config: ConfigInput) -> bytes:
 
 
 def build_rows(
-    backends: Sequence[BackendInput], *, rows: int, hops: int, policy: str, seed: bytes
+    backends: Sequence[BackendInput], *, rows: int, hops: int, policy: str, seed: bytes,
+    algorithm: str = "rendezvous",
 ) -> "array[int]":
     """Return ``rows * hops`` positions in ``backends`` (HOP_NONE at the end of shorter chains), row by row.
 
@@ -400,14 +403,34 @@ def build_rows(
     config = ffi.new("struct glb_table_config *")
     config.backends = _backends(arena, backends, "")
     config.backend_count = len(backends)
-    config.rows = _number(rows, ROWS_MIN, ROWS_MAX, "rows")
+    config.rows = _number(rows, MAGLEV_ROWS_MIN, ROWS_MAX, "rows")
     config.hops = _number(hops, 1, HOPS_MAX, "hops")
     config.policy = _word(POLICIES, policy, "policy")
+    config.algorithm = _word(ALGORITHMS, algorithm, "algorithm")
     _key(seed, config.seed, "seed")
     out = array("H", bytes(2 * rows * hops))
     error = ffi.new("struct glb_error *")
     if lib.glb_table_build(config, ffi.from_buffer("uint16_t[]", out, require_writable=True), error) != 0:
         raise _input_error(_message(error))
+    return out
+
+
+def populate_maglev(
+    permutations: Sequence[tuple[int, int]], weights: Sequence[int], rows: int
+) -> "array[int]":
+    """Return Maglev's table for backends whose permutations begin at (offset, skip): a position for each row.
+
+    ``rows`` is a prime above every offset and skip, skips and weights are at least 1.
+    """
+    backends = ffi.new("struct glb_maglev_backend[]", len(weights))
+    for i, ((offset, skip), weight) in enumerate(zip(permutations, weights, strict=True)):
+        backends[i].offset = _number(offset, 0, rows - 1, f"permutations[{i}]")
+        backends[i].skip = _number(skip, 1, rows - 1, f"permutations[{i}]")
+        backends[i].weight = _number(weight, 1, 65535, f"weights[{i}]")
+    out = array("H", bytes(2 * rows))
+    memory = ffi.from_buffer("uint16_t[]", out, require_writable=True)
+    if lib.glb_maglev_populate(backends, len(weights), rows, memory) != 0:
+        raise GlbError("out of memory for a Maglev table")
     return out
 
 

@@ -6,6 +6,7 @@ state, by :func:`check_whole`; a document alone may name pools that the store al
 """
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -29,6 +30,7 @@ from glbpy.errors import DocumentError, FieldError
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z"
 HOPS_MAX = 8  # GLB_HOPS_MAX; tests compare it with the library
 TABLE_SIZE_MIN, TABLE_SIZE_MAX = 1 << 8, 1 << 20
+MAGLEV_SIZE_MIN, MAGLEV_SIZE_DEFAULT, MAGLEV_HOPS_MAX = 251, 65537, 2
 POOL_BACKENDS_MAX = 65534
 HASH_FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")  # the order in which they are hashed
 
@@ -288,6 +290,18 @@ class Pool(Model):
         return backends
 
 
+def _nearest_prime(number: int) -> int:
+    """Return the prime nearest to ``number`` that a maglev table may have as its size; of two, the larger."""
+    number = min(max(number, MAGLEV_SIZE_MIN), TABLE_SIZE_MAX)
+    for distance in range(TABLE_SIZE_MAX):
+        for candidate in (number + distance, number - distance):
+            if MAGLEV_SIZE_MIN <= candidate <= TABLE_SIZE_MAX and all(
+                candidate % divisor for divisor in range(2, math.isqrt(candidate) + 1)
+            ):
+                return candidate
+    raise AssertionError("there are primes")
+
+
 class SourceAffinity(Model):
     """Clients whose addresses begin alike go to the same backend, from whatever port."""
 
@@ -309,9 +323,19 @@ class Service(Model):
     )
     ports: tuple[Port, ...] = Field(min_length=1, max_length=1024)
     pool: Name
-    algorithm: Literal["rendezvous"] = "rendezvous"
-    table_size: StrictInt = Field(default=65536, description="Rows; a power of two, 256 to 1048576.")
-    hops: Annotated[StrictInt, Field(ge=1, le=HOPS_MAX)] = 2
+    algorithm: Literal["rendezvous", "maglev"] = Field(
+        default="rendezvous",
+        description="rendezvous: chains of hops, and no row moves between two backends that stay. "
+        "maglev: shares that are equal to a row, and a few rows that move at every change.",
+    )
+    table_size: StrictInt = Field(
+        default=65536,
+        description="Rows; a power of two, 256 to 1048576. "
+        "With maglev a prime, 251 to 1048573; left out: 65537.",
+    )
+    hops: Annotated[StrictInt, Field(ge=1, le=HOPS_MAX)] = Field(
+        default=2, description="Backends in a row's own chain; with maglev 1 or 2."
+    )
     hash_fields: tuple[Literal["src_addr", "dst_addr", "src_port", "dst_port"], ...] = Field(
         default=("src_addr",), min_length=1
     )
@@ -344,12 +368,31 @@ class Service(Model):
     def _ordered(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(fields, key=HASH_FIELDS.index))
 
-    @field_validator("table_size")
+    @model_validator(mode="before")
     @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if not TABLE_SIZE_MIN <= size <= TABLE_SIZE_MAX or size & (size - 1):
-            raise ValueError(f"must be a power of two from {TABLE_SIZE_MIN} to {TABLE_SIZE_MAX}")
-        return size
+    def _default_size(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("algorithm") == "maglev" and data.get("table_size") is None:
+            return {**data, "table_size": MAGLEV_SIZE_DEFAULT}
+        return data
+
+    @model_validator(mode="after")
+    def _fits_the_algorithm(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        size = self.table_size
+        if self.algorithm == "maglev":
+            near = _nearest_prime(size)
+            if near != size:
+                text = f"maglev needs a prime from {MAGLEV_SIZE_MIN} to {TABLE_SIZE_MAX}"
+                wrong.append((("table_size",), f"{text}; {near} is the nearest"))
+            if self.hops > MAGLEV_HOPS_MAX:
+                wrong.append((("hops",), "must be 1 or 2 with maglev, which gives a row no further ones"))
+            if self.policy != "ordered":
+                wrong.append((("policy",), "must be ordered with maglev: GLB has rendezvous rows"))
+        elif not TABLE_SIZE_MIN <= size <= TABLE_SIZE_MAX or size & (size - 1):
+            text = f"must be a power of two from {TABLE_SIZE_MIN} to {TABLE_SIZE_MAX}"
+            wrong.append((("table_size",), text))
+        _reject("Service", wrong)
+        return self
 
     @model_validator(mode="after")
     def _affinity_is_by_source(self) -> Self:

@@ -107,12 +107,16 @@ def _rows(
     fields = [_source(service, decision.flow) if f == "src_addr" else f for f in service.hash_fields]
     steps = [
         ("hash", f"{decision.hash:016x} of {', '.join(fields)}"),
-        ("row", f"{decision.row} of {table.rows}, pool {table.pool}, policy {table.policy}"),
+        ("row", f"{decision.row} of {table.rows}, pool {table.pool}, {_chosen(table)}"),
     ]
     if decision.alt_row is not None:
         alt = ", ".join(service.alt_hash_fields)
         steps.append(("alt row", f"{decision.alt_row} by {alt}; its hops follow those of the row"))
     return steps
+
+
+def _chosen(table: native.TableInfo) -> str:
+    return "maglev" if table.algorithm == "maglev" else f"policy {table.policy}"
 
 
 def _source(service: native.ServiceInfo, flow: native.Flow | None) -> str:

@@ -36,6 +36,7 @@ def config_input(config: Config) -> native.ConfigInput:
             rows=service.rows,
             hops=service.hops,
             policy=service.policy,
+            algorithm=service.algorithm,
             hash_fields=service.hash_fields,
             alt_hash_fields=service.alt_hash_fields,
             unmatched=service.unmatched,

@@ -8,6 +8,8 @@
 
 #include <glb/wire.h>
 
+#include "maglev.h"
+
 enum { CONFIG_ENTRIES_MAX = 1 << 24 }; /* so that no 32-bit count or offset of a snapshot overflows */
 enum { HASH_FIELDS = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR | GLB_HASH_SRC_PORT | GLB_HASH_DST_PORT };
 
@@ -16,8 +18,26 @@ static bool name_ok(const char *name)
 	return name != NULL && name[0] != '\0' && strnlen(name, GLB_NAME_MAX + 1) <= GLB_NAME_MAX;
 }
 
-int glb_table_check_shape(const char *where, uint32_t rows, unsigned hops, unsigned policy, struct glb_error *error)
+static int check_maglev(const char *where, uint32_t rows, unsigned hops, unsigned policy, struct glb_error *error)
 {
+	if (rows < GLB_MAGLEV_ROWS_MIN || rows > GLB_TABLE_ROWS_MAX || !glb_is_prime(rows))
+		return glb_error_set(error, -EINVAL, "%srows: %u is not a prime from %d to %d, as maglev needs; %u is near",
+				     where, rows, GLB_MAGLEV_ROWS_MIN, GLB_TABLE_ROWS_MAX, glb_nearest_prime(rows));
+	if (hops < 1 || hops > GLB_MAGLEV_HOPS_MAX)
+		return glb_error_set(error, -EINVAL, "%shops: %u is not from 1 to %d, as maglev needs", where, hops,
+				     GLB_MAGLEV_HOPS_MAX);
+	if (policy != GLB_POLICY_ORDERED)
+		return glb_error_set(error, -EINVAL, "%spolicy: maglev has policy ordered only", where);
+	return 0;
+}
+
+int glb_table_check_shape(const char *where, uint32_t rows, unsigned hops, unsigned policy, unsigned algorithm,
+			  struct glb_error *error)
+{
+	if (algorithm == GLB_ALGORITHM_MAGLEV)
+		return check_maglev(where, rows, hops, policy, error);
+	if (algorithm != GLB_ALGORITHM_RENDEZVOUS)
+		return glb_error_set(error, -EINVAL, "%salgorithm: unknown algorithm %u", where, algorithm);
 	if (rows < GLB_TABLE_ROWS_MIN || rows > GLB_TABLE_ROWS_MAX || (rows & (rows - 1)) != 0)
 		return glb_error_set(error, -EINVAL, "%srows: %u is not a power of two from %d to %d", where, rows,
 				     GLB_TABLE_ROWS_MIN, GLB_TABLE_ROWS_MAX);
@@ -111,11 +131,9 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 				     service->source_bits_v4, service->source_bits_v6);
 	if (service->unmatched > GLB_UNMATCHED_REJECT)
 		return glb_error_set(error, -EINVAL, "services[%u].unmatched: unknown policy %u", s, service->unmatched);
-	if (service->algorithm > GLB_ALGORITHM_RENDEZVOUS)
-		return glb_error_set(error, -EINVAL, "services[%u].algorithm: unknown algorithm %u", s,
-				     service->algorithm);
 	snprintf(where, sizeof(where), "services[%u].", s);
-	status = glb_table_check_shape(where, service->rows, service->hops, service->policy, error);
+	status = glb_table_check_shape(where, service->rows, service->hops, service->policy, service->algorithm,
+				       error);
 	for (uint32_t b = 0; status == 0 && b < service->bind_count; b++)
 		status = check_bind(&service->binds[b], s, b, error);
 	return status;

@@ -10,7 +10,8 @@
 int glb_config_check(const struct glb_config *config, struct glb_error *error);
 
 /* Checks what a row table is built from; `where` goes in front of the field's name. 0 or -EINVAL. */
-int glb_table_check_shape(const char *where, uint32_t rows, unsigned hops, unsigned policy, struct glb_error *error);
+int glb_table_check_shape(const char *where, uint32_t rows, unsigned hops, unsigned policy, unsigned algorithm,
+			  struct glb_error *error);
 int glb_table_check_backends(const char *where, const struct glb_backend_config *backends, uint32_t count,
 			     struct glb_error *error);
 

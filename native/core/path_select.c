@@ -67,10 +67,19 @@ static uint64_t hash_flow(const struct glb_packet *packet, const struct lookup *
 	return glb_siphash24(lookup->key, message, len);
 }
 
+/* The low bits of the hash where the number of rows is a power of two, else (maglev) a share of its whole range: a multiplication
+ * costs less than a remainder. */
+static uint32_t row_of(uint64_t hash, uint32_t rows)
+{
+	if ((rows & (rows - 1)) == 0)
+		return (uint32_t)hash & (rows - 1);
+	return (uint32_t)((unsigned __int128)hash * rows >> 64);
+}
+
 /* The row of `hash` in a table, which is on its way into the cache. */
 static uint32_t find_row(const struct glb_snapshot *snapshot, uint32_t table, uint64_t hash)
 {
-	const uint32_t row = (uint32_t)hash & (snapshot->tables[table].rows - 1);
+	const uint32_t row = row_of(hash, snapshot->tables[table].rows);
 
 	__builtin_prefetch(glb_snapshot_row(snapshot, table, row));
 	return row;

@@ -9,6 +9,7 @@
 
 #include <glb/wire.h>
 
+#include "maglev.h"
 #include "snapshot_layout.h"
 
 #define REFUSE(...) glb_error_set(error, -EINVAL, "snapshot " __VA_ARGS__)
@@ -128,19 +129,28 @@ static bool row_ok(const struct glb_table *table, const struct glb_backend *pool
 	return true;
 }
 
+/* The packet path takes the low bits of a hash for a power of two, and a share of its range for a prime. */
+static bool rows_ok(const struct glb_table *table)
+{
+	if (table->rows > GLB_TABLE_ROWS_MAX)
+		return false;
+	if (table->algorithm == GLB_ALGORITHM_MAGLEV)
+		return table->rows >= GLB_MAGLEV_ROWS_MIN && glb_is_prime(table->rows);
+	return table->algorithm == GLB_ALGORITHM_RENDEZVOUS && table->rows >= GLB_TABLE_ROWS_MIN &&
+	       (table->rows & (table->rows - 1)) == 0;
+}
+
 static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_base, struct glb_error *error)
 {
 	const struct glb_table *table = &s->tables[t];
 	uint64_t row_words = count_of(s, GLB_SECTION_ROWS);
+	uint64_t used = (uint64_t)table->rows * table->hops, words = glb_table_words(table->rows, table->hops);
 
-	if (table->rows < GLB_TABLE_ROWS_MIN || table->rows > GLB_TABLE_ROWS_MAX ||
-	    (table->rows & (table->rows - 1)) != 0)
-		return REFUSE("table %u: %u rows", t, table->rows);
+	if (!rows_ok(table))
+		return REFUSE("table %u: %u rows by algorithm %u", t, table->rows, table->algorithm);
 	if (table->hops < 1 || table->hops > GLB_HOPS_MAX || table->policy > GLB_POLICY_GLB ||
 	    (table->policy == GLB_POLICY_GLB && table->hops != 2))
 		return REFUSE("table %u: %u hops with policy %u", t, table->hops, table->policy);
-	if (table->algorithm > GLB_ALGORITHM_RENDEZVOUS)
-		return REFUSE("table %u: unknown algorithm %u", t, table->algorithm);
 	if (!zero(table->pad, sizeof(table->pad)))
 		return REFUSE("table %u: padding is not zero", t);
 	if (!name_ok(s, table->pool_name))
@@ -149,12 +159,14 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 	    table->backend_count > s->backend_count - table->backend_base)
 		return REFUSE("table %u: backends %u + %u of %u", t, table->backend_base, table->backend_count,
 			      s->backend_count);
-	if (table->row_base != row_base || (uint64_t)table->rows * table->hops > row_words - row_base)
+	if (table->row_base != row_base || words > row_words - row_base)
 		return REFUSE("table %u: rows begin at %llu or do not fit into %llu", t,
 			      (unsigned long long)table->row_base, (unsigned long long)row_words);
 	for (uint32_t row = 0; row < table->rows; row++)
 		if (!row_ok(table, s->backends + table->backend_base, s->rows + row_base + (uint64_t)row * table->hops))
 			return REFUSE("table %u: row %u is not a chain of its pool", t, row);
+	if (!zero(s->rows + row_base + used, (words - used) * sizeof(*s->rows)))
+		return REFUSE("table %u: what follows its rows is not zero", t);
 	return 0;
 }
 
@@ -167,7 +179,7 @@ static int check_tables(const struct glb_snapshot *s, struct glb_error *error)
 
 		if (status != 0)
 			return status;
-		row_base += (uint64_t)s->tables[t].rows * s->tables[t].hops;
+		row_base += glb_table_words(s->tables[t].rows, s->tables[t].hops);
 	}
 	if (row_base != count_of(s, GLB_SECTION_ROWS))
 		return REFUSE("tables have %llu row entries, the section %llu", (unsigned long long)row_base,

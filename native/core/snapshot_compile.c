@@ -58,7 +58,7 @@ static void share_tables(struct plan *plan)
 		plan->table_of[s] = t;
 		if (t == plan->table_count) {
 			plan->table_service[plan->table_count++] = s;
-			plan->row_words += (uint64_t)service->rows * service->hops;
+			plan->row_words += glb_table_words(service->rows, service->hops);
 		}
 	}
 }
@@ -214,7 +214,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 		status = glb_table_build(&table, rows + row_base, error);
 		if (status != 0)
 			return status;
-		row_base += (uint64_t)service->rows * service->hops;
+		row_base += glb_table_words(service->rows, service->hops);
 	}
 	return 0;
 }

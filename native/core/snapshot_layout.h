@@ -17,6 +17,12 @@ static inline uint64_t glb_snapshot_align(uint64_t bytes)
 	return (bytes + GLB_SNAPSHOT_ALIGN - 1) / GLB_SNAPSHOT_ALIGN * GLB_SNAPSHOT_ALIGN;
 }
 
+/* Elements of the rows section that a table takes: rounded up, so that each table begins at a multiple of GLB_SNAPSHOT_ALIGN. */
+static inline uint64_t glb_table_words(uint32_t rows, uint16_t hops)
+{
+	return ((uint64_t)rows * hops + 31) / 32 * 32;
+}
+
 /* Writes the digest of a snapshot's bytes, its digest field taken as zero. len ≥ the header's size. */
 void glb_snapshot_digest(const void *data, size_t len, uint8_t digest[16]);
 

@@ -233,6 +233,14 @@ static void every_field_is_checked_behind_the_digest(void)
 		uint64_t value;
 	} damages[] = {
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, id), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, source_bits_v4), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, source_bits_v4), 33},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, source_bits_v6), 129},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_source_bits_v4), 0},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_source_bits_v6), 129},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, algorithm), GLB_ALGORITHM_MAGLEV}, /* its rows are no prime */
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, algorithm), 2},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, rows), 257},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 1, id), 1},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, name), 0},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, name), 2},

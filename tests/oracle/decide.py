@@ -127,10 +127,10 @@ def flow_hash(service: Service, fields: tuple[str, ...], packet: Packet) -> int:
 def steer(decision: Decision, service: Service, packet: Packet, director: Director) -> None:
     value = flow_hash(service, service.hash_fields, packet)
     decision.hash = f"{value:016x}"
-    decision.row = value & (service.rows - 1)
+    decision.row = service.row(value)
     chain = list(service.chain(decision.row))
     if service.alt_hash_fields:
-        old = service.chain(flow_hash(service, service.alt_hash_fields, packet) & (service.rows - 1))
+        old = service.chain(service.row(flow_hash(service, service.alt_hash_fields, packet)))
         chain += old if service.policy == "glb" else [hop for hop in old if hop not in chain]
     addresses = [service.backends[hop].address for hop in chain[:HOPS_MAX]]
     if not addresses:

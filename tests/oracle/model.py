@@ -8,6 +8,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
+from oracle import maglev
 from oracle.glbfile import PROTOCOLS, ROWS, backends_of, ports_of
 from oracle.rows import Backend, chains
 
@@ -48,6 +49,7 @@ class Service:
     rows: int = ROWS
     hops: int = 2
     policy: str = "ordered"
+    algorithm: str = "rendezvous"
     unmatched: str = "punt"
     source_bits: tuple[int, int] = (32, 128)  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str = "gue"
@@ -58,8 +60,14 @@ class Service:
     ecn: str = "zero"  # or "copy"
     row_cache: dict[int, list[int]] = field(default_factory=dict, compare=False)
 
+    def row(self, value: int) -> int:
+        """Return the row of a flow hash."""
+        return value * self.rows >> 64 if self.algorithm == "maglev" else value % self.rows
+
     def chain(self, row: int) -> list[int]:
         """Return the chain of one row: positions in `backends`."""
+        if self.algorithm == "maglev" and not self.row_cache:
+            self.row_cache.update(enumerate(maglev.chains(self.seed, self.backends, self.rows, self.hops)))
         if row not in self.row_cache:
             [self.row_cache[row]] = chains(self.seed, self.backends, 1, self.hops, self.policy, first=row)
         return self.row_cache[row]

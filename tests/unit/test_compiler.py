@@ -38,6 +38,9 @@ def test_models_and_library_agree_on_limits():
     assert models.HOPS_MAX == _native.HOPS_MAX
     assert (models.TABLE_SIZE_MIN, models.TABLE_SIZE_MAX) == (_native.ROWS_MIN, _native.ROWS_MAX)
     assert models.POOL_BACKENDS_MAX == _native.POOL_BACKENDS_MAX
+    assert (models.MAGLEV_SIZE_MIN, models.MAGLEV_SIZE_DEFAULT) == (
+        _native.MAGLEV_ROWS_MIN, _native.MAGLEV_ROWS_DEFAULT,
+    )  # fmt: skip
     assert tuple(_native.HASH_FIELDS) == models.HASH_FIELDS
     assert [state.value for state in models.State] == list(_native.STATES)
     assert [health.value for health in models.Health] == list(_native.HEALTHS)

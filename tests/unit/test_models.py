@@ -103,7 +103,12 @@ def test_what_is_no_name_is_refused(name: object):
         ({"vips": ["10.0.0.1", "10.0.0.1/32"]}, "/vips/1"),
         ({"ports": [80, "80-80"]}, "/ports/1"),
         ({"protocol": "sctp"}, "/protocol"),
-        ({"algorithm": "maglev"}, "/algorithm"),
+        ({"algorithm": "random"}, "/algorithm"),
+        ({"algorithm": "maglev", "table_size": 65536}, "/table_size"),
+        ({"algorithm": "maglev", "table_size": 241}, "/table_size"),
+        ({"algorithm": "maglev", "hops": 3}, "/hops"),
+        ({"algorithm": "maglev", "policy": "glb"}, "/policy"),
+        ({"table_size": 65537}, "/table_size"),
         ({"table_size": 1000}, "/table_size"),
         ({"table_size": 128}, "/table_size"),
         ({"table_size": 1 << 21}, "/table_size"),
@@ -130,6 +135,22 @@ def test_what_is_no_name_is_refused(name: object):
 )
 def test_services_are_refused_by_field(change: dict[str, object], where: str):
     assert list(refusals(Service, {**SERVICE, **change})) == [where]
+
+
+@pytest.mark.parametrize(
+    ("size", "near"),
+    [(65536, 65537), (1000, 997), (100, 251), (1 << 21, 1048573), (1021 * 1031, 1052641), (-5, 251)],
+)
+def test_the_nearest_prime_is_named(size: int, near: int):
+    wrong = refusals(Service, {**SERVICE, "algorithm": "maglev", "table_size": size})["/table_size"]
+    near = min(near, 1048573)
+    assert wrong.endswith(f"; {near} is the nearest")
+    assert parse(Service, {**SERVICE, "algorithm": "maglev", "table_size": near}).table_size == near
+
+
+def test_maglev_has_a_default_size_of_its_own():
+    assert parse(Service, {**SERVICE, "algorithm": "maglev"}).table_size == 65537
+    assert parse(Service, {**SERVICE, "algorithm": "rendezvous"}).table_size == 65536
 
 
 def test_hash_fields_have_one_order_and_keys_one_form():

@@ -99,7 +99,7 @@ GLB_STATIC_ASSERT(sizeof(struct glb_backend) == 32, "half a cache line")
 
 struct glb_table {
 	uint64_t row_base;      /* first uint16_t of row 0 in the rows section; a multiple of 32 */
-	uint32_t rows;          /* power of two */
+	uint32_t rows;          /* power of two; maglev: a prime */
 	uint32_t backend_base;  /* index of the pool's first backend in the backends section */
 	uint32_t backend_count; /* of the pool; every hop is below it, or GLB_HOP_NONE */
 	uint32_t pool_name;     /* offset into strings */

@@ -1,7 +1,7 @@
 /* Row tables: which backends serve a row, in which order.
  *
- * A row's order is GLB's rendezvous hashing (docs/wire/hashing.md); the policy then turns
- * the order and the backends' states into the row's chain. Deterministic: equal input gives equal bytes.
+ * With rendezvous, a row's order is GLB's (docs/wire/hashing.md), and the policy turns the order and the backends' states into
+ * the row's chain. With maglev, a row has the backend that the population gives it. Deterministic: equal input gives equal bytes.
  */
 #ifndef GLB_TABLE_H
 #define GLB_TABLE_H
@@ -12,6 +12,8 @@ enum {
 	GLB_TABLE_ROWS_MIN = 1 << 8,
 	GLB_TABLE_ROWS_MAX = 1 << 20,
 	GLB_TABLE_ROWS_DEFAULT = 1 << 16,
+	GLB_MAGLEV_ROWS_MIN = 251,       /* maglev: a prime from here to GLB_TABLE_ROWS_MAX */
+	GLB_MAGLEV_ROWS_DEFAULT = 65537,
 	GLB_POOL_BACKENDS_MAX = 65534,
 	GLB_HOP_NONE = 0xffff, /* no (further) hop in a row */
 };
@@ -31,6 +33,7 @@ enum glb_health { /* observed */
 
 enum glb_algorithm {
 	GLB_ALGORITHM_RENDEZVOUS = 0,
+	GLB_ALGORITHM_MAGLEV = 1,
 };
 
 enum glb_policy {
@@ -51,8 +54,8 @@ struct glb_backend_config {
 struct glb_table_config {
 	const struct glb_backend_config *backends; /* borrowed; position = index in rows */
 	uint32_t backend_count;                    /* 0..GLB_POOL_BACKENDS_MAX */
-	uint32_t rows;                             /* power of two, GLB_TABLE_ROWS_MIN.._MAX */
-	uint8_t hops;                              /* 1..GLB_HOPS_MAX; policy glb: 2 */
+	uint32_t rows;                             /* power of two, GLB_TABLE_ROWS_MIN.._MAX; maglev: a prime */
+	uint8_t hops;                              /* 1..GLB_HOPS_MAX; policy glb: 2; maglev: 1 or 2 */
 	uint8_t policy;                            /* enum glb_policy */
 	uint8_t algorithm;                         /* enum glb_algorithm */
 	uint8_t seed[16];
@@ -62,5 +65,18 @@ struct glb_table_config {
  * where a chain is shorter. Returns 0, -EINVAL (error says which field) or -ENOMEM.
  * Allocates scratch memory of its own and frees it; any thread; not for the packet path. */
 int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, struct glb_error *error);
+
+/* A backend in a Maglev population. */
+struct glb_maglev_backend {
+	uint32_t offset; /* row of its first choice, below the number of rows */
+	uint32_t skip;   /* from one choice to the next, 1..rows - 1 */
+	uint16_t weight; /* at least 1 */
+};
+
+/* Maglev's population (section 3.4 of the paper) with weights, as katran's second variant: in each turn a backend's account
+ * grows by its weight, and at the largest weight it pays for the next free row of its own permutation. Fills `out[rows]` with
+ * indices into `backends`, at most GLB_POOL_BACKENDS_MAX; GLB_HOP_NONE where there are none. `rows` is a prime. Returns 0 or -ENOMEM.
+ * Any thread; about rows × log(rows) steps. */
+int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t count, uint32_t rows, uint16_t *out);
 
 #endif
