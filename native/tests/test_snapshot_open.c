@@ -252,7 +252,7 @@ static void every_field_is_checked_behind_the_digest(void)
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_hash_fields), 32},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), 1},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), 4},
-		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[11]), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[7]), 1},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, id), 0},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, name), 3},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 0},
