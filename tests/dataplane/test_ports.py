@@ -1,11 +1,12 @@
-"""Every kind of port: tap, memif, ring, null; tagged frames; jumbo frames; with hugepages and without.
+"""Every kind of port: tap, memif, ring, null; tagged frames; jumbo frames.
 
-af_packet is in test_veth.py, af_xdp in test_af_xdp.py, pcap in test_replay.py.
+af_packet is in test_veth.py, af_xdp in test_af_xdp.py, pcap in test_replay.py; hugepages are in
+test_hugepages.py.
 """
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,6 @@ from dataplane.rig import VIP, Director, Segment, Wire, snapshot
 from glbpy import forwarder, pcap
 
 CLIENT = "192.0.2.77"
-HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")  # of 2 MB; /sys is read-only in containers
-FREE_HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
@@ -103,29 +102,6 @@ def test_jumbo(make: Make, name: Name, segment: Segment) -> None:
     assert frame[14 + outer :] == syn(1, segment.mac, size=9000 - outer - inner)[14:]
     segment.wire.send([syn(2, segment.mac, size=9000 - outer - inner + 1)])
     assert director.wait_for("too_long", 1)["too_long"] == 1
-
-
-@pytest.fixture
-def hugepages() -> Iterator[None]:
-    """64 pages of 2 MB, as many as a small forwarder needs; what was there before comes back."""
-    before = HUGEPAGES.read_text()
-    HUGEPAGES.write_text(str(max(int(before), 64)))
-    assert int(HUGEPAGES.read_text()) >= 64, "no room for 64 hugepages"
-    yield
-    HUGEPAGES.write_text(before)
-
-
-@pytest.mark.usefixtures("hugepages")
-@pytest.mark.parametrize("devargs", ["net_af_packet0,iface=director0", "net_af_xdp0,iface=director0"])
-def test_hugepages(make: Make, name: Name, segment: Segment, devargs: str) -> None:
-    """With hugepages, as all other tests do without; they are given back at the end."""
-    eal = {"args": ["-m", "96", "--no-pci", "--in-memory"]}
-    director = started(make(name("huge"), devargs, prefix=segment.prefix, eal=eal))
-    segment.wire.send([syn(7, segment.mac)])
-    assert len(segment.wire.receive(1)) == 1
-    while_running = int(FREE_HUGEPAGES.read_text())
-    assert director.terminate() == 0
-    assert int(FREE_HUGEPAGES.read_text()) > while_running
 
 
 def test_memif(make: Make, name: Name, tmp_path: Path) -> None:
