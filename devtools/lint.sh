@@ -18,9 +18,9 @@ check_sizes() { # C files about 500 lines at most
 }
 step check_sizes
 
-check_subjects() { # area: lowercase imperative, 60 characters
+check_subjects() { # area: lowercase imperative; about 60 characters, 72 at most
 	local wrong
-	wrong=$(git log --format=%s --no-merges | grep -vE '^[a-z0-9/_, -]+: [^A-Z ].{0,59}$' || true)
+	wrong=$(git log --format=%s --no-merges | grep -vP '^(?=.{1,72}$)[a-z0-9/_, -]+: [^A-Z ]' || true)
 	[ -z "$wrong" ] || { echo "commit subjects not like 'area: lowercase imperative':"; echo "$wrong"; return 1; }
 }
 step check_subjects
