@@ -18,7 +18,7 @@ Make = Callable[..., Director]
 Name = Callable[[str], str]
 PAGES = 64  # as many as a small forwarder needs
 
-# A machine as the forwarder sees it: pages by a directory of our own, /proc/sys as in containers, no hugetlbfs.
+# A machine as the forwarder sees it: pages by our own directory, /proc/sys as in containers, no hugetlbfs.
 MACHINE = """
 mount --make-rprivate / && mount -t tmpfs none /sys/kernel/mm/hugepages || exit 99
 mkdir /sys/kernel/mm/hugepages/hugepages-2048kB && cd /sys/kernel/mm/hugepages/hugepages-2048kB || exit 99

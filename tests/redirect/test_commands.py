@@ -148,7 +148,8 @@ def test_empty_allow_list_is_said(redirect: Redirect) -> None:
 
 
 def test_prefixes_separated_by_spaces_and_commas(redirect: Redirect) -> None:
-    redirect.must("attach", "--allow", "10.1.0.0/16,10.2.0.0/16", "10.3.0.1", "eth0", "--peer", "0.0.0.0/0,::/0")
+    allow = "10.1.0.0/16,10.2.0.0/16"
+    redirect.must("attach", "--allow", allow, "10.3.0.1", "eth0", "--peer", "0.0.0.0/0,::/0")
     report = redirect.status()
     assert report["allow"] == ["0.0.0.0/0", "10.1.0.0/16", "10.2.0.0/16", "10.3.0.1/32", "::/0"]
     assert report["peers"] == ["0.0.0.0/0", "::/0"]
