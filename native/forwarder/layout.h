@@ -46,6 +46,14 @@ int layout_lcores(const struct config *config, const cpu_set_t *allowed, char *o
 int layout_print(const struct config *config, const cpu_set_t *allowed, int (*node_of)(int cpu), char *out, size_t len,
 		 struct glb_error *error);
 
+/* Writes a line for each [[port]]: its device, the device's node (`node_of_device`, -1 = it has none), and the nodes of its packet buffers.
+ * Returns 0, or -ENOSPC with *error. */
+int layout_print_ports(const struct config *config, int (*node_of_cpu)(int cpu), int (*node_of_device)(const char *devargs),
+		       char *out, size_t len, struct glb_error *error);
+
+/* The NUMA node of a PCI device of this machine, by the beginning of its devargs; -1 for others. */
+int layout_node_of_device(const char *devargs);
+
 /* The NUMA node of a CPU of this machine, or -1. */
 int layout_node_of_cpu(int cpu);
 

@@ -292,6 +292,10 @@ static int show_layout(const struct config *config, struct glb_error *error)
 	ret = layout_print(config, &allowed, layout_node_of_cpu, text, sizeof(text), error);
 	if (ret == 0)
 		fputs(text, stdout);
+	if (ret == 0)
+		ret = layout_print_ports(config, layout_node_of_cpu, layout_node_of_device, text, sizeof(text), error);
+	if (ret == 0 && config->port_count != 0)
+		printf("\n%s", text);
 	return ret;
 }
 

@@ -2,7 +2,6 @@
 #include "port.h"
 #include "log.h"
 #include "offload.h"
-#include "pool.h"
 
 #include <rte_ethdev.h>
 #include <rte_errno.h>
@@ -134,8 +133,9 @@ static int configure(struct port *port, const struct config *config, const struc
 	return rte_eth_dev_configure(port->id, rx, tx, &conf);
 }
 
-static int set_up_queues(const struct port *port, const struct config *config, struct rte_mempool *pool)
+static int set_up_queues(const struct ports *ports, unsigned index, const struct config *config)
 {
+	const struct port *port = &ports->port[index];
 	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
 	unsigned socket = rte_socket_id();
 	int ret = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx, &tx);
@@ -143,7 +143,8 @@ static int set_up_queues(const struct port *port, const struct config *config, s
 	if (rte_eth_dev_socket_id(port->id) >= 0)
 		socket = (unsigned)rte_eth_dev_socket_id(port->id);
 	for (uint16_t queue = 0; queue < config_rx_queues(config) && ret == 0; queue++)
-		ret = rte_eth_rx_queue_setup(port->id, queue, rx, socket, NULL, pool);
+		ret = rte_eth_rx_queue_setup(port->id, queue, rx, socket, NULL,
+					     pools_of(&ports->pools, index, queue));
 	for (uint16_t queue = 0; queue < config_tx_queues(config) && ret == 0; queue++)
 		ret = rte_eth_tx_queue_setup(port->id, queue, tx, socket, NULL);
 	return ret;
@@ -159,8 +160,9 @@ static int open_xdp(struct port *port, const struct config *config, const struct
 	return port->xdp == NULL ? error->code : 0;
 }
 
-int port_start(struct port *port, const struct config *config, struct rte_mempool *pool, struct glb_error *error)
+int port_start(struct ports *ports, unsigned index, const struct config *config, struct glb_error *error)
 {
+	struct port *port = &ports->port[index];
 	struct rte_eth_dev_info info;
 	const char *what = "configured";
 	char advice[160] = "", offloads[64];
@@ -171,7 +173,7 @@ int port_start(struct port *port, const struct config *config, struct rte_mempoo
 	ret = configure(port, config, &info);
 	if (ret == 0) {
 		what = "given its queues";
-		ret = set_up_queues(port, config, pool);
+		ret = set_up_queues(ports, index, config);
 	}
 	if (ret == 0) {
 		ret = open_xdp(port, config, &info, error);
@@ -226,7 +228,7 @@ static void watch_ports(struct ports *ports, const struct config *config)
 int ports_start(struct ports *ports, const struct config *config, struct glb_error *error)
 {
 	int ret = check_devices(config, error);
-	uint16_t id;
+	uint16_t id, ids[CONFIG_PORTS_MAX];
 
 	memset(ports, 0, sizeof(*ports));
 	if (ret != 0)
@@ -242,11 +244,13 @@ int ports_start(struct ports *ports, const struct config *config, struct glb_err
 	if (ports->count == 0)
 		return glb_error_set(error, -EINVAL, "port: none; add a [[port]] with devargs, for example "
 				     "\"net_af_packet0,iface=eth0\"");
-	ports->pool = pool_create(config, ports->count, error);
-	if (ports->pool == NULL)
-		return -ENOMEM;
+	for (unsigned i = 0; i < ports->count; i++)
+		ids[i] = ports->port[i].id;
+	ret = pools_open(&ports->pools, config, ids, ports->count, error);
+	if (ret != 0)
+		return ret;
 	for (unsigned i = 0; i < ports->count && ret == 0; i++)
-		ret = port_start(&ports->port[i], config, ports->pool, error);
+		ret = port_start(ports, i, config, error);
 	watch_ports(ports, config);
 	if (ret != 0)
 		ports_stop(ports);
@@ -266,7 +270,6 @@ void ports_stop(struct ports *ports)
 		if (ret != 0)
 			log_warning("port %s did not close: %s", ports->port[i].name, rte_strerror(-ret));
 	}
-	rte_mempool_free(ports->pool);
+	pools_close(&ports->pools);
 	ports->count = 0;
-	ports->pool = NULL;
 }

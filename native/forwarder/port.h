@@ -3,10 +3,9 @@
 #define FORWARDER_PORT_H
 
 #include "config.h"
+#include "pool.h"
 #include "port_watch.h"
 #include "xdp.h"
-
-#include <rte_mempool.h>
 
 enum { PORT_NAME_MAX = 64 };
 
@@ -26,7 +25,7 @@ struct port {
 struct ports {
 	struct port port[CONFIG_PORTS_MAX];
 	unsigned count;
-	struct rte_mempool *pool; /* all received packets are in it */
+	struct pools pools; /* all received packets are in them */
 };
 
 /* Makes the buffers and starts all ports. Returns 0 or a negative errno with *error; nothing is left running then. */
@@ -35,8 +34,8 @@ int ports_start(struct ports *ports, const struct config *config, struct glb_err
 /* What [[port]] says of it, or NULL when EAL options brought it. */
 const struct config_port *port_configured(const struct port *port, const struct config *config);
 
-/* Configures and starts one port whose id is set; its buffers come from `pool`. Returns 0 or a negative errno with *error. */
-int port_start(struct port *port, const struct config *config, struct rte_mempool *pool, struct glb_error *error);
+/* Configures and starts the port at `index`, whose id is set. Returns 0 or a negative errno with *error. */
+int port_start(struct ports *ports, unsigned index, const struct config *config, struct glb_error *error);
 
 /* Stops and closes the ports and frees the buffers. No worker may run any more. */
 void ports_stop(struct ports *ports);

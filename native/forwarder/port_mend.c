@@ -64,7 +64,7 @@ int ports_look(struct ports *ports, const struct config *config)
 }
 
 /* net_af_xdp forgets the buffers that it had given to the kernel. Where no other port keeps any, those missing from the pool are they. */
-static void take_back_buffers(const struct ports *ports, const struct port *gone)
+static void take_back_buffers(struct ports *ports, const struct port *gone)
 {
 	static const char *const keep_none[] = {"net_af_packet", "net_null", "net_pcap"};
 
@@ -80,12 +80,13 @@ static void take_back_buffers(const struct ports *ports, const struct port *gone
 			return;
 		}
 	}
-	log_info("port %s: %u buffers of the interface that is gone are taken back", gone->name, pool_take_back(ports->pool));
+	log_info("port %s: %u buffers of the interface that is gone are taken back", gone->name, pools_take_back(&ports->pools));
 }
 
-static int reopen(struct port *port, const struct config *config, struct ports *ports, const char *devargs,
+static int reopen(struct ports *ports, unsigned index, const struct config *config, const char *devargs,
 		  struct glb_error *error)
 {
+	struct port *port = &ports->port[index];
 	const char *arguments = strchr(devargs, ',');
 	int ret;
 
@@ -100,7 +101,7 @@ static int reopen(struct port *port, const struct config *config, struct ports *
 		ret = rte_eth_dev_get_port_by_name(port->name, &port->id);
 	if (ret != 0)
 		return glb_error_set(error, ret, "port %s: cannot be opened again: %s", port->name, rte_strerror(-ret));
-	return port_start(port, config, ports->pool, error);
+	return port_start(ports, index, config, error);
 }
 
 /* The new device's MAC and MTU to the snapshot in force, and its VIPs to a new XDP program. */
@@ -131,7 +132,7 @@ void port_mend(struct ports *ports, unsigned index, const struct config *config,
 	if (devargs == NULL)
 		glb_error_set(&error, -ENODEV, "port %s: is not in the configuration; restart", port->name);
 	else
-		opened = reopen(port, config, ports, devargs, &error) == 0 && tell(ports, config, swap, &error) == 0;
+		opened = reopen(ports, index, config, devargs, &error) == 0 && tell(ports, config, swap, &error) == 0;
 	port_watch_tried(watch, opened, now_ms());
 	if (opened && watch->interface[0] != '\0')
 		log_info("port %s: interface %s is back", port->name, watch->interface);

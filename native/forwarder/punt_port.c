@@ -157,7 +157,7 @@ int punt_port_open(struct punt_port *punt, const struct config *config, unsigned
 	if (ret == 0)
 		ret = make_device(punt, config, index, error);
 	if (ret == 0)
-		ret = start_device(punt, ports->pool, error);
+		ret = start_device(punt, pools_of(&ports->pools, (unsigned)(punt->port - ports->port), 0), error);
 	if (ret != 0)
 		return ret;
 	take_multicast(punt->port);

@@ -230,11 +230,15 @@ def test_layout_is_shown(tmp_path: Path) -> None:
     (tmp_path / "director.toml").write_text(to_toml(document))
     done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout")
     assert done.returncode == 0, done.stderr
-    rows = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()]
+    lcores, ports = done.stdout.split("\n\n")
+    rows = [re.split(r"  +", line.strip()) for line in lcores.splitlines()]
     assert rows[0] == ["lcore", "role", "CPU", "node", "takes from", "passes to"]
     assert [row[1] for row in rows[1:]] == ["main", "worker 0", "worker 1", "receiver 0", "sender 0"]
     assert rows[4][2] == "0"
     assert rows[4][-2:] == ["rx queue 0", "workers 0-1"]
+    assert [re.split(r"  +", line.strip()) for line in ports.splitlines()] == [
+        ["port", "device", "node", "buffers"], ["0", "net_null0", "-", "node 0: rx queue 0"],
+    ]  # fmt: skip
     done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout",
                     "--set", "eal.receiver_lcores=[1000]")  # fmt: skip
     assert done.returncode == 2
