@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from glbpy import _native, keys
 from glbpy._native import BackendInput, BindInput, ConfigInput, PoolInput, ServiceInput
 from glbpy.desired import Desired, backend_path, service_path
+from glbpy.errors import InvalidInputError
 from glbpy.models import Document, Health, Pool, Service, check_whole, parse_range
 from glbpy.snapshot import Snapshot
 from glbpy.status import Leaver
@@ -110,3 +111,19 @@ def offline(document: Document) -> tuple[Desired, bytes]:
     state = Desired.standalone(document)
     check_whole(state.document)
     return state, bytes.fromhex(document.secret) if document.secret else keys.OFFLINE_SECRET
+
+
+def offline_health(state: Desired, unhealthy: Sequence[str]) -> dict[int, Health]:
+    """Return the health by id in which the backends named in ``unhealthy`` (POOL/BACKEND) are unhealthy.
+
+    Raises InvalidInputError for one that there is not.
+    """
+    health = {}
+    for name in unhealthy:
+        pool, _, backend = name.partition("/")
+        number = state.ids.get(backend_path(pool, backend))
+        if number is None:
+            text = f"--unhealthy {name}: the document has no such backend; write POOL/BACKEND"
+            raise InvalidInputError(text)
+        health[number] = Health.UNHEALTHY
+    return health

@@ -17,21 +17,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Compile a document into the snapshot that a director forwards from. Needs no control plane."""
         from glbpy import document
-        from glbpy.compiler import NativeCompiler, offline
-        from glbpy.desired import backend_path
+        from glbpy.compiler import NativeCompiler, offline, offline_health
         from glbpy.errors import InvalidInputError
-        from glbpy.models import Health
         from glbpy.snapshot import write_file
 
         state, secret = offline(document.read(file))
-        health = {}
-        for name in unhealthy or ():
-            pool, _, backend = name.partition("/")
-            number = state.ids.get(backend_path(pool, backend))
-            if number is None:
-                raise InvalidInputError(f"--unhealthy {name}: {file} has no such backend; write POOL/BACKEND")
-            health[number] = Health.UNHEALTHY
-        snapshot = NativeCompiler().compile(state, secret, health)
+        snapshot = NativeCompiler().compile(state, secret, offline_health(state, unhealthy or ()))
         try:
             write_file(output, snapshot.data)
         except OSError as error:

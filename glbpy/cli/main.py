@@ -23,6 +23,7 @@ MODULES: list[str] = [
     "token",
     "compat",
     "compile",
+    "table",
     "capture",
     "doctor",
     "trace",
