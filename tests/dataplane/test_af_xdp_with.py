@@ -1,6 +1,10 @@
-"""What else a forwarder does, on an af_xdp port: next hops, `glb capture`, punting, echo requests."""
+"""What else a forwarder does, on an af_xdp port: next hops, `glb capture`, punting, echo requests, copies."""
 
+import ctypes
+import os
 import socket
+import stat
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +24,8 @@ __all__ = ["cable"]
 FAR = {4: "10.9.0.2", 6: "fd00:9::2"}
 BACKEND = "10.7.7.7"
 TAP = "glb0"
+PIDFD_GETFD = 438  # a system call
+AF_XDP_FAMILY, SO_DOMAIN, SOL_XDP, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY = 44, 39, 283, 8, 1
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
@@ -160,3 +166,34 @@ def frames_to(wire: Wire, mac: str, timeout_s: float = 5) -> list[bytes]:
         if address[2] != socket.PACKET_OUTGOING and frame[:6].hex(":") == mac and frame[12:14] == b"\x08\x00":
             return [frame]
     return []
+
+
+def xdp_sockets(pid: int) -> list[bool]:
+    """Of each AF_XDP socket of a process: does the kernel receive without a copy?"""
+    process, found = os.pidfd_open(pid), []
+    get = ctypes.CDLL(None, use_errno=True).syscall
+    try:
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            number = get(PIDFD_GETFD, process, int(each.name), 0)
+            if number >= 0 and stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(AF_XDP_FAMILY, socket.SOCK_RAW, 0, number) as theirs:  # such have no name
+                    if theirs.getsockopt(socket.SOL_SOCKET, SO_DOMAIN) == AF_XDP_FAMILY:
+                        options = theirs.getsockopt(SOL_XDP, XDP_OPTIONS, 4)
+                        found.append(bool(struct.unpack("I", options)[0] & XDP_OPTIONS_ZEROCOPY))
+            elif number >= 0:
+                os.close(number)
+    finally:
+        os.close(process)
+    return found
+
+
+@pytest.mark.parametrize("devargs", [AF_XDP, f"{AF_XDP},force_copy=1"])
+def test_a_driver_without_zero_copy(make: Make, name: Name, cable: Cable, devargs: str) -> None:
+    """veth is one: the kernel copies, whether it is told to or finds that it must; nothing else differs."""
+    director = make(name("xz"), devargs, prefix=cable.prefix)
+    snapshot(director.snapshot)
+    director.start()
+    assert xdp_sockets(director.pid) == [False]
+    wanted = [syn(sport, cable) for sport in range(1000, 1050)]
+    cable.wire.send(wanted)
+    assert [frame[54:] for frame in cable.wire.receive(50)] == [frame[14:] for frame in wanted]
