@@ -8,7 +8,7 @@ input or output.
 import ipaddress
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -52,9 +52,11 @@ STATES = _constants("STATE", "active", "filling", "draining", "inactive")
 HEALTHS = _constants("HEALTH", "unknown", "healthy", "unhealthy")
 ALGORITHMS = _constants("ALGORITHM", "rendezvous", "maglev")
 POLICIES = _constants("POLICY", "ordered", "glb")
-ENCAPSULATIONS = _constants("ENCAP", "gue")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp") | _constants("PROTOCOL", "any")
 UNMATCHED = _constants("UNMATCHED", "punt", "drop", "reject")
+ENCAPSULATIONS = _constants(
+    "ENCAP", "gue", "gre", "ipip", "ip6ip6", "4in6", "6in4", "l2dsr", "l3dsr", "nat"
+)
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
 ECHOES = _constants("ECHO", "forward", "punt", "answer")
@@ -113,6 +115,11 @@ class ServiceInput:
     source_bits_v6: int = 128
     unmatched: str = "punt"
     flow_cache: bool = False  # directors remember its flows
+    gre_key: int | None = None
+    dscp: int = 0  # of l3dsr
+    backend_port: int | None = None  # of nat; None: the packet's own
+    outer_dscp: int | str = 0  # or "copy"
+    ecn: str = "zero"  # or "copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,9 @@ class ServiceInfo:
     source_bits: tuple[int, int]  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str
     flow_cache: bool
+    encap_value: int  # gre: the key; nat: the backend's port, or 0
+    tos: int  # of the outer header; l3dsr: of the packet
+    tos_mask: int  # bits of the packet's own that are kept in it
     hash_key: bytes = field(repr=False)
     alt_hash_key: bytes = field(repr=False)
 
@@ -293,6 +303,12 @@ def _address_from_c(addr: Any) -> Address:
     return ipaddress.ip_address(packed[:4] if addr.family == lib.GLB_FAMILY_V4 else packed)
 
 
+def _mac(address: bytes) -> bytes:
+    if len(address) != 6:
+        raise InvalidInputError(f"a MAC address of {len(address)} bytes instead of 6")
+    return address
+
+
 class _Arena:
     """Keeps C memory alive as long as it lives itself."""
 
@@ -347,6 +363,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.unmatched = _word(UNMATCHED, service.unmatched, f"{where}unmatched")
     out.algorithm = _word(ALGORITHMS, service.algorithm, f"{where}algorithm")
     out.encap = _word(ENCAPSULATIONS, service.encapsulation, f"{where}encapsulation")
+    _encapsulation(service, where, out)
     out.hash_fields = _fields(service.hash_fields, f"{where}hash_fields")
     out.alt_hash_fields = _fields(service.alt_hash_fields, f"{where}alt_hash_fields")
     out.source_bits_v4 = _number(service.source_bits_v4, 1, 32, f"{where}source_bits_v4")
@@ -356,6 +373,21 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     _key(service.seed, out.seed, f"{where}seed")
     out.binds = _binds(arena, service.binds, where)
     out.bind_count = len(service.binds)
+
+
+def _encapsulation(service: ServiceInput, where: str, out: Any) -> None:
+    """Set what belongs to an encapsulation. Whether it belongs to this one is the library's to judge."""
+    if service.gre_key is not None:
+        out.gre_keyed = 1
+        out.encap_value = _number(service.gre_key, 0, 0xFFFFFFFF, f"{where}gre_key")
+    if service.backend_port is not None:
+        out.encap_value = _number(service.backend_port, 1, 65535, f"{where}backend_port")
+    mask = 0xFC if service.outer_dscp == "copy" else 0
+    dscp = 0 if isinstance(service.outer_dscp, str) else service.outer_dscp
+    if service.encapsulation == "l3dsr":
+        dscp, mask = service.dscp, 0x03
+    out.tos = _number(dscp, 0, 63, f"{where}dscp") << 2
+    out.tos_mask = mask | (0x03 if service.ecn == "copy" else 0)
 
 
 def compile_snapshot(config: ConfigInput) -> bytes:
@@ -492,6 +524,9 @@ class Snapshot:
             source_bits=(service.source_bits_v4, service.source_bits_v6),
             encapsulation=_name_of(ENCAPSULATIONS, service.encap),
             flow_cache=bool(service.flags & lib.GLB_SERVICE_FLOW_CACHE),
+            encap_value=service.encap_value,
+            tos=service.tos,
+            tos_mask=service.tos_mask,
             hash_key=bytes(ffi.buffer(service.hash_key)),
             alt_hash_key=bytes(ffi.buffer(service.alt_hash_key)),
         )
@@ -580,15 +615,24 @@ def leavers(before: Snapshot, after: Snapshot) -> list[Leaver]:
 
 @dataclass(frozen=True, slots=True)
 class DirectorInput:
-    """What a director adds to a snapshot. MACs have 6 bytes; ``mtu`` is bytes of outer IP, 0 is no limit."""
+    """What a director adds to a snapshot. MACs have 6 bytes; ``mtu`` is bytes of outer IP, 0 is no limit.
 
-    outer_source_v4: ipaddress.IPv4Address
+    ``neighbours`` has the MACs of backends on the director's own link, by address; packets to others go to
+    ``gateway_mac``. With it the director has next hops of its own, which l2dsr needs.
+    """
+
+    outer_source_v4: ipaddress.IPv4Address | None
     local_mac: bytes
     gateway_mac: bytes
     outer_udp_checksum: str = "zero"
     icmp_echo: str = "forward"
     filter_mac: bool = False
     mtu: int = 0
+    outer_source_v6: ipaddress.IPv6Address | None = None
+    outer_prefix_v4: ipaddress.IPv4Network | None = None
+    outer_prefix_v6: ipaddress.IPv6Network | None = None
+    outer_udp_checksum_v6: str = "computed"
+    neighbours: Mapping[Address, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -629,11 +673,13 @@ class PacketPath:
         """Raises InvalidInputError when the snapshot needs what the director does not have."""
         self.snapshot = snapshot
         c = ffi.new("struct glb_director *")
-        _set_address(c.outer_source_v4, director.outer_source_v4)
-        for out, mac in ((c.local_mac, director.local_mac), (c.gateway_mac, director.gateway_mac)):
-            if len(mac) != 6:
-                raise InvalidInputError(f"a MAC address of {len(mac)} bytes instead of 6")
-            ffi.buffer(out)[:] = mac
+        self._set_sources(c, director)
+        ffi.buffer(c.local_mac)[:] = _mac(director.local_mac)
+        if director.neighbours is None:
+            ffi.buffer(c.gateway_mac)[:] = _mac(director.gateway_mac)
+        c.outer_checksum_v6 = _word(
+            OUTER_CHECKSUMS, director.outer_udp_checksum_v6, "outer_udp_checksum_v6"
+        )
         c.outer_checksum = _word(OUTER_CHECKSUMS, director.outer_udp_checksum, "outer_udp_checksum")
         c.echo = _word(ECHOES, director.icmp_echo, "icmp_echo")
         c.filter_mac = director.filter_mac
@@ -642,6 +688,35 @@ class PacketPath:
         error = ffi.new("struct glb_error *")
         if lib.glb_path_init(self._c, snapshot.c, c, error) != 0:
             raise InvalidInputError(_message(error))
+        if director.neighbours is not None:
+            self._set_next_hops(director, director.neighbours)
+
+    @staticmethod
+    def _set_sources(c: Any, director: DirectorInput) -> None:
+        for out, address in (
+            (c.outer_source_v4, director.outer_source_v4),
+            (c.outer_source_v6, director.outer_source_v6),
+        ):
+            if address is not None:
+                _set_address(out, address)
+        for prefix, network in (
+            (c.outer_prefix_v4, director.outer_prefix_v4),
+            (c.outer_prefix_v6, director.outer_prefix_v6),
+        ):
+            if network is not None:
+                _set_address(prefix.addr, network.network_address)
+                prefix.bits = network.prefixlen
+
+    def _set_next_hops(self, director: DirectorInput, neighbours: Mapping[Address, bytes]) -> None:
+        self._next_hops = ffi.new("uint64_t[]", max(1, len(self.snapshot.backends)))
+        hops = ffi.cast("struct glb_next_hop *", self._next_hops)
+        for backend in self.snapshot.backends:
+            hop, own = hops[backend.index], neighbours.get(backend.address)
+            ffi.buffer(hop.mac)[:] = _mac(own or director.gateway_mac)
+            hop.kind = lib.GLB_NEXT_HOP_BACKEND if own else lib.GLB_NEXT_HOP_ROUTER
+        egress = ffi.new("struct glb_egress *", {"mtu": director.mtu})
+        ffi.buffer(egress.mac)[:] = director.local_mac
+        lib.glb_path_route(self._c, self._next_hops, egress, 1)
 
     def decide(self, frame: bytes) -> Decision:
         """Return what becomes of an Ethernet frame, by the same C code as in the forwarder."""
@@ -701,7 +776,10 @@ class PacketPath:
             return None
         header = ffi.new("uint8_t[]", packet.header_len)
         lib.glb_path_encap(self._c, packet, header)
-        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(packet.data + packet.l3_offset, packet.l3_len))
+        inner = ffi.new("uint8_t[]", bytes(ffi.buffer(packet.data + packet.l3_offset, packet.l3_len)))
+        if packet.rewrite_len:
+            lib.glb_path_rewrite(self._c, packet, inner)
+        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(inner, packet.l3_len))
 
 
 # ---- names ----

@@ -1,6 +1,6 @@
 """The C library's packet path, driven by the configurations that the oracle uses."""
 
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from oracle.decide import Decision
 from oracle.model import Config, Director
@@ -42,6 +42,12 @@ def config_input(config: Config) -> native.ConfigInput:
             unmatched=service.unmatched,
             source_bits_v4=service.source_bits[0],
             source_bits_v6=service.source_bits[1],
+            encapsulation=service.encapsulation,
+            gre_key=service.gre_key,
+            dscp=service.dscp,
+            backend_port=service.backend_port,
+            outer_dscp=service.outer_dscp,
+            ecn=service.ecn,
         )
         for pool, service in enumerate(config.services)
     ]
@@ -50,16 +56,23 @@ def config_input(config: Config) -> native.ConfigInput:
 
 def path_of(config: Config, director: Director) -> native.PacketPath:
     compiled = native.Snapshot(native.compile_snapshot(config_input(config)))
+    gateway = bytes.fromhex(director.gateway_mac.replace(":", ""))
+    direct = any(service.encapsulation == "l2dsr" for service in config.services)
     return native.PacketPath(
         compiled,
         native.DirectorInput(
             outer_source_v4=IPv4Address(director.source_v4),
             local_mac=bytes.fromhex(director.local_mac.replace(":", "")),
-            gateway_mac=bytes.fromhex(director.gateway_mac.replace(":", "")),
+            gateway_mac=gateway,
             outer_udp_checksum=director.checksum,
             icmp_echo="punt" if director.punt_echo else "forward",
             filter_mac=director.filter_mac,
             mtu=director.mtu,
+            outer_source_v6=None if director.source_v6 == "::" else IPv6Address(director.source_v6),
+            outer_prefix_v4=director.prefix(4),
+            outer_prefix_v6=director.prefix(6),
+            outer_udp_checksum_v6=director.checksum_v6,
+            neighbours={backend.address: gateway for backend in compiled.backends} if direct else None,
         ),
     )
 

@@ -36,3 +36,26 @@ glb_be16 checksum_update(glb_be16 field, glb_be16 old, glb_be16 now)
 
 	return glb_be16_put((uint16_t)~((folded & 0xffff) + (folded >> 16)));
 }
+
+uint64_t checksum_change(const void *old, const void *now, size_t len)
+{
+	const uint8_t *from = old, *to = now;
+	uint64_t change = 0;
+
+	for (size_t i = 0; i < len; i += sizeof(uint16_t)) {
+		uint16_t was, is;
+
+		memcpy(&was, from + i, sizeof(was));
+		memcpy(&is, to + i, sizeof(is));
+		change += (uint16_t)~was + (uint64_t)is;
+	}
+	return change;
+}
+
+glb_be16 checksum_apply(glb_be16 field, uint64_t change)
+{
+	uint16_t sum;
+
+	memcpy(&sum, &field, sizeof(sum));
+	return checksum_finish((uint16_t)~sum + change);
+}

@@ -1,5 +1,6 @@
 /* Is this configuration one that can be compiled? Field by field, then what must be unique. */
 #include "config_check.h"
+#include "encap_rules.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -118,7 +119,7 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 		return glb_error_set(error, -EINVAL, "services[%u].id: 0 is no id", s);
 	if (service->pool >= config->pool_count)
 		return glb_error_set(error, -EINVAL, "services[%u].pool: there is no pool %u", s, service->pool);
-	if (service->encap != GLB_ENCAP_GUE)
+	if (service->encap >= GLB_ENCAP_COUNT)
 		return glb_error_set(error, -EINVAL, "services[%u].encapsulation: unknown kind %u", s, service->encap);
 	if (service->hash_fields == 0 || (service->hash_fields & ~HASH_FIELDS) != 0)
 		return glb_error_set(error, -EINVAL, "services[%u].hash_fields: 0x%x names no field, or an unknown one",
@@ -137,6 +138,32 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	for (uint32_t b = 0; status == 0 && b < service->bind_count; b++)
 		status = check_bind(&service->binds[b], s, b, error);
 	return status;
+}
+
+/* Whether a service's encapsulation has its fields, and is one for its VIPs. */
+static int check_encap(const struct glb_service_config *service, uint32_t s, struct glb_error *error)
+{
+	const struct encap_rule *rule = &encap_rules[service->encap];
+	const char *wrong = encap_fields_wrong(&(struct encap_fields){
+		service->encap, service->gre_keyed, service->tos, service->tos_mask, service->encap_value});
+
+	if (wrong != NULL)
+		return glb_error_set(error, -EINVAL, "services[%u].%s: not one of encapsulation %s", s, wrong, rule->name);
+	for (uint32_t b = 0; b < service->bind_count; b++) {
+		const struct glb_bind_config *bind = &service->binds[b];
+
+		if ((encap_family(bind->addr.family) & rule->vips) == 0)
+			return glb_error_set(error, -EINVAL, "services[%u].binds[%u].address: a VIP of a family that encapsulation %s "
+					     "does not carry", s, b, rule->name);
+		if (rule->alike && bind->protocol == GLB_PROTOCOL_ANY)
+			return glb_error_set(error, -EINVAL, "services[%u].binds[%u].protocol: encapsulation %s rewrites checksums, and "
+					     "knows those of TCP and UDP only", s, b, rule->name);
+		if (rule->alike && (bind->bits != glb_addr_len(bind->addr.family) * 8 ||
+				    memcmp(&bind->addr, &service->binds[0].addr, sizeof(bind->addr)) != 0))
+			return glb_error_set(error, -EINVAL, "services[%u].binds[%u].address: with encapsulation %s a service has "
+					     "one VIP, an address", s, b, rule->name);
+	}
+	return 0;
 }
 
 /* Something that must be unique: sorted, equal keys become neighbours. */
@@ -292,5 +319,7 @@ int glb_config_check(const struct glb_config *config, struct glb_error *error)
 		status = check_pool(&config->pools[p], p, error);
 	for (uint32_t s = 0; status == 0 && s < config->service_count; s++)
 		status = check_service(config, s, error);
+	for (uint32_t s = 0; status == 0 && s < config->service_count; s++)
+		status = check_encap(&config->services[s], s, error);
 	return status != 0 ? status : check_unique(config, error);
 }

@@ -1,44 +1,30 @@
-/* The measure stage, and the outer header: Ethernet, IPv4, UDP and GUE with the chain's further hops.
- *
- * Byte for byte as GLB's director sends it: docs/wire/gue.md.
+/* The measure stage, and the outer header: Ethernet with or without a tag, then what the service's encapsulation
+ * puts in front of the client's packet (encap_gue.c, encap_tunnel.c). Packets that are changed themselves: rewrite.c.
  */
 #include <glb/path.h>
 #include <glb/wire.h>
 
-#include "checksum.h"
+#include "outer.h"
 #include "verdict.h"
 
-#include <string.h>
-
 enum {
-	IPV4_LENGTH_MAX = 65535,
-	OUTER_TTL = 64,
-	HOP_BYTES = 4,
-	TAG_BYTES = 4,
-	SOURCE_PORT_BASE = 0x8000, /* the other 15 bits vary by flow */
+	IP_LENGTH_MAX = 65535, /* what a length field holds */
 };
 
-/* What stands in front of the hops. */
-struct outer {
-	struct glb_eth eth;
-	struct glb_ipv4 ip;
-	struct glb_udp udp;
-	struct glb_gue gue;
-} GLB_WIRE;
-GLB_STATIC_ASSERT(sizeof(struct outer) == 50, "outer header without hops")
-GLB_STATIC_ASSERT(TAG_BYTES + sizeof(struct outer) + (GLB_HOPS_MAX - 1) * HOP_BYTES <= GLB_HEADER_MAX, "outer header fits")
-
-/* Bytes of the VLAN tag that packets leave with. */
-static uint32_t tag_length(const struct glb_egress *egress)
-{
-	return egress->vlan != 0 ? TAG_BYTES : 0;
-}
-
-/* Bytes of the outer IP packet. */
-static uint32_t outer_length(const struct glb_packet *packet, const struct glb_egress *egress)
-{
-	return packet->header_len - (uint32_t)sizeof(struct glb_eth) - tag_length(egress) + packet->l3_len;
-}
+/* Bytes in front of the client's packet behind Ethernet, without hops or a key, and who writes them. */
+static const struct kind {
+	uint8_t v4, v6;
+	void (*write)(const struct glb_path *path, const struct glb_packet *packet, uint32_t length, uint8_t *out);
+} kinds[GLB_ENCAP_COUNT] = {
+	[GLB_ENCAP_GUE] = {GUE_V4_BYTES, GUE_V6_BYTES, gue_v6_write}, /* over IPv4: glb_path_encap() */
+	[GLB_ENCAP_GRE] = {sizeof(struct glb_ipv4) + sizeof(struct glb_gre), sizeof(struct glb_ipv6) + sizeof(struct glb_gre),
+			   gre_write},
+	[GLB_ENCAP_IPIP] = {.v4 = sizeof(struct glb_ipv4), .write = ip_write},
+	[GLB_ENCAP_IP6IP6] = {.v6 = sizeof(struct glb_ipv6), .write = ip_write},
+	[GLB_ENCAP_4IN6] = {.v6 = sizeof(struct glb_ipv6), .write = ip_write},
+	[GLB_ENCAP_6IN4] = {.v4 = sizeof(struct glb_ipv4), .write = ip_write},
+	/* L2DSR, L3DSR, NAT: nothing */
+};
 
 /* Sets next_hop, from the table or else to the gateway. */
 static void find_next_hops(const struct glb_path *path, struct glb_packet *packets, unsigned n)
@@ -54,126 +40,158 @@ static void find_next_hops(const struct glb_path *path, struct glb_packet *packe
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
 		packet->next_hop = glb_next_hop_load(&path->next_hops[packet->chain[0]]);
-		if (!packet->next_hop.resolved)
+		if (packet->next_hop.kind == GLB_NEXT_HOP_UNKNOWN)
 			verdict_set(packet, GLB_REASON_NO_NEXT_HOP);
+	}
+}
+
+/* Leaves in the chain only hops of the first one's family: no others fit into the header. */
+static void keep_family(const struct glb_backend *backends, struct glb_packet *packet)
+{
+	const uint8_t family = backends[packet->chain[0]].addr.family;
+	unsigned kept = 1;
+
+	for (unsigned i = 1; i < packet->chain_len; i++)
+		if (backends[packet->chain[i]].addr.family == family)
+			packet->chain[kept++] = packet->chain[i];
+	packet->chain_len = (uint8_t)kept;
+}
+
+/* Bytes at the front of the client's packet that rewriting may change. */
+static uint16_t rewrite_length(const struct glb_packet *packet)
+{
+	const uint32_t headers = packet->l4_offset - packet->l3_offset;
+	const uint32_t contiguous = packet->data_len - packet->l3_offset;
+
+	switch ((enum glb_packet_kind)packet->kind) {
+	case GLB_PACKET_TCP:
+		return (uint16_t)(headers + sizeof(struct glb_tcp));
+	case GLB_PACKET_TOO_BIG:
+		return (uint16_t)(contiguous < packet->l3_len ? contiguous : packet->l3_len);
+	case GLB_PACKET_UDP:
+	case GLB_PACKET_ECHO:
+		return (uint16_t)(headers + sizeof(struct glb_udp)); /* as long as ICMP's */
+	default:
+		return (uint16_t)headers;
+	}
+}
+
+/* The encapsulation of the packet's service: which, of what family, how many bytes. Returns those behind Ethernet. */
+static uint32_t measure_kind(const struct glb_path *path, struct glb_packet *packet)
+{
+	const struct glb_service *service = &path->snapshot->services[packet->service];
+	const struct kind *kind = &kinds[service->encap];
+	uint32_t bytes;
+
+	packet->encap = service->encap;
+	packet->outer_tos = (uint8_t)((packet->tos & service->tos_mask) | service->tos);
+	packet->outer_family = kind->write != NULL ? path->snapshot->backends[packet->chain[0]].addr.family : packet->family;
+	bytes = packet->outer_family == GLB_FAMILY_V4 ? kind->v4 : kind->v6;
+	switch ((enum glb_encap_kind)service->encap) {
+	case GLB_ENCAP_GUE:
+		keep_family(path->snapshot->backends, packet);
+		return bytes + (packet->chain_len - 1U) *
+			(packet->outer_family == GLB_FAMILY_V4 ? GUE_V4_HOP_BYTES : GUE_V6_HOP_BYTES);
+	case GLB_ENCAP_GRE:
+		return bytes + (service->flags & GLB_SERVICE_GRE_KEY ? GRE_KEY_BYTES : 0);
+	case GLB_ENCAP_L3DSR:
+	case GLB_ENCAP_NAT:
+		packet->rewrite_len = rewrite_length(packet);
+		return bytes;
+	default:
+		return bytes;
+	}
+}
+
+/* The length field of IPv6 does not count its own header. */
+static uint32_t limit_of(const struct glb_egress *egress, bool v6)
+{
+	const uint32_t limit = IP_LENGTH_MAX + (v6 ? (uint32_t)sizeof(struct glb_ipv6) : 0);
+
+	return egress->mtu != 0 && egress->mtu < limit ? egress->mtu : limit;
+}
+
+/* Whether packets of its service can go to a backend of `family`: not always, while a chain has members from before a change. */
+static bool reaches(const struct glb_packet *packet, uint8_t encap, uint8_t family)
+{
+	if (kinds[encap].write != NULL)
+		return (family == GLB_FAMILY_V4 ? kinds[encap].v4 : kinds[encap].v6) != 0;
+	return encap == GLB_ENCAP_L2DSR || family == packet->family;
+}
+
+static enum glb_reason measure_packet(const struct glb_path *path, struct glb_packet *packet)
+{
+	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
+	const uint8_t encap = path->snapshot->services[packet->service].encap;
+
+	if (!reaches(packet, encap, path->snapshot->backends[packet->chain[0]].addr.family))
+		return GLB_REASON_NO_BACKEND;
+	packet->header_len = (uint8_t)(outer_tag_length(egress) + sizeof(struct glb_eth) + measure_kind(path, packet));
+	if (outer_length(packet, egress) > limit_of(egress, packet->outer_family == GLB_FAMILY_V6))
+		return GLB_REASON_TOO_LONG;
+	if (encap == GLB_ENCAP_L2DSR && packet->next_hop.kind != GLB_NEXT_HOP_BACKEND)
+		return GLB_REASON_NOT_ON_LINK;
+	return GLB_REASON_FORWARDED;
+}
+
+static void measure_any(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &packets[i];
+
+		if (packet->verdict == GLB_VERDICT_FORWARD)
+			verdict_set(packet, measure_packet(path, packet));
 	}
 }
 
 void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
 	find_next_hops(path, packets, n);
+	if (!path->plain) {
+		measure_any(path, packets, n);
+		return;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		struct glb_packet *packet = &packets[i];
 		const struct glb_egress *egress;
-		uint32_t limit = IPV4_LENGTH_MAX;
 
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
 		egress = &path->egress[packet->next_hop.port];
-		if (egress->mtu != 0 && egress->mtu < limit)
-			limit = egress->mtu;
-		packet->header_len =
-			(uint8_t)(tag_length(egress) + sizeof(struct outer) + (packet->chain_len - 1U) * HOP_BYTES);
-		if (outer_length(packet, egress) > limit)
+		packet->header_len = (uint8_t)(outer_tag_length(egress) + sizeof(struct glb_eth) + GUE_V4_BYTES +
+					       (packet->chain_len - 1U) * GUE_V4_HOP_BYTES);
+		if (outer_length(packet, egress) > limit_of(egress, false))
 			verdict_set(packet, GLB_REASON_TOO_LONG);
 	}
 }
 
-static struct glb_ipv4 ipv4_header(const struct glb_director *director, const struct glb_backend *first,
-				   uint32_t length, bool offload)
+bool glb_path_sums_payload(const struct glb_path *path, const struct glb_packet *packet)
 {
-	struct glb_ipv4 ip = {
-		.version_ihl = 0x45,
-		.total_length = glb_be16_put((uint16_t)length),
-		.fragment = glb_be16_put(GLB_IPV4_DF),
-		.ttl = OUTER_TTL,
-		.protocol = GLB_IPPROTO_UDP,
-	};
+	const bool v6 = !path->plain && packet->outer_family == GLB_FAMILY_V6;
+	const uint8_t checksum = v6 ? path->director.outer_checksum_v6 : path->director.outer_checksum;
 
-	memcpy(ip.src, director->outer_source_v4.bytes, sizeof(ip.src));
-	memcpy(ip.dst, first->addr.bytes, sizeof(ip.dst));
-	if (!offload)
-		ip.checksum = checksum_finish(checksum_add(0, &ip, sizeof(ip)));
-	return ip;
+	if (checksum == GLB_OUTER_CHECKSUM_ZERO || (!path->plain && packet->encap != GLB_ENCAP_GUE))
+		return false;
+	return (path->egress[packet->next_hop.port].offloads & GLB_OFFLOAD_UDP_CHECKSUM) == 0;
 }
 
-static uint64_t pseudo_header_sum(const struct outer *outer)
+static void encap_any(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out)
 {
-	const struct {
-		uint8_t src[4], dst[4];
-		uint8_t zero, protocol;
-		glb_be16 length;
-	} pseudo = {
-		.src = {outer->ip.src[0], outer->ip.src[1], outer->ip.src[2], outer->ip.src[3]},
-		.dst = {outer->ip.dst[0], outer->ip.dst[1], outer->ip.dst[2], outer->ip.dst[3]},
-		.protocol = GLB_IPPROTO_UDP,
-		.length = outer->udp.length,
-	};
+	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
+	const bool v4 = packet->outer_family == GLB_FAMILY_V4;
+	const uint32_t length = outer_length(packet, egress);
+	uint8_t *ip = outer_ethernet(packet, egress, v4 ? GLB_ETHERTYPE_IPV4 : GLB_ETHERTYPE_IPV6, out);
 
-	return checksum_add(0, &pseudo, sizeof(pseudo));
-}
-
-/* The UDP checksum of the packet whose header is `outer` and hops behind it, up to `end`, its own field still zero. A result of 0 is
- * sent as 0xffff, since 0 says that there is none. */
-static glb_be16 udp_checksum(const struct outer *outer, const uint8_t *end, const struct glb_packet *packet)
-{
-	const uint8_t *udp = (const uint8_t *)&outer->udp;
-	uint64_t sum = checksum_add(pseudo_header_sum(outer), udp, (size_t)(end - udp));
-	glb_be16 checksum;
-
-	sum = checksum_add(sum, packet->data + packet->l3_offset, packet->l3_len);
-	checksum = checksum_finish(sum);
-	return glb_be16_get(checksum) == 0 ? glb_be16_put(0xffff) : checksum;
-}
-
-/* What a device that computes the UDP checksum wants to find in its place: the folded sum, not its complement. */
-static glb_be16 pseudo_header_field(const struct outer *outer)
-{
-	const glb_be16 complement = checksum_finish(pseudo_header_sum(outer));
-
-	return (glb_be16){{(uint8_t)~complement.b[0], (uint8_t)~complement.b[1]}};
-}
-
-/* Puts the tag between the MACs and the Ethernet type of a frame that has been written TAG_BYTES behind `out`. */
-static void insert_tag(uint8_t *out, uint16_t vlan)
-{
-	const glb_be16 tag[] = {glb_be16_put(GLB_ETHERTYPE_VLAN), glb_be16_put(vlan)};
-	const size_t macs = offsetof(struct glb_eth, type);
-
-	memmove(out, out + TAG_BYTES, macs);
-	memcpy(out + macs, tag, sizeof(tag));
+	if (packet->encap == GLB_ENCAP_GUE && v4)
+		gue_v4_write(path, packet, length, ip);
+	else if (kinds[packet->encap].write != NULL)
+		kinds[packet->encap].write(path, packet, length, ip);
 }
 
 void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out)
 {
-	const struct glb_backend *backends = path->snapshot->backends;
-	const struct glb_director *director = &path->director;
-	const uint8_t further = (uint8_t)(packet->chain_len - 1);
-	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
-	const uint32_t length = outer_length(packet, egress);
-	struct outer *outer = (struct outer *)(out + tag_length(egress));
-	uint8_t *hops = (uint8_t *)(outer + 1);
-
-	memcpy(outer->eth.dst, packet->next_hop.mac, sizeof(outer->eth.dst));
-	memcpy(outer->eth.src, egress->mac, sizeof(outer->eth.src));
-	outer->eth.type = glb_be16_put(GLB_ETHERTYPE_IPV4);
-	outer->ip = ipv4_header(director, &backends[packet->chain[0]], length,
-				(egress->offloads & GLB_OFFLOAD_IPV4_CHECKSUM) != 0);
-	outer->udp = (struct glb_udp){
-		.sport = glb_be16_put((uint16_t)(SOURCE_PORT_BASE | (packet->hash ^ packet->hint))),
-		.dport = glb_be16_put(GLB_GUE_PORT),
-		.length = glb_be16_put((uint16_t)(length - sizeof(outer->ip))),
-	};
-	outer->gue = (struct glb_gue){
-		.version_control_hlen = (uint8_t)(1 + further),
-		.protocol = packet->family == GLB_FAMILY_V4 ? GLB_IPPROTO_IPIP : GLB_IPPROTO_IPV6,
-		.hop_count = further,
-	};
-	for (unsigned i = 0; i < further; i++)
-		memcpy(hops + i * HOP_BYTES, backends[packet->chain[i + 1]].addr.bytes, HOP_BYTES);
-	if (director->outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED)
-		outer->udp.checksum = (egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) != 0 ?
-			pseudo_header_field(outer) : udp_checksum(outer, hops + further * HOP_BYTES, packet);
-	if (egress->vlan != 0)
-		insert_tag(out, egress->vlan);
+	if (path->plain)
+		gue_v4_frame(path, packet, out);
+	else
+		encap_any(path, packet, out);
 }

@@ -115,6 +115,7 @@ static void clear(struct glb_packet *packet)
 	packet->service = packet->row = packet->alt_row = GLB_INDEX_NONE;
 	packet->hash = 0;
 	packet->chain_len = packet->header_len = 0;
+	packet->rewrite_len = 0;
 }
 
 void glb_packet_parse(struct glb_packet *packets, unsigned n)

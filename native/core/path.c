@@ -2,30 +2,61 @@
 #include <glb/path.h>
 #include <glb/wire.h>
 
+#include "encap_rules.h"
 #include "verdict.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* The backends of one table, against what this director can send. */
-static int check_table(const struct glb_snapshot *snapshot, const struct glb_table *table,
-		       const struct glb_director *director, struct glb_error *error)
+static bool has_gateway(const struct glb_director *director)
 {
-	for (uint32_t i = 0; i < table->backend_count; i++) {
-		const struct glb_backend *backend = &snapshot->backends[table->backend_base + i];
+	static const uint8_t none[sizeof(director->gateway_mac)];
 
-		if (backend->addr.family != GLB_FAMILY_V4)
+	return memcmp(director->gateway_mac, none, sizeof(none)) != 0;
+}
+
+/* The families that packets of a kind can be sent over. */
+static unsigned families_of(const struct glb_director *director, uint8_t encap)
+{
+	const bool ports = encap == GLB_ENCAP_GUE; /* else they may come from a prefix */
+	unsigned families = 0;
+
+	if (director->outer_source_v4.family != GLB_FAMILY_NONE ||
+	    (!ports && director->outer_prefix_v4.addr.family != GLB_FAMILY_NONE))
+		families |= GLB_FAMILIES_V4;
+	if (director->outer_source_v6.family != GLB_FAMILY_NONE ||
+	    (!ports && director->outer_prefix_v6.addr.family != GLB_FAMILY_NONE))
+		families |= GLB_FAMILIES_V6;
+	return families;
+}
+
+/* One service, against what this director can send. */
+static int check_service(const struct glb_snapshot *snapshot, const struct glb_service *service,
+			 const struct glb_director *director, struct glb_error *error)
+{
+	const unsigned families = snapshot->tables[service->table].families | snapshot->tables[service->alt_table].families;
+	const char *name = snapshot->strings + service->name;
+
+	if (service->encap == GLB_ENCAP_L2DSR && has_gateway(director))
+		return glb_error_set(error, -EINVAL, "service %s: encapsulation l2dsr sends to the MAC address of the backend itself, "
+				     "and this director sends everything to gateway_mac; leave that out", name);
+	if (!encap_rules[service->encap].outer)
+		return 0;
+	for (unsigned family = GLB_FAMILIES_V4; family <= GLB_FAMILIES_V6; family <<= 1)
+		if ((families & ~families_of(director, service->encap) & family) != 0)
 			return glb_error_set(error, -EINVAL,
-					     "backend %s of pool %s has an IPv6 address: packets to backends go over IPv4 "
-					     "only in this version; give it an IPv4 address",
-					     snapshot->strings + backend->name, snapshot->strings + table->pool_name);
-		if (director->outer_source_v4.family != GLB_FAMILY_V4)
-			return glb_error_set(error, -EINVAL,
-					     "backend %s of pool %s has an IPv4 address, and this director has no "
-					     "outer_source_v4",
-					     snapshot->strings + backend->name, snapshot->strings + table->pool_name);
-	}
+					     "service %s: a backend of pool %s has an IPv%s address, and this director has no "
+					     "outer_source_v%s", name,
+					     snapshot->strings + snapshot->tables[service->table].pool_name,
+					     family == GLB_FAMILIES_V4 ? "4" : "6", family == GLB_FAMILIES_V4 ? "4" : "6");
 	return 0;
+}
+
+static bool is_plain(const struct glb_snapshot *snapshot, const struct glb_service *service)
+{
+	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
+	       (snapshot->tables[service->table].families & GLB_FAMILIES_V6) == 0 &&
+	       (snapshot->tables[service->alt_table].families & GLB_FAMILIES_V6) == 0;
 }
 
 int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
@@ -34,14 +65,17 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 	int status = 0;
 
 	*path = (struct glb_path){.snapshot = snapshot, .director = *director};
-	path->gateway = (struct glb_next_hop){.port = director->port, .resolved = 1};
+	path->gateway = (struct glb_next_hop){.port = director->port, .kind = GLB_NEXT_HOP_ROUTER};
 	memcpy(path->gateway.mac, director->gateway_mac, sizeof(path->gateway.mac));
 	path->egress[director->port].mtu = director->mtu;
 	memcpy(path->egress[director->port].mac, director->local_mac, sizeof(path->egress[0].mac));
 	if (snapshot == NULL)
 		return 0;
-	for (uint32_t i = 0; i < snapshot->table_count && status == 0; i++)
-		status = check_table(snapshot, &snapshot->tables[i], director, error);
+	path->plain = 1;
+	for (uint32_t i = 0; i < snapshot->service_count && status == 0; i++) {
+		status = check_service(snapshot, &snapshot->services[i], director, error);
+		path->plain &= is_plain(snapshot, &snapshot->services[i]);
+	}
 	return status;
 }
 

@@ -40,6 +40,19 @@ static enum glb_reason unmatched(const struct glb_vip *vip, const struct glb_pac
 	return GLB_REASON_UNMATCHED_DROPPED;
 }
 
+/* A reply that comes from a backend behind nat has no port by which it could be given the VIP's address. */
+static enum glb_reason classify_echo(const struct glb_path *path, struct glb_packet *packet, uint32_t vip)
+{
+	const uint32_t service = path->snapshot->vips[vip].echo_service;
+
+	if (path->director.echo != GLB_ECHO_FORWARD)
+		return echo_reason(&path->director, packet);
+	if (path->snapshot->services[service].encap == GLB_ENCAP_NAT)
+		return GLB_REASON_ICMP_NOT_TAKEN;
+	packet->service = service;
+	return GLB_REASON_FORWARDED;
+}
+
 static enum glb_reason classify(const struct glb_path *path, struct glb_packet *packet)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
@@ -55,10 +68,7 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 			return unmatched(&snapshot->vips[vip], packet, GLB_REASON_NO_SERVICE);
 		return GLB_REASON_FORWARDED;
 	case GLB_PACKET_ECHO:
-		if (path->director.echo != GLB_ECHO_FORWARD)
-			return echo_reason(&path->director, packet);
-		packet->service = snapshot->vips[vip].echo_service;
-		return GLB_REASON_FORWARDED;
+		return classify_echo(path, packet, vip);
 	case GLB_PACKET_TOO_BIG:
 		return classify_too_big(snapshot, packet, vip);
 	case GLB_PACKET_ICMP:
@@ -75,12 +85,14 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 }
 
 /* Where GLB's directors run beside this one, both must treat a packet alike, and GLB's take a packet only when TCP, UDP
- * or ICMPv6 is the IPv6 header's own next header. */
-static enum glb_reason check_policy(const struct glb_snapshot *snapshot, struct glb_packet *packet)
+ * or ICMPv6 is the IPv6 header's own next header. Who rewrites the destination would have to know what is in the extensions: a
+ * routing header has the final destination, an authentication header covers it. */
+static enum glb_reason check_extended(const struct glb_snapshot *snapshot, struct glb_packet *packet)
 {
-	const struct glb_table *table = &snapshot->tables[snapshot->services[packet->service].table];
+	const struct glb_service *service = &snapshot->services[packet->service];
 
-	if (table->policy != GLB_POLICY_GLB)
+	if (snapshot->tables[service->table].policy != GLB_POLICY_GLB && service->encap != GLB_ENCAP_L3DSR &&
+	    service->encap != GLB_ENCAP_NAT)
 		return GLB_REASON_FORWARDED;
 	packet->service = GLB_INDEX_NONE;
 	return GLB_REASON_IPV6_EXTENSION;
@@ -95,7 +107,7 @@ void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, 
 			continue;
 		verdict_set(packet, path->snapshot == NULL ? GLB_REASON_NO_SNAPSHOT : classify(path, packet));
 		if (packet->extended && packet->verdict == GLB_VERDICT_FORWARD)
-			verdict_set(packet, check_policy(path->snapshot, packet));
+			verdict_set(packet, check_extended(path->snapshot, packet));
 		if (packet->verdict == GLB_VERDICT_FORWARD)
 			__builtin_prefetch(&path->snapshot->services[packet->service]);
 	}

@@ -3,6 +3,7 @@
  * Each check is strict enough that equal content has one form only, so what is not canonical is refused, too.
  */
 #include "snapshot_check.h"
+#include "encap_rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,6 +68,12 @@ static bool source_bits_ok(uint8_t v4, uint8_t v6)
 	return v4 >= 1 && v4 <= 32 && v6 >= 1 && v6 <= 128;
 }
 
+static bool encap_ok(const struct glb_service *service)
+{
+	return encap_fields_wrong(&(struct encap_fields){service->encap, (service->flags & GLB_SERVICE_GRE_KEY) != 0,
+							 service->tos, service->tos_mask, service->encap_value}) == NULL;
+}
+
 static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 {
 	for (uint32_t i = 0; i < s->service_count; i++) {
@@ -85,9 +92,12 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 		if (!source_bits_ok(service->source_bits_v4, service->source_bits_v6) ||
 		    !source_bits_ok(service->alt_source_bits_v4, service->alt_source_bits_v6))
 			return REFUSE("service %u: bits of source addresses out of range", i);
-		if (service->encap != GLB_ENCAP_GUE)
+		if (service->encap >= GLB_ENCAP_COUNT)
 			return REFUSE("service %u: unknown encapsulation %u", i, service->encap);
-		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE)) != 0 ||
+		if (!encap_ok(service))
+			return REFUSE("service %u: fields that encapsulation %s does not have", i,
+				      encap_rules[service->encap].name);
+		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_GRE_KEY)) != 0 ||
 		    !zero(service->pad, sizeof(service->pad)))
 			return REFUSE("service %u: unknown flags 0x%x, or padding that is not zero", i, service->flags);
 	}
@@ -140,6 +150,15 @@ static bool rows_ok(const struct glb_table *table)
 	       (table->rows & (table->rows - 1)) == 0;
 }
 
+static unsigned families_of(const struct glb_backend *pool, uint32_t count)
+{
+	unsigned families = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		families |= encap_family(pool[i].addr.family);
+	return families;
+}
+
 static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_base, struct glb_error *error)
 {
 	const struct glb_table *table = &s->tables[t];
@@ -159,6 +178,8 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 	    table->backend_count > s->backend_count - table->backend_base)
 		return REFUSE("table %u: backends %u + %u of %u", t, table->backend_base, table->backend_count,
 			      s->backend_count);
+	if (table->families != families_of(s->backends + table->backend_base, table->backend_count))
+		return REFUSE("table %u: families %u are not those of its backends", t, table->families);
 	if (table->row_base != row_base || words > row_words - row_base)
 		return REFUSE("table %u: rows begin at %llu or do not fit into %llu", t,
 			      (unsigned long long)table->row_base, (unsigned long long)row_words);
@@ -228,6 +249,8 @@ static int check_binds(const struct glb_snapshot *s, struct glb_error *error)
 			     (bind->protocol != GLB_PROTOCOL_OTHER || bind->port_first != 0 || bind->port_last != UINT16_MAX)) ||
 			    !zero(bind->pad, sizeof(bind->pad)))
 				return REFUSE("VIP %u, bind %u: malformed", v, b);
+			if ((encap_rules[s->services[bind->service].encap].vips & encap_family(s->vips[v].addr.family)) == 0)
+				return REFUSE("VIP %u, bind %u: not for its service's encapsulation", v, b);
 			if (b > 0 && (bind->protocol < bind[-1].protocol || (bind->protocol == bind[-1].protocol &&
 									    bind->port_first <= bind[-1].port_last)))
 				return REFUSE("VIP %u, bind %u: out of order", v, b);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "config_check.h"
+#include "encap_rules.h"
 #include "snapshot_layout.h"
 #include "vip_build.h"
 
@@ -209,6 +210,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 			.hops = service->hops,
 			.policy = service->policy,
 			.algorithm = service->algorithm,
+			.families = encap_families(pool->backends, pool->backend_count),
 		};
 		memcpy(table.seed, service->seed, sizeof(table.seed));
 		status = glb_table_build(&table, rows + row_base, error);
@@ -235,7 +237,11 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.alt_hash_fields = service->alt_hash_fields,
 			.encap = service->encap,
 			.flags = (uint8_t)((service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0) |
-					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0)),
+					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0) |
+					   (service->gre_keyed ? GLB_SERVICE_GRE_KEY : 0)),
+			.encap_value = service->encap_value,
+			.tos = service->tos,
+			.tos_mask = service->tos_mask,
 			.source_bits_v4 = service->source_bits_v4 ? service->source_bits_v4 : 32,
 			.source_bits_v6 = service->source_bits_v6 ? service->source_bits_v6 : 128,
 		};

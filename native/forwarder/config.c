@@ -30,10 +30,13 @@ static const struct config_key keys[] = {
 	KEY("director", "run_dir", CONFIG_PATH, run_dir),
 	KEY("forward", "outer_source_v4", CONFIG_IPV4, director.outer_source_v4),
 	KEY("forward", "outer_source_v6", CONFIG_IPV6, director.outer_source_v6),
+	KEY("forward", "outer_source_prefix_v4", CONFIG_PREFIX_V4, director.outer_prefix_v4),
+	KEY("forward", "outer_source_prefix_v6", CONFIG_PREFIX_V6, director.outer_prefix_v6),
 	KEY("forward", "gateway_mac", CONFIG_MAC, director.gateway_mac),
 	KEY("forward", "local_mac", CONFIG_MAC, director.local_mac),
 	KEY("forward", "filter_mac", CONFIG_BOOL, director.filter_mac),
 	KEY("forward", "outer_udp_checksum", CONFIG_CHOICE, director.outer_checksum, .words = checksum_names),
+	KEY("forward", "outer_udp_checksum_v6", CONFIG_CHOICE, director.outer_checksum_v6, .words = checksum_names),
 	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.echo, .words = echo_names),
 	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
 	KEY("forward", "reject_rate", CONFIG_INTEGER, reject_rate, RANGE(1, 10000000)),
@@ -94,6 +97,7 @@ static void set_defaults(struct config *config)
 {
 	memset(config, 0, sizeof(*config));
 	config->director.filter_mac = 1;
+	config->director.outer_checksum_v6 = GLB_OUTER_CHECKSUM_COMPUTED; /* receivers drop 0 unless told: RFC 6935 */
 	config->mtu = CONFIG_MTU_OF_PORT;
 	config->echo_rate = 1000;
 	config->reject_rate = 1000;
@@ -145,7 +149,7 @@ static int read_section(struct config *config, const char *section, json_t *tabl
 		return glb_error_set(error, -EINVAL, "%s: %s: must be a table, [%s]", origin, section, section);
 	json_object_foreach(table, name, value) {
 		const struct config_key *key = find_key(section, name);
-		char known[300];
+		char known[400];
 		int ret;
 
 		if (key == NULL) {

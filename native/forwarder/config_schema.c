@@ -39,6 +39,10 @@ static json_t *value_schema(const struct config_key *key)
 		return text_like("format", "ipv4");
 	case CONFIG_IPV6:
 		return text_like("format", "ipv6");
+	case CONFIG_PREFIX_V4:
+		return text_like("pattern", "^[0-9.]+/[0-9]{1,2}$");
+	case CONFIG_PREFIX_V6:
+		return text_like("pattern", "^[0-9A-Fa-f:.]+/[0-9]{1,3}$");
 	case CONFIG_MAC:
 		return text_like("pattern", "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$");
 	case CONFIG_BOOL:

@@ -56,6 +56,37 @@ static const char *parse_address(const struct config_key *key, const json_t *val
 	return NULL;
 }
 
+static bool has_host_bits(const struct glb_prefix *prefix)
+{
+	for (unsigned bit = prefix->bits; bit < glb_addr_len(prefix->addr.family) * 8; bit++)
+		if (prefix->addr.bytes[bit / 8] & 0x80 >> bit % 8)
+			return true;
+	return false;
+}
+
+/* address/bits, with at least one bit left for hosts. */
+static const char *parse_prefix(const struct config_key *key, const json_t *value, struct glb_prefix *out)
+{
+	const bool v4 = key->kind == CONFIG_PREFIX_V4;
+	struct glb_prefix prefix = {.addr.family = v4 ? GLB_FAMILY_V4 : GLB_FAMILY_V6};
+	const char *text = json_string_value(value), *slash = text != NULL ? strchr(text, '/') : NULL;
+	char address[INET6_ADDRSTRLEN];
+	unsigned bits = 0;
+	int end = 0;
+
+	if (slash != NULL && slash - text < (long)sizeof(address) && slash[1] >= '0' && slash[1] <= '9' &&
+	    sscanf(slash + 1, "%3u%n", &bits, &end) == 1 && slash[1 + end] == '\0' && bits > 0 && bits < (v4 ? 32 : 128)) {
+		snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
+		prefix.bits = (uint8_t)bits;
+		if (inet_pton(v4 ? AF_INET : AF_INET6, address, prefix.addr.bytes) == 1 && !has_host_bits(&prefix)) {
+			*out = prefix;
+			return NULL;
+		}
+	}
+	return v4 ? "an IPv4 prefix in quotes, \"172.16.0.0/16\", its host bits 0"
+		  : "an IPv6 prefix in quotes, \"100::/64\", its host bits 0";
+}
+
 static const char *parse_mac(const json_t *value, uint8_t out[6])
 {
 	static const char *const wanted = "a unicast MAC address like \"02:00:00:00:00:01\"";
@@ -166,6 +197,10 @@ int config_value_read(void *object, const struct config_key *key, const json_t *
 	case CONFIG_IPV4:
 	case CONFIG_IPV6:
 		wrong = parse_address(key, value, (struct glb_addr *)(void *)field);
+		break;
+	case CONFIG_PREFIX_V4:
+	case CONFIG_PREFIX_V6:
+		wrong = parse_prefix(key, value, (struct glb_prefix *)(void *)field);
 		break;
 	case CONFIG_MAC:
 		wrong = parse_mac(value, field);

@@ -12,6 +12,8 @@ enum config_kind {
 	CONFIG_PATH,     /* char[]: absolute */
 	CONFIG_IPV4,     /* struct glb_addr: unicast */
 	CONFIG_IPV6,     /* struct glb_addr: unicast */
+	CONFIG_PREFIX_V4, /* struct glb_prefix: address/bits */
+	CONFIG_PREFIX_V6,
 	CONFIG_MAC,      /* uint8_t[6]: unicast, not zero */
 	CONFIG_BOOL,     /* uint8_t */
 	CONFIG_INTEGER,  /* int64_t: min..max */

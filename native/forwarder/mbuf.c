@@ -52,18 +52,56 @@ static bool make_room(struct rte_mbuf *mbuf, uint16_t len)
 	return true;
 }
 
-/* Tells the device of the egress port what is left to it: checksums of the `header_len` bytes in front of the client's packet. */
-static void leave_to_device(const struct glb_path *path, const struct glb_egress *egress, struct rte_mbuf *mbuf)
+/* Tells the device of the egress port what is left to it of the `header_len` bytes in front of the client's packet: checksums. */
+static void leave_to_device(const struct glb_path *path, const struct glb_egress *egress, uint32_t header_len,
+			    struct rte_mbuf *mbuf)
 {
-	mbuf->ol_flags |= RTE_MBUF_F_TX_IPV4;
-	if ((egress->offloads & GLB_OFFLOAD_IPV4_CHECKSUM) != 0)
+	const uint32_t l2_len = sizeof(struct glb_eth) + (egress->vlan != 0 ? sizeof(struct glb_vlan) : 0);
+	const uint8_t *ip = rte_pktmbuf_mtod(mbuf, const uint8_t *) + l2_len;
+	const bool v4 = *ip >> 4 == 4;
+	const uint8_t protocol = v4 ? ((const struct glb_ipv4 *)ip)->protocol : ((const struct glb_ipv6 *)ip)->next_header;
+	const uint8_t udp = v4 ? path->director.outer_checksum : path->director.outer_checksum_v6;
+
+	if (header_len == l2_len)
+		return; /* no outer header: the client's is not ours to compute */
+	mbuf->ol_flags |= v4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+	if (v4 && (egress->offloads & GLB_OFFLOAD_IPV4_CHECKSUM) != 0)
 		mbuf->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
-	if ((egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) != 0 &&
-	    path->director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED)
+	if (protocol == GLB_IPPROTO_UDP && udp == GLB_OUTER_CHECKSUM_COMPUTED &&
+	    (egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) != 0)
 		mbuf->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
-	mbuf->l2_len = sizeof(struct glb_eth) + (egress->vlan != 0 ? sizeof(struct glb_vlan) : 0);
-	mbuf->l3_len = sizeof(struct glb_ipv4);
+	mbuf->l2_len = l2_len;
+	mbuf->l3_len = v4 ? sizeof(struct glb_ipv4) : sizeof(struct glb_ipv6);
 	mbuf->l4_len = sizeof(struct glb_udp);
+}
+
+/* Makes the first segment's bytes ours alone to write: where they are another buffer's or the application's, which someone else may
+ * read, they are copied into the segment's own buffer. */
+static bool own_front(struct rte_mbuf *mbuf, uint8_t *scratch)
+{
+	const uint16_t len = rte_pktmbuf_data_len(mbuf);
+
+	if (rte_mbuf_refcnt_read(mbuf) != 1)
+		return false;
+	if (RTE_MBUF_DIRECT(mbuf) || (RTE_MBUF_HAS_EXTBUF(mbuf) && rte_mbuf_ext_refcnt_read(mbuf->shinfo) == 1))
+		return true;
+	if (RTE_MBUF_HAS_PINNED_EXTBUF(mbuf) || rte_pktmbuf_data_room_size(mbuf->pool) < RTE_PKTMBUF_HEADROOM + len)
+		return false;
+	memcpy(scratch, rte_pktmbuf_mtod(mbuf, const uint8_t *), len);
+	rte_pktmbuf_detach(mbuf); /* it is empty now, and its buffer its own */
+	mbuf->data_len = len;
+	memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), scratch, len);
+	return true;
+}
+
+/* The outer UDP checksum is over all of the client's packet: puts it together where it lies in several segments. */
+static enum glb_reason gather(struct rte_mbuf *mbuf, struct glb_packet *packet, uint32_t end, uint8_t *scratch)
+{
+	if (end > MBUF_SCRATCH)
+		return GLB_REASON_TOO_LONG;
+	packet->data = rte_pktmbuf_read(mbuf, 0, end, scratch);
+	packet->data_len = end;
+	return GLB_REASON_FORWARDED;
 }
 
 enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
@@ -71,16 +109,17 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 {
 	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
 	const uint32_t end = packet->l3_offset + packet->l3_len;
+	enum glb_reason reason;
 	uint8_t *out;
 
 	cut(mbuf, end);
-	if (path->director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED && packet->data_len < end &&
-	    (egress->offloads & GLB_OFFLOAD_UDP_CHECKSUM) == 0) {
-		if (end > MBUF_SCRATCH)
-			return GLB_REASON_TOO_LONG;
-		packet->data = rte_pktmbuf_read(mbuf, 0, end, scratch);
-		packet->data_len = end;
+	if (packet->data_len < end && glb_path_sums_payload(path, packet)) {
+		reason = gather(mbuf, packet, end, scratch);
+		if (reason != GLB_REASON_FORWARDED)
+			return reason;
 	}
+	if (packet->rewrite_len != 0 && !own_front(mbuf, scratch))
+		return GLB_REASON_NO_HEADROOM;
 	rte_pktmbuf_adj(mbuf, packet->l3_offset);
 	if (rte_pktmbuf_headroom(mbuf) < packet->header_len) {
 		if (!make_room(mbuf, packet->header_len))
@@ -88,10 +127,12 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 		if (packet->data != scratch)
 			packet->data = rte_pktmbuf_mtod(mbuf, const uint8_t *) - packet->l3_offset;
 	}
+	if (packet->rewrite_len != 0)
+		glb_path_rewrite(path, packet, rte_pktmbuf_mtod(mbuf, uint8_t *));
 	out = (uint8_t *)rte_pktmbuf_prepend(mbuf, packet->header_len);
 	glb_path_encap(path, packet, out);
 	if (egress->offloads != 0)
-		leave_to_device(path, egress, mbuf);
+		leave_to_device(path, egress, packet->header_len, mbuf);
 	return GLB_REASON_FORWARDED;
 }
 

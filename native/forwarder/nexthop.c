@@ -149,12 +149,13 @@ static void publish(struct nexthop *nexthop)
 {
 	for (uint32_t i = 0; i < nexthop->count; i++) {
 		const struct target *target = &nexthop->view.targets[nexthop->target_of[i]];
-		struct glb_next_hop old = glb_next_hop_load(&nexthop->words[i]), hop = {.resolved = 0};
+		struct glb_next_hop old = glb_next_hop_load(&nexthop->words[i]), hop = {.kind = GLB_NEXT_HOP_UNKNOWN};
 
 		if (target->neighbour != NONE && known(&nexthop->view.neighbours[target->neighbour])) {
 			const struct neighbour *neighbour = &nexthop->view.neighbours[target->neighbour];
 
-			hop.resolved = 1;
+			hop.kind = memcmp(&neighbour->addr, &target->addr, sizeof(target->addr)) == 0
+					   ? GLB_NEXT_HOP_BACKEND : GLB_NEXT_HOP_ROUTER;
 			hop.port = neighbour->port;
 			memcpy(hop.mac, neighbour->mac, sizeof(hop.mac));
 		}

@@ -15,6 +15,14 @@ static const struct {
 
 enum { KNOWN = sizeof(known) / sizeof(known[0]) };
 
+static bool computes_udp(const struct glb_director *director)
+{
+	return (director->outer_source_v4.family != GLB_FAMILY_NONE &&
+		director->outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED) ||
+	       (director->outer_source_v6.family != GLB_FAMILY_NONE &&
+		director->outer_checksum_v6 == GLB_OUTER_CHECKSUM_COMPUTED);
+}
+
 uint64_t offload_choose(struct port *port, const struct config *config, const struct rte_eth_dev_info *info)
 {
 	const struct config_port *said = port_configured(port, config);
@@ -27,7 +35,7 @@ uint64_t offload_choose(struct port *port, const struct config *config, const st
 		if ((info->tx_offload_capa & known[i].tx) == 0)
 			continue;
 		if (known[i].offload == GLB_OFFLOAD_UDP_CHECKSUM &&
-		    config->director.outer_checksum != GLB_OUTER_CHECKSUM_COMPUTED)
+		    !computes_udp(&config->director))
 			continue;
 		port->offloads |= (uint8_t)known[i].offload;
 		tx |= known[i].tx;

@@ -53,6 +53,9 @@ static void minimal_has_defaults(void)
 	CHECK(config.director.outer_source_v4.family == GLB_FAMILY_V4);
 	CHECK(config.director.outer_source_v4.bytes[3] == 2);
 	CHECK(config.director.outer_source_v6.family == GLB_FAMILY_NONE);
+	CHECK(config.director.outer_prefix_v4.addr.family == GLB_FAMILY_NONE);
+	CHECK(config.director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO);
+	CHECK(config.director.outer_checksum_v6 == GLB_OUTER_CHECKSUM_COMPUTED);
 	CHECK(config.director.gateway_mac[5] == 1 && config.director.local_mac[5] == 0);
 	CHECK(config.director.filter_mac == 1 && config.director.echo == GLB_ECHO_FORWARD);
 	CHECK(config.director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO);
@@ -67,6 +70,7 @@ static void everything_is_taken(void)
 	static const char text[] =
 		"[director]\nname='d-2'\nsnapshot='/a/b'\nrun_dir='/c/d'\n"
 		"[forward]\nouter_source_v4='10.0.0.2'\nouter_source_v6='2001:db8::2'\n"
+		"outer_source_prefix_v4='172.16.0.0/12'\nouter_source_prefix_v6='100::/64'\nouter_udp_checksum_v6='zero'\n"
 		"gateway_mac='02:00:00:00:00:01'\nlocal_mac='02:00:00:00:00:0F'\nfilter_mac=false\n"
 		"outer_udp_checksum='computed'\nicmp_echo='punt'\nicmp_echo_rate=7\nmtu=0\nidle='busy'\n"
 		"[eal]\nargs=['--no-huge','-m','256']\nmain_lcore=3\nworker_lcores=[4, 3]\n"
@@ -77,6 +81,9 @@ static void everything_is_taken(void)
 	CHECK(read_text(text, NULL, 0) == 0);
 	CHECK(strcmp(config.snapshot, "/a/b") == 0 && strcmp(config.run_dir, "/c/d") == 0);
 	CHECK(config.director.outer_source_v6.family == GLB_FAMILY_V6 && config.director.local_mac[5] == 15);
+	CHECK(config.director.outer_prefix_v4.bits == 12 && config.director.outer_prefix_v4.addr.bytes[1] == 16);
+	CHECK(config.director.outer_prefix_v6.bits == 64 && config.director.outer_prefix_v6.addr.bytes[0] == 1);
+	CHECK(config.director.outer_checksum_v6 == GLB_OUTER_CHECKSUM_ZERO);
 	CHECK(config.director.filter_mac == 0 && config.director.echo == GLB_ECHO_PUNT);
 	CHECK(config.director.outer_checksum == GLB_OUTER_CHECKSUM_COMPUTED);
 	CHECK(config.echo_rate == 7);
@@ -102,6 +109,13 @@ static void wrong_values_are_named(void)
 		{"[forward]\nfilter_mac=1\n", "forward.filter_mac: must be true or false"},
 		{"[forward]\nouter_source_v6='10.0.0.1'\n", "forward.outer_source_v6: must be a unicast IPv6"},
 		{"[forward]\nouter_source_v6='ff02::1'\n", "forward.outer_source_v6"},
+		{"[forward]\nouter_source_prefix_v4='172.16.0.1/16'\n", "forward.outer_source_prefix_v4: must be an IPv4 prefix"},
+		{"[forward]\nouter_source_prefix_v4='172.16.0.0'\n", "forward.outer_source_prefix_v4"},
+		{"[forward]\nouter_source_prefix_v4='172.16.0.0/32'\n", "forward.outer_source_prefix_v4"},
+		{"[forward]\nouter_source_prefix_v4='172.16.0.0/1x'\n", "forward.outer_source_prefix_v4"},
+		{"[forward]\nouter_source_prefix_v6='172.16.0.0/16'\n", "forward.outer_source_prefix_v6: must be an IPv6 prefix"},
+		{"[forward]\nouter_source_prefix_v6='100::/0'\n", "forward.outer_source_prefix_v6"},
+		{"[forward]\nouter_udp_checksum_v6='none'\n", "forward.outer_udp_checksum_v6"},
 		{"[forward]\nlocal_mac='02:00:00:00:00'\n", "forward.local_mac: must be a unicast MAC"},
 		{"[forward]\nlocal_mac='01:00:00:00:00:01'\n", "forward.local_mac"},
 		{"[forward]\nlocal_mac='02:00:00:00:00:0g'\n", "forward.local_mac"},

@@ -84,7 +84,7 @@ static void writes_the_outer_header(void)
 			CHECK(udp_sum(out + 14, len - 14) == 0xffff && glb_be16_get(outer->udp.checksum) != 0);
 		else
 			CHECK(glb_be16_get(outer->udp.checksum) == 0);
-		CHECK(glb_gue_parse(out + 42, len - 42, &gue) == GLB_GUE_OK);
+		CHECK(glb_gue_parse(GLB_FAMILY_V4, out + 42, len - 42, &gue) == GLB_GUE_OK);
 		CHECK(gue.inner_family == family && gue.next_hop == 0 && gue.hop_count == p.chain_len - 1);
 		for (unsigned hop = 0; hop < gue.hop_count; hop++)
 			CHECK(memcmp(gue.hops[hop], backends[p.chain[hop + 1]].addr.bytes, 4) == 0);
@@ -276,7 +276,7 @@ static void sends_to_the_next_hop(void)
 	CHECK(run(&w.path, &frame).verdict == GLB_VERDICT_FORWARD);
 	glb_next_hop_store(&word, (struct glb_next_hop){{1, 2, 3, 4, 5, 6}, 7, 1});
 	hop = glb_next_hop_load(&word);
-	CHECK(hop.mac[0] == 1 && hop.mac[5] == 6 && hop.port == 7 && hop.resolved == 1);
+	CHECK(hop.mac[0] == 1 && hop.mac[5] == 6 && hop.port == 7 && hop.kind == 1);
 	world_close(&w);
 }
 
@@ -304,7 +304,7 @@ static void receivers_accept_what_is_sent(void)
 		glb_path_burst(&w.path, &p, 1);
 		if (p.verdict == GLB_VERDICT_FORWARD) {
 			out = send_frame(&w.path, &p, &len);
-			CHECK(glb_gue_parse(out + 42, len - 42, &gue) == GLB_GUE_OK && gue.inner_len == p.l3_len);
+			CHECK(glb_gue_parse(GLB_FAMILY_V4, out + 42, len - 42, &gue) == GLB_GUE_OK && gue.inner_len == p.l3_len);
 			CHECK(memcmp(out + 42 + gue.inner_offset, p.data + p.l3_offset, p.l3_len) == 0);
 			CHECK(udp_sum(out + 14, len - 14) == 0xffff && header_sum(out + 14) == 0xffff);
 			free(out);

@@ -7,14 +7,16 @@
 struct gue_case {
 	uint8_t hops;
 	uint8_t next;
-	bool v6;
+	bool v6;    /* the client's packet */
+	bool outer; /* the outer header is IPv6, and so are hops */
 };
 
 /* A UDP payload as a director or a backend would send it. */
 static struct frame gue_frame(struct gue_case c)
 {
 	const struct glb_gue gue = {
-		.version_control_hlen = (uint8_t)(1 + c.hops),
+		.version_control_hlen = (uint8_t)(1 + c.hops * (c.outer ? 4 : 1)),
+		.private_type = {{0, c.outer}},
 		.protocol = c.v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP,
 		.next_hop = c.next,
 		.hop_count = c.hops,
@@ -23,7 +25,7 @@ static struct frame gue_frame(struct gue_case c)
 
 	frame_put(&frame, &gue, sizeof(gue));
 	for (unsigned i = 0; i < c.hops; i++)
-		frame_put(&frame, (const uint8_t[]){10, 0, 0, (uint8_t)(i + 2)}, 4);
+		frame_put(&frame, (const uint8_t[16]){10, 0, 0, (uint8_t)(i + 2), [15] = (uint8_t)i}, c.outer ? 16 : 4);
 	if (c.v6)
 		put_ipv6(&frame, GLB_IPPROTO_TCP, frame_client_v6, frame_vip_v6);
 	else
@@ -34,10 +36,10 @@ static struct frame gue_frame(struct gue_case c)
 }
 
 /* Parses a copy of exactly this size, so that ASan sees a read beyond it. */
-static enum glb_gue_verdict parse_exact(const struct frame *frame, uint32_t len, struct glb_gue_packet *out)
+static enum glb_gue_verdict parse_exact(uint8_t family, const struct frame *frame, uint32_t len, struct glb_gue_packet *out)
 {
 	struct glb_packet copy = packet_of(frame, len);
-	const enum glb_gue_verdict verdict = glb_gue_parse(copy.data, copy.data_len, out);
+	const enum glb_gue_verdict verdict = glb_gue_parse(family, copy.data, copy.data_len, out);
 
 	packet_free(&copy);
 	return verdict;
@@ -47,16 +49,20 @@ static void reads_every_size(void)
 {
 	for (uint8_t hops = 0; hops < GLB_HOPS_MAX; hops++) {
 		for (uint8_t next = 0; next <= hops; next++) {
-			for (unsigned v6 = 0; v6 < 2; v6++) {
-				const struct frame frame = gue_frame((struct gue_case){hops, next, v6});
+			for (unsigned both = 0; both < 4; both++) {
+				const bool v6 = both & 1, outer = both & 2;
+				const struct frame frame = gue_frame((struct gue_case){hops, next, v6, outer});
+				const uint8_t family = outer ? GLB_FAMILY_V6 : GLB_FAMILY_V4;
 				struct glb_gue_packet p;
 
-				CHECK(parse_exact(&frame, frame.len, &p) == GLB_GUE_OK);
-				CHECK(p.hop_count == hops && p.next_hop == next);
-				CHECK(p.inner_offset == 8U + 4 * hops && p.inner_len == (v6 ? 60 : 40));
+				CHECK(parse_exact(family, &frame, frame.len, &p) == GLB_GUE_OK);
+				CHECK(p.hop_count == hops && p.next_hop == next && p.hop_family == family);
+				CHECK(p.inner_offset == 8U + (outer ? 16 : 4) * hops && p.inner_len == (v6 ? 60 : 40));
 				CHECK(p.inner_family == (v6 ? GLB_FAMILY_V6 : GLB_FAMILY_V4));
 				for (unsigned i = 0; i < hops; i++)
-					CHECK(p.hops[i][0] == 10 && p.hops[i][3] == i + 2);
+					CHECK(p.hops[i][0] == 10 && p.hops[i][3] == i + 2 && (!outer || p.hops[i][15] == i));
+				CHECK(parse_exact(outer ? GLB_FAMILY_V4 : GLB_FAMILY_V6, &frame, frame.len, &p) ==
+				      GLB_GUE_BAD_FLAGS);
 			}
 		}
 	}
@@ -79,11 +85,11 @@ static void names_each_wrong_field(void)
 	};
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		struct frame frame = gue_frame((struct gue_case){2, 0, false});
+		struct frame frame = gue_frame((struct gue_case){2, 0, false, false});
 		struct glb_gue_packet p;
 
 		frame.bytes[wrong[i].at] = wrong[i].value;
-		CHECK(parse_exact(&frame, frame.len, &p) == wrong[i].verdict);
+		CHECK(parse_exact(GLB_FAMILY_V4, &frame, frame.len, &p) == wrong[i].verdict);
 	}
 }
 
@@ -94,29 +100,31 @@ static void refuses_more_hops_than_a_chain_has(void)
 
 	frame_put(&frame, (const uint8_t[]){9, 4, 0, 0, 0, 0, 0, 8}, 8);
 	put_zeros(&frame, 100);
-	CHECK(parse_exact(&frame, frame.len, &p) == GLB_GUE_BAD_HOP_COUNT);
+	CHECK(parse_exact(GLB_FAMILY_V4, &frame, frame.len, &p) == GLB_GUE_BAD_HOP_COUNT);
 }
 
 static void cut_at_every_length(void)
 {
-	for (unsigned v6 = 0; v6 < 2; v6++) {
-		const struct frame frame = gue_frame((struct gue_case){7, 3, v6});
+	for (unsigned both = 0; both < 4; both++) {
+		const bool outer = both & 2;
+		const struct frame frame = gue_frame((struct gue_case){7, 3, both & 1, outer});
 
 		for (uint32_t len = 0; len < frame.len; len++) {
 			struct glb_gue_packet p;
 
-			CHECK(parse_exact(&frame, len, &p) == (len < 8 + 28 ? GLB_GUE_TRUNCATED : GLB_GUE_BAD_INNER));
+			CHECK(parse_exact(outer ? GLB_FAMILY_V6 : GLB_FAMILY_V4, &frame, len, &p) ==
+			      (len < 8U + 7 * (outer ? 16 : 4) ? GLB_GUE_TRUNCATED : GLB_GUE_BAD_INNER));
 		}
 	}
 }
 
 static void padding_is_not_the_packet(void)
 {
-	struct frame frame = gue_frame((struct gue_case){1, 0, false});
+	struct frame frame = gue_frame((struct gue_case){1, 0, false, false});
 	struct glb_gue_packet p;
 
 	put_zeros(&frame, 6);
-	CHECK(parse_exact(&frame, frame.len, &p) == GLB_GUE_OK && p.inner_len == 40);
+	CHECK(parse_exact(GLB_FAMILY_V4, &frame, frame.len, &p) == GLB_GUE_OK && p.inner_len == 40);
 }
 
 static void random_bytes(void)
@@ -126,18 +134,19 @@ static void random_bytes(void)
 
 	for (unsigned round = 0; round < 400000; round++) {
 		const uint8_t hops = (uint8_t)(test_random(&state) % GLB_HOPS_MAX);
-		struct frame frame = gue_frame((struct gue_case){hops, 0, test_random(&state) & 1});
+		const bool outer = test_random(&state) & 1;
+		struct frame frame = gue_frame((struct gue_case){hops, 0, test_random(&state) & 1, outer});
 		struct glb_gue_packet p;
 
 		for (unsigned i = test_random(&state) % 3; i > 0; i--)
 			frame.bytes[test_random(&state) % frame.len] = (uint8_t)test_random(&state);
 		if (test_random(&state) % 4 == 0)
 			frame.len = (uint32_t)(test_random(&state) % (frame.len + 1));
-		if (parse_exact(&frame, frame.len, &p) != GLB_GUE_OK)
+		if (parse_exact(outer ? GLB_FAMILY_V6 : GLB_FAMILY_V4, &frame, frame.len, &p) != GLB_GUE_OK)
 			continue;
 		ok++;
 		CHECK(p.inner_offset + p.inner_len <= frame.len && p.next_hop <= p.hop_count);
-		CHECK(p.hop_count < GLB_HOPS_MAX && p.inner_offset == 8U + 4 * p.hop_count);
+		CHECK(p.hop_count < GLB_HOPS_MAX && p.inner_offset == 8U + (outer ? 16 : 4) * p.hop_count);
 	}
 	CHECK(ok > 100000);
 }

@@ -113,11 +113,11 @@ static bool becomes(struct nexthop *nexthop, const uint64_t *word, const char *m
 		hop = glb_next_hop_load(word);
 		snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", hop.mac[0], hop.mac[1], hop.mac[2],
 			 hop.mac[3], hop.mac[4], hop.mac[5]);
-		if (mac == NULL ? !hop.resolved : hop.resolved && strcmp(text, mac) == 0)
+		if (mac == NULL ? !hop.kind : hop.kind && strcmp(text, mac) == 0)
 			return true;
 		poll(&fd, 1, due < 0 || due > 100 ? 100 : due);
 	} while (clock_ms() < until);
-	printf("# is %s (resolved %u), not %s\n", text, hop.resolved, mac != NULL ? mac : "unknown");
+	printf("# is %s (kind %u), not %s\n", text, hop.kind, mac != NULL ? mac : "unknown");
 	return false;
 }
 
@@ -149,10 +149,10 @@ static void follows_neighbours(const struct family *family)
 
 	CHECK(run("nsenter -t %d -n ip addr add %s/%s dev far0", (int)far_process, family->two, family->bits));
 	nexthop = look_after(addrs, 3, words, 3000); /* asks by itself, and waits */
-	CHECK(glb_next_hop_load(&words[0]).resolved && words[0] == words[2]);
+	CHECK(glb_next_hop_load(&words[0]).kind == GLB_NEXT_HOP_BACKEND && words[0] == words[2]);
 	CHECK(becomes(nexthop, &words[0], "02:00:00:00:0f:01"));
 	CHECK(nexthop_state(nexthop, 0) == NEXTHOP_KNOWN);
-	CHECK(!glb_next_hop_load(&words[1]).resolved && nexthop_state(nexthop, 1) == NEXTHOP_NO_NEIGHBOUR);
+	CHECK(!glb_next_hop_load(&words[1]).kind && nexthop_state(nexthop, 1) == NEXTHOP_NO_NEIGHBOUR);
 	/* not resolved, then resolved: it keeps asking */
 	CHECK(run("nsenter -t %d -n ip addr add %s/%s dev far0", (int)far_process, family->three, family->bits));
 	CHECK(becomes(nexthop, &words[1], "02:00:00:00:0f:01"));
@@ -183,7 +183,7 @@ static void follows_routes(const struct family *family)
 	CHECK(family != &v6 || run("ip addr add fd09::1/64 dev spare0 nodad"));
 	nexthop = look_after(addrs, 4, words, 100);
 	for (unsigned i = 0; i < 4; i++)
-		CHECK(!glb_next_hop_load(&words[i]).resolved);
+		CHECK(!glb_next_hop_load(&words[i]).kind);
 	CHECK(nexthop_state(nexthop, 0) == NEXTHOP_NO_ROUTE && nexthop_state(nexthop, 1) == NEXTHOP_NO_ROUTE);
 	CHECK(nexthop_state(nexthop, 2) == NEXTHOP_OWN_ADDRESS);
 	CHECK(nexthop_state(nexthop, 3) == NEXTHOP_OTHER_INTERFACE);
@@ -248,7 +248,7 @@ static void survives_a_link_that_goes(void)
 
 	CHECK(FAR("ip addr add 10.0.0.2/20 dev far0"));
 	nexthop = look_after(&addr, 1, &word, 3000);
-	CHECK(glb_next_hop_load(&word).resolved);
+	CHECK(glb_next_hop_load(&word).kind);
 	CHECK(run("ip link set near0 down"));
 	CHECK(becomes(nexthop, &word, NULL));
 	CHECK(run("ip link set near0 up"));
@@ -289,7 +289,7 @@ static void looks_after_many(void)
 	start = clock_ms();
 	nexthop = look_after(addrs, MANY, words, WAIT_MS);
 	for (unsigned i = 0; i < MANY; i++)
-		known += glb_next_hop_load(&words[i]).resolved;
+		known += 0 != glb_next_hop_load(&words[i]).kind;
 	printf("# %u of %u known after %d ms\n", known, MANY, (int)(clock_ms() - start));
 	CHECK(known == MANY);
 	/* every one changes, faster than they are read: some changes may be lost, the end must be right */
@@ -315,7 +315,7 @@ static void looks_after_many(void)
 	start = clock_ms();
 	addrs[MANY - 1] = addrs[0];
 	CHECK(nexthop_adopt(nexthop, addrs, sizeof(*addrs), MANY, words, WAIT_MS) == 0);
-	CHECK(words[MANY - 1] == words[0] && glb_next_hop_load(&words[0]).resolved);
+	CHECK(words[MANY - 1] == words[0] && glb_next_hop_load(&words[0]).kind);
 	CHECK(clock_ms() - start < WAIT_MS);
 	nexthop_close(nexthop);
 	CHECK(run("ip neigh flush nud permanent dev near0"));

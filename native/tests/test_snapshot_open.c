@@ -250,9 +250,16 @@ static void every_field_is_checked_behind_the_digest(void)
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, hash_fields), 0},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, hash_fields), 16},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, alt_hash_fields), 32},
-		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), 1},
-		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), 4},
-		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[7]), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), GLB_ENCAP_COUNT},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), GLB_ENCAP_IP6IP6}, /* with IPv4 VIPs */
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap), GLB_ENCAP_L3DSR},  /* without a DSCP */
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), GLB_SERVICE_GRE_KEY},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), 128},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, encap_value), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, tos), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, tos_mask), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, tos_mask), 4},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[1]), 1},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, id), 0},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, name), 3},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 0},
@@ -278,6 +285,9 @@ static void every_field_is_checked_behind_the_digest(void)
 		{FIELD(GLB_SECTION_TABLES, glb_table, 0, hops), 9},
 		{FIELD(GLB_SECTION_TABLES, glb_table, 0, policy), 2},
 		{FIELD(GLB_SECTION_TABLES, glb_table, 1, policy), GLB_POLICY_GLB}, /* of 3 hops */
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, families), 0},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, families), 2},
+		{FIELD(GLB_SECTION_TABLES, glb_table, 0, families), 4},
 		{FIELD(GLB_SECTION_TABLES, glb_table, 0, pad[0]), 1},
 		{GLB_SECTION_ROWS, 0, 2, 4},             /* not in the pool */
 		{GLB_SECTION_ROWS, 0, 2, GLB_HOP_NONE},  /* a hole */

@@ -116,5 +116,5 @@ def glb_path(config: str, director: str) -> native.PacketPath:
 def test_a_backend_that_only_ipv6_reaches_is_refused() -> None:
     bind = Bind.of("203.0.113.1/32", "tcp", 80, 80)
     service = Service("www", 1, (bind,), (Backend("2001:db8::1"),), bytes(16), bytes(16))
-    with pytest.raises(InvalidInputError, match=r"backend b1 of pool www has an IPv6 address"):
+    with pytest.raises(InvalidInputError, match=r"service www: a backend .* no outer_source_v6"):
         path_of(Config((service,)), DIRECTORS["zero"])

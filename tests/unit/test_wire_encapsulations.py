@@ -1,4 +1,4 @@
-"""The hex dumps of docs/wire/gue.md and encapsulations.md are what the oracle sends."""
+"""The hex dumps of docs/wire/gue.md and encapsulations.md are what libglb sends, and the oracle."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from oracle.decide import decide
 from oracle.model import Bind, Config, Director, Service
 from oracle.rows import Backend
+from packet_path import as_decision, path_of
 from test_wire_docs import WIRE, dumps
 
 from glbpy import keys
@@ -51,12 +52,14 @@ EXAMPLES = [
 @pytest.mark.parametrize(
     "example", EXAMPLES, ids=lambda e: f"{e.page}-{e.place}-{e.service.get('encapsulation', 'gue')}"
 )
-def test_dump_is_what_the_oracle_sends(example: Example) -> None:
+def test_dump_is_what_is_sent(example: Example) -> None:
     page = (WIRE / f"{example.page}.md").read_text()
     client = dumps((WIRE / "gue.md").read_text())[0][0x36:]
     frame = bytes.fromhex("020000000002 0200000000aa 0800") + client
-    decision = decide(example.config, replace(DIRECTOR, **example.director), frame)
+    director = replace(DIRECTOR, **example.director)
+    decision = decide(example.config, director, frame)
     assert decision.output == dumps(page)[example.place].hex()
+    assert as_decision(path_of(example.config, director).decide(frame)) == decision
     assert page.count("```hexdump") == sum(other.page == example.page for other in EXAMPLES)
 
 

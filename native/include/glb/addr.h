@@ -17,6 +17,12 @@ struct glb_addr {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_addr) == 20, "glb_addr is part of the snapshot format")
 
+struct glb_prefix {
+	struct glb_addr addr; /* host bits 0; family GLB_FAMILY_NONE: no prefix */
+	uint8_t bits;         /* 0..32 or 0..128 */
+	uint8_t pad[3];
+};
+
 /* Length of an address of this family in bytes: 4, 16, or 0. */
 #ifndef GLB_CFFI
 static inline unsigned glb_addr_len(uint8_t family)

@@ -15,8 +15,8 @@ enum glb_gue_verdict {
 	GLB_GUE_BAD_VERSION,   /* version is not 0 */
 	GLB_GUE_BAD_CONTROL,   /* a control message */
 	GLB_GUE_BAD_PROTOCOL,  /* carries neither IPv4 nor IPv6 */
-	GLB_GUE_BAD_FLAGS,     /* flags or private type not 0 */
-	GLB_GUE_BAD_HLEN,      /* header length is not 1 + hop count */
+	GLB_GUE_BAD_FLAGS,     /* flags not 0, or the private type is not that of the outer header's family */
+	GLB_GUE_BAD_HLEN,      /* header length is not 1 + words of hop count hops */
 	GLB_GUE_BAD_HOP_COUNT, /* more hops than a chain can have */
 	GLB_GUE_BAD_INDEX,     /* next hop index beyond the hop count */
 	GLB_GUE_BAD_INNER,     /* the client's packet is cut short or not of the protocol named */
@@ -30,13 +30,13 @@ struct glb_gue_packet {
 	uint8_t inner_family;  /* enum glb_family */
 	uint8_t next_hop;      /* index of the next hop to try; = hop_count: none is left */
 	uint8_t hop_count;     /* 0..GLB_HOPS_MAX - 1 */
-	uint8_t pad;
-	uint8_t hops[7][4];    /* IPv4 addresses after the first, hop_count of them; GLB_HOPS_MAX - 1 */
+	uint8_t hop_family;    /* enum glb_family of the hops: the outer header's */
+	uint8_t hops[7][16];   /* addresses after the first, hop_count of them, IPv4 in the first 4 bytes; GLB_HOPS_MAX - 1 */
 };
 
-/* Judges a UDP payload of `len` bytes that was sent to GLB_GUE_PORT, and fills *packet when the answer is GLB_GUE_OK.
- * Reads only [data, data + len). Pure; any thread. */
-enum glb_gue_verdict glb_gue_parse(const uint8_t *data, uint32_t len, struct glb_gue_packet *packet);
+/* Judges a UDP payload of `len` bytes that was sent to GLB_GUE_PORT behind an outer header of `outer_family` (enum glb_family), and
+ * fills *packet when the answer is GLB_GUE_OK. Reads only [data, data + len). Pure; any thread. */
+enum glb_gue_verdict glb_gue_parse(uint8_t outer_family, const uint8_t *data, uint32_t len, struct glb_gue_packet *packet);
 
 /* Stable lower-case name of a verdict, for example "bad_index"; "unknown" when out of range. Never freed. */
 const char *glb_gue_verdict_name(unsigned verdict);

@@ -17,10 +17,16 @@ enum {
 	GLB_PORTS_MAX = 16, /* of a director */
 };
 
+enum glb_next_hop_kind {
+	GLB_NEXT_HOP_UNKNOWN = 0, /* the rest means nothing, and packets are dropped */
+	GLB_NEXT_HOP_ROUTER = 1,
+	GLB_NEXT_HOP_BACKEND = 2, /* the backend itself: it is on this link */
+};
+
 struct glb_next_hop {
 	uint8_t mac[6];
 	uint8_t port;     /* index of the egress port, below GLB_PORTS_MAX */
-	uint8_t resolved; /* 0: the rest means nothing, and packets are dropped; else 1 */
+	uint8_t kind;     /* enum glb_next_hop_kind */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_next_hop) == sizeof(uint64_t), "a next hop is one word")
 

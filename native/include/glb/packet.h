@@ -62,6 +62,10 @@ struct glb_packet {
 	/* measure, encapsulate */
 	struct glb_next_hop next_hop; /* of the first hop; its port is the egress port */
 	uint8_t header_len;  /* outer header in front of the IP packet, Ethernet included; ≤ GLB_HEADER_MAX */
+	uint8_t encap;       /* enum glb_encap_kind; this and the next two are not set where path->plain */
+	uint8_t outer_family; /* enum glb_family of what follows Ethernet */
+	uint8_t outer_tos;   /* TOS or traffic class of that */
+	uint16_t rewrite_len; /* bytes at the front of the client's packet that glb_path_rewrite() may change; 0 = none */
 };
 
 /* Parses n frames (≤ GLB_BURST_MAX) whose verdict is FORWARD: fills the parse fields, clears those of later

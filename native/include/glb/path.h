@@ -14,7 +14,7 @@
 #include "snapshot.h"
 
 enum {
-	/* Ethernet 14 + VLAN 4 + IPv6 40 + UDP 8 + GUE 8 + 7 hops of 16 bytes */
+	/* Ethernet 14 + VLAN 4 + IPv6 40 + UDP 8 + GUE 8 + 7 hops of 16 bytes are 186 */
 	GLB_HEADER_MAX = 192,
 	/* Ethernet 14 + two VLAN tags 8 + 1280 */
 	GLB_REJECT_MAX = 1302,
@@ -36,11 +36,14 @@ enum glb_echo {
 struct glb_director {
 	struct glb_addr outer_source_v4; /* family GLB_FAMILY_NONE: cannot send over IPv4 */
 	struct glb_addr outer_source_v6;
+	struct glb_prefix outer_prefix_v4; /* encapsulations without ports: their sources, by flow; none: outer_source_v4 */
+	struct glb_prefix outer_prefix_v6;
 	uint8_t local_mac[6];
-	uint8_t gateway_mac[6];          /* where everything goes, unless glb_path_route() says otherwise */
+	uint8_t gateway_mac[6];          /* where everything goes, unless glb_path_route() says otherwise; all 0: none */
 	uint32_t mtu;                    /* of the egress port, bytes of IP; 0 = no limit */
 	uint8_t filter_mac;              /* 1: frames for other MACs, and our own, are punted */
-	uint8_t outer_checksum;          /* enum glb_outer_checksum */
+	uint8_t outer_checksum;          /* of UDP over IPv4: enum glb_outer_checksum */
+	uint8_t outer_checksum_v6;       /* over IPv6 */
 	uint8_t echo;                    /* enum glb_echo */
 	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
 };
@@ -64,13 +67,14 @@ struct glb_path {
 	const struct glb_snapshot *snapshot; /* borrowed; may be NULL: everything is GLB_REASON_NO_SNAPSHOT */
 	struct glb_director director;
 	struct glb_next_hop gateway;         /* the director's gateway_mac, behind the port that packets come in on */
+	uint8_t plain;                       /* 1: every service is GUE over IPv4 with TOS 0 */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
 	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: no flow cache is used */
 	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
 
 /* Sets up *path. Returns 0, or -EINVAL with *error when the snapshot needs something that the director does not
- * have (an outer source address of a family). No allocation. */
+ * have (an outer source address of a family; for l2dsr, next hops of its own). No allocation. */
 int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 		  const struct glb_director *director, struct glb_error *error);
 
@@ -85,7 +89,7 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* returns all their services' flags */
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
-void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* header_len, next hop, MTU */
+void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* next hop, lengths, MTU */
 
 /* The flow cache's two stages, around select; of use only where hash has returned GLB_SERVICE_FLOW_CACHE, and path->backend_ids is
  * set. A packet whose flow is in the cache gets the flow's own backend as its first hop, as long as it is in the snapshot, not inactive
@@ -102,9 +106,17 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 			   struct glb_packet *packets, unsigned n);
 
 /* Writes the packet's outer header, header_len bytes that end where the client's IP packet begins, to `out`. The
- * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len). An outer UDP checksum that is computed here (and not
- * by the egress port's device) reads all l3_len bytes, which must then be contiguous at data (data_len says so). */
+ * frame to send is these bytes followed by data[l3_offset .. l3_offset + l3_len), in which, where rewrite_len is not 0,
+ * glb_path_rewrite() has changed something. Where glb_path_sums_payload() says so, all l3_len bytes are read, and must be contiguous
+ * at data (data_len says so). */
 void glb_path_encap(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
+
+/* Whether glb_path_encap() computes an outer UDP checksum over the client's packet. */
+bool glb_path_sums_payload(const struct glb_path *path, const struct glb_packet *packet);
+
+/* For packets whose rewrite_len is not 0 (l3dsr, nat): changes the client's packet, which begins at `ip`, in place. Reads and writes
+ * its first rewrite_len bytes only; checksums are updated, not computed (RFC 1624), so that a damaged packet stays damaged. */
+void glb_path_rewrite(const struct glb_path *path, const struct glb_packet *packet, uint8_t *ip);
 
 /* Makes an echo request whose verdict is ANSWER its reply, in place: `frame` is what `packet` was parsed from, and the
  * frame to send is its first l3_offset + l3_len bytes. Touches only headers, up to l4_offset + 4: checksums are updated, not

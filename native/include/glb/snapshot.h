@@ -59,13 +59,28 @@ enum glb_hash_field { /* bits; hashed in this order */
 	GLB_HASH_DST_PORT = 8,
 };
 
-enum glb_encap_kind {
+enum glb_encap_kind { /* docs/wire/encapsulations.md */
 	GLB_ENCAP_GUE = 0,
+	GLB_ENCAP_GRE,
+	GLB_ENCAP_IPIP,
+	GLB_ENCAP_IP6IP6,
+	GLB_ENCAP_4IN6,
+	GLB_ENCAP_6IN4,
+	GLB_ENCAP_L2DSR,
+	GLB_ENCAP_L3DSR,
+	GLB_ENCAP_NAT,
+	GLB_ENCAP_COUNT
+};
+
+enum glb_families { /* bits */
+	GLB_FAMILIES_V4 = 1,
+	GLB_FAMILIES_V6 = 2,
 };
 
 enum glb_service_flag {
 	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
 	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */
+	GLB_SERVICE_GRE_KEY = 4,         /* encap gre: with a key, encap_value */
 };
 
 struct glb_service {
@@ -83,7 +98,10 @@ struct glb_service {
 	uint8_t source_bits_v6;   /* 1..128 */
 	uint8_t alt_source_bits_v4; /* the same, for alt_hash_fields */
 	uint8_t alt_source_bits_v6;
-	uint8_t pad[8];
+	uint32_t encap_value;     /* gre: the key; nat: the backend's port, 0 = the packet's own; else 0 */
+	uint8_t tos;              /* of the outer header, or, with l3dsr, of the packet itself: DSCP << 2 */
+	uint8_t tos_mask;         /* bits of the client's TOS that are kept in it: 0xfc DSCP, 0x03 ECN */
+	uint8_t pad[2];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_service) == 64, "one cache line")
 
@@ -106,7 +124,8 @@ struct glb_table {
 	uint16_t hops;          /* uint16_t per row, 1..GLB_HOPS_MAX; unused ones at the end are GLB_HOP_NONE */
 	uint8_t policy;         /* enum glb_policy */
 	uint8_t algorithm;      /* enum glb_algorithm */
-	uint8_t pad[4];
+	uint8_t families;       /* enum glb_families: that the pool's backends have */
+	uint8_t pad[3];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_table) == 32, "half a cache line")
 
@@ -182,6 +201,10 @@ struct glb_service_config {
 	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; 0 = all */
 	uint8_t source_bits_v6;   /* 1..128; 0 = all */
 	uint8_t flow_cache;       /* 1: directors remember its flows */
+	uint8_t gre_keyed;        /* encap gre: 1 = with a key, encap_value */
+	uint8_t tos;              /* as in struct glb_service */
+	uint8_t tos_mask;
+	uint32_t encap_value;
 	uint8_t hash_key[16];
 	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy, algorithm and seed are stored once */
 	const struct glb_bind_config *binds;

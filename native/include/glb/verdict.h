@@ -30,7 +30,7 @@ enum glb_reason {
 	GLB_REASON_ICMP_NOT_TAKEN,     /* ICMP to a VIP of a type that is left to the kernel */
 	GLB_REASON_ICMP_NOT_OURS,      /* ICMP error that quotes no packet of a service */
 	GLB_REASON_LATER_FRAGMENT,     /* fragment without ports, and the service does not follow fragments */
-	GLB_REASON_IPV6_EXTENSION,     /* IPv6 extension headers, and the service's policy is glb: GLB leaves it, too */
+	GLB_REASON_IPV6_EXTENSION,     /* IPv6 extension headers, and policy glb, or an encapsulation that rewrites */
 	GLB_REASON_NO_SNAPSHOT,        /* no snapshot is loaded yet */
 	/* drop: malformed */
 	GLB_REASON_ETH_TRUNCATED,      /* shorter than its Ethernet or VLAN header */
@@ -46,7 +46,7 @@ enum glb_reason {
 	/* drop: ours, but it cannot go on */
 	GLB_REASON_NO_BACKEND,         /* the service has no backend that may take packets */
 	GLB_REASON_TOO_LONG,           /* encapsulated, it would exceed an IPv4 total length of 65535 or the egress MTU */
-	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer */
+	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer, or it is shared and may not be written to */
 	GLB_REASON_TX_FULL,            /* the transmit queue did not take it */
 	GLB_REASON_NO_NEXT_HOP,        /* the next hop of the backend has no known MAC address */
 	/* punt */
@@ -64,6 +64,8 @@ enum glb_reason {
 	GLB_REASON_UNMATCHED_DROPPED,  /* drop: the policy says drop, or it could not be rejected */
 	GLB_REASON_UNMATCHED_REJECTED, /* answer: a TCP reset or an ICMP port unreachable was sent */
 	GLB_REASON_REJECT_LIMITED,     /* drop: more rejections than the director sends */
+	/* drop: encapsulation l2dsr */
+	GLB_REASON_NOT_ON_LINK,        /* the backend is behind a router, and only its own MAC would do */
 	GLB_REASON_COUNT
 };
 

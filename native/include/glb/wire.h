@@ -125,16 +125,22 @@ struct glb_icmp { /* ICMP and ICMPv6 alike */
 } GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_icmp) == 8, "ICMP header")
 
-/* GUE with GLB's private data: the hops after the first, behind it 4 bytes each. */
+/* GUE with GLB's private data: the hops after the first, behind it 4 or 16 bytes each. */
 struct glb_gue {
-	uint8_t version_control_hlen; /* version 0, C 0, hlen = 1 + hop_count, in 4-byte words */
+	uint8_t version_control_hlen; /* version 0, C 0, hlen = 1 + words of hops, in 4-byte words */
 	uint8_t protocol;             /* GLB_IPPROTO_IPIP or GLB_IPPROTO_IPV6 */
 	glb_be16 flags;               /* 0 */
-	glb_be16 private_type;        /* 0 */
+	glb_be16 private_type;        /* enum glb_gue_private: as the outer header */
 	uint8_t next_hop;             /* index of the next hop to try, 0 .. hop_count */
 	uint8_t hop_count;            /* 0 .. GLB_HOPS_MAX - 1 */
 } GLB_WIRE;
 GLB_STATIC_ASSERT(sizeof(struct glb_gue) == 8, "GUE header with GLB private data")
+
+struct glb_gre { /* RFC 2784, 2890 */
+	glb_be16 flags; /* 0, or GLB_GRE_KEY: then 4 bytes of key follow */
+	glb_be16 type;  /* enum glb_ethertype */
+} GLB_WIRE;
+GLB_STATIC_ASSERT(sizeof(struct glb_gre) == 4, "GRE header without options")
 
 #endif /* GLB_CFFI */
 
@@ -155,11 +161,21 @@ enum glb_ipproto {
 	GLB_IPPROTO_IPV6 = 41,
 	GLB_IPPROTO_ROUTING = 43,
 	GLB_IPPROTO_FRAGMENT = 44,
+	GLB_IPPROTO_GRE = 47,
 	GLB_IPPROTO_ESP = 50,
 	GLB_IPPROTO_AH = 51,
 	GLB_IPPROTO_ICMPV6 = 58,
 	GLB_IPPROTO_NONE = 59,
 	GLB_IPPROTO_DSTOPTS = 60,
+};
+
+enum glb_gue_private { /* what hops are */
+	GLB_GUE_PRIVATE_V4 = 0,
+	GLB_GUE_PRIVATE_V6 = 1,
+};
+
+enum {
+	GLB_GRE_KEY = 0x2000, /* the K flag */
 };
 
 enum {
