@@ -591,6 +591,10 @@ class Snapshot:
         found = lib.glb_snapshot_find_service(self.c, vip, PROTOCOLS[protocol], port)
         return None if found == lib.GLB_INDEX_NONE else self.services[found]
 
+    def is_vip(self, address: Address) -> bool:
+        """Say whether an address is one that clients use, for whatever service."""
+        return bool(lib.glb_snapshot_find_vip(self.c, address_to_c(address)) != lib.GLB_INDEX_NONE)
+
     def find_echo(self, address: Address) -> ServiceInfo | None:
         """Return the service that takes ICMP echo requests for this address."""
         vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))

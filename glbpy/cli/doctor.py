@@ -1,5 +1,6 @@
 """`glb doctor`: what on this machine would keep glbpy from working."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,10 @@ def doctor(
         str | None,
         typer.Option("--interface", "-i", metavar="DEV", help="Check this interface, too: offloads, MTU."),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Check this director's configuration, too."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what on this machine would keep glbpy from working, and how to mend it.
@@ -34,7 +39,7 @@ def doctor(
         forwarder = locate_program().resolve()
     except ForwarderError:
         forwarder = None
-    report = examine(System(), forwarder, interface)
+    report = examine(System(), forwarder, interface, config=config)
     if as_json:
         print_json(report)
     else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glbpy import abi
-from glbpy.doctor import devices, host
+from glbpy.doctor import devices, director, host
 from glbpy.doctor.finding import Finding
 from glbpy.doctor.interface import check_interface
 from glbpy.doctor.system import System
@@ -42,8 +42,12 @@ def examine(
     forwarder: Path | None,
     interface: str | None = None,
     drivers: Sequence[Driver] | None = None,
+    config: Path | None = None,
 ) -> Report:
-    """Run every check; those of an interface when one is given. ``drivers`` defaults to those installed."""
+    """Run every check; those of an interface and of a director's configuration when they are given.
+
+    ``drivers`` defaults to those installed.
+    """
     known = tuple(installed(libraries(system.root)) if drivers is None else drivers)
     findings = [finding for check in CHECKS for finding in check(system)]
     findings += devices.check_drivers(known)
@@ -52,4 +56,6 @@ def examine(
     findings += devices.check_library(abi.find_extension())
     if interface is not None:
         findings += check_interface(system, interface)
+    if config is not None:
+        findings += director.check_director(system, config, forwarder, known)
     return Report(known, tuple(findings))

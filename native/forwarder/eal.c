@@ -1,9 +1,9 @@
 /* Starting and ending EAL (eal.h). */
 #include "eal.h"
-#include "hugepages.h"
 #include "layout.h"
 #include "log.h"
 
+#include <rte_devargs.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
@@ -129,41 +129,35 @@ static int settle_workers(struct config *config, struct glb_error *error)
 	return 0;
 }
 
-/* The value of -m, in MB, or 0. */
-static unsigned long memory_wanted(const struct args *args)
+/* EAL's own words do not say which [[port]] has no driver. */
+static int explain_failure(const struct config *config, struct glb_error *error)
 {
-	for (int i = 1; i < args->count; i++)
-		if (strncmp(args->words[i], "-m", 2) == 0)
-			return strtoul(args->words[i][2] != '\0' ? args->words[i] + 2 : i + 1 < args->count ? args->words[i + 1] : "",
-				       NULL, 10);
-	return 0;
-}
+	const int reason = rte_errno;
 
-/* EAL says that it has no memory in words for those who know it. */
-static int not_started(const struct args *args, unsigned long wanted, struct glb_error *error)
-{
-	static const char *const none[] = {"--no-huge", NULL}, *const no_files[] = {"--in-memory", NULL};
-	const int why = rte_errno;
-	char advice[320] = "";
+	for (unsigned i = 0; i < config->port_count; i++) {
+		struct rte_devargs devargs = {0};
+		const char *words = config->ports[i].devargs;
+		const bool known = is_pci_address(words) || rte_devargs_parse(&devargs, words) == 0;
 
-	if (!given(args, none))
-		hugepages_advise(wanted, !given(args, no_files), advice, sizeof(advice));
-	return glb_error_set(error, -EIO, "EAL did not start (%s); its reason is above%s", rte_strerror(why), advice);
+		rte_devargs_reset(&devargs);
+		if (!known)
+			return glb_error_set(error, -EIO, "port[%u].devargs: this DPDK has no driver for %.80s: correct it, or "
+					     "install the driver (`glb doctor` lists those that are there)", i, words);
+	}
+	return glb_error_set(error, -EIO, "EAL did not start (%s); its reason is above", rte_strerror(reason));
 }
 
 int eal_start(struct config *config, const struct opts *opts, struct glb_error *error)
 {
 	char *lcores = malloc(LCORES_TEXT), prefix[sizeof(config->name) + 24];
 	struct args args = {0};
-	unsigned long wanted;
 	int ret;
 
 	if (lcores == NULL)
 		return glb_error_set(error, -ENOMEM, "out of memory");
 	ret = make_args(&args, config, opts, prefix, sizeof(prefix), lcores, LCORES_TEXT, error);
-	wanted = memory_wanted(&args); /* EAL reorders the words */
 	if (ret == 0 && rte_eal_init(args.count, args.words) < 0)
-		ret = not_started(&args, wanted, error);
+		ret = explain_failure(config, error);
 	free(lcores);
 	if (ret != 0)
 		return ret;

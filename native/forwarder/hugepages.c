@@ -58,17 +58,25 @@ static bool mounted(void)
 	return found;
 }
 
-void hugepages_advise(unsigned long megabytes, bool files, char *out, size_t len)
+bool hugepages_too_few(unsigned long megabytes, struct hugepages_lack *lack)
 {
 	unsigned long reserved, there = free_megabytes(&reserved), wanted = megabytes != 0 ? megabytes : ENOUGH_MB;
 
-	out[0] = '\0';
-	if (there == 0 || there < megabytes)
-		snprintf(out, len, "; %lu MB of hugepages are free, of %lu MB reserved, and %lu MB are wanted: run `echo %lu > "
-			 RESERVE "`%s, or add \"--no-huge\" to eal.args", there, reserved, wanted,
-			 (wanted + reserved - there + PAGE_MB - 1) / PAGE_MB,
-			 access(RESERVE, W_OK) != 0 ? " on the host, for it cannot be written here (a container?)" : "");
-	else if (files && !mounted())
-		snprintf(out, len, "; no hugetlbfs is mounted: run `mount -t hugetlbfs none /dev/hugepages`, or add "
-			 "\"--in-memory\" to eal.args");
+	if (there != 0 && there >= megabytes)
+		return false;
+	snprintf(lack->message, sizeof(lack->message), "%lu MB of hugepages are free, of %lu MB reserved, and %lu MB are wanted", there,
+		 reserved, wanted);
+	snprintf(lack->mend, sizeof(lack->mend), "run `echo %lu > " RESERVE "`%s, or add \"--no-huge\" to eal.args",
+		 (wanted + reserved - there + PAGE_MB - 1) / PAGE_MB,
+		 access(RESERVE, W_OK) != 0 ? " on the host, for it cannot be written here (a container?)" : "");
+	return true;
+}
+
+bool hugepages_not_mounted(struct hugepages_lack *lack)
+{
+	if (mounted())
+		return false;
+	snprintf(lack->message, sizeof(lack->message), "no hugetlbfs is mounted");
+	snprintf(lack->mend, sizeof(lack->mend), "run `mount -t hugetlbfs none /dev/hugepages`, or add \"--in-memory\" to eal.args");
+	return true;
 }

@@ -1,12 +1,20 @@
-/* Why EAL may not have got its memory: what there is of hugepages, in words. */
+/* Why EAL may not get its memory: what there is of hugepages, in words. */
 #ifndef FORWARDER_HUGEPAGES_H
 #define FORWARDER_HUGEPAGES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* To be asked when EAL has not started: a sentence with what is missing and what to do, or "" when there are free pages and, where
- * `files` are wanted, a place for them. `megabytes` = of -m, 0 = not given. No DPDK. */
-void hugepages_advise(unsigned long megabytes, bool files, char *out, size_t len);
+struct hugepages_lack {
+	char message[160]; /* what is missing */
+	char mend[200];    /* what to do */
+};
+
+/* Whether too few pages are free. `megabytes` = of -m, 0 = not given. To be asked before EAL has started, or when it has not. No
+ * DPDK. */
+bool hugepages_too_few(unsigned long megabytes, struct hugepages_lack *lack);
+
+/* Whether there is no file system for them. */
+bool hugepages_not_mounted(struct hugepages_lack *lack);
 
 #endif

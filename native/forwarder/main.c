@@ -9,6 +9,7 @@
 #include "layout.h"
 #include "log.h"
 #include "memif.h"
+#include "needs.h"
 #include "notify.h"
 #include "opts.h"
 #include "port.h"
@@ -53,6 +54,8 @@ struct forwarder {
 	struct commands commands;
 	struct takeover takeover;
 	struct watchdog *watchdog;
+	bool has_memory; /* EAL has started */
+	bool started;    /* it has been ready */
 };
 
 /* SIGTERM and SIGINT as a file descriptor, for all threads that come; SIGPIPE is no reason to die. */
@@ -183,6 +186,7 @@ static int serve_with_workers(struct forwarder *fwd, int signals, struct glb_err
 			.config = &fwd->config, .control = control, .stats = &fwd->stats, .swap = &fwd->swap,
 			.workers = &fwd->workers,
 		};
+		fwd->started = true;
 		log_info("ready: %d workers%s", (int)fwd->config.workers, fwd->opts.takeover ? ", muted" : "");
 		if (!fwd->opts.takeover)
 			notify_ready();
@@ -272,6 +276,7 @@ static int run(struct forwarder *fwd, struct glb_error *error)
 	ret = xdp_prepare(&fwd->config, error);
 	if (ret == 0)
 		ret = eal_start(&fwd->config, &fwd->opts, error);
+	fwd->has_memory = ret == 0;
 	if (ret == 0) {
 		ret = run_ports(fwd, signals, error);
 		eal_stop();
@@ -297,6 +302,28 @@ static int show_layout(const struct config *config, struct glb_error *error)
 	if (ret == 0 && config->port_count != 0)
 		printf("\n%s", text);
 	return ret;
+}
+
+/* Why a start may have failed, behind what EAL and its drivers said: what cannot work, or else all that is odd. */
+static void explain(const struct forwarder *fwd)
+{
+	struct needs needs;
+	bool fails = false;
+
+	needs_look(&needs, &fwd->config, &fwd->opts, !fwd->has_memory);
+	for (unsigned i = 0; i < needs.count; i++)
+		fails |= needs.list[i].fails;
+	for (unsigned i = 0; i < needs.count; i++)
+		if (needs.list[i].fails == fails)
+			log_error("%s: %s: %s", needs.list[i].check, needs.list[i].message, needs.list[i].mend);
+}
+
+static int print_needs(const struct forwarder *fwd)
+{
+	struct needs needs;
+
+	needs_look(&needs, &fwd->config, &fwd->opts, true);
+	return needs_print(&needs);
 }
 
 int main(int argc, char **argv)
@@ -325,13 +352,18 @@ int main(int argc, char **argv)
 		ret = show_layout(&fwd.config, &error);
 		if (ret != 0)
 			log_error("%s", error.text);
+	} else if (fwd.opts.needs) {
+		ret = print_needs(&fwd);
 	} else if (fwd.opts.check) {
 		printf("%s: ok\n", fwd.opts.config != NULL ? fwd.opts.config : "options");
 	} else {
 		log_open(fwd.config.name);
 		ret = run(&fwd, &error);
-		if (ret != 0)
+		if (ret != 0) {
 			log_error("%s", error.text);
+			if (!fwd.started)
+				explain(&fwd);
+		}
 	}
 	config_free(&fwd.config);
 	if (ret == -EINVAL)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { OPT_HELP = 'h', OPT_VERSION = 'v', OPT_CONFIG = 'c', OPT_SET = 's', OPT_CHECK = 256, OPT_SCHEMA, OPT_TAKEOVER, OPT_REPLAY, OPT_ORDER,
-       OPT_SHOW_LAYOUT };
+       OPT_SHOW_LAYOUT, OPT_NEEDS };
 
 static const struct option options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
@@ -15,6 +15,7 @@ static const struct option options[] = {
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"set", required_argument, NULL, OPT_SET},
 	{"check", no_argument, NULL, OPT_CHECK},
+	{"needs", no_argument, NULL, OPT_NEEDS},
 	{"schema", no_argument, NULL, OPT_SCHEMA},
 	{"takeover", no_argument, NULL, OPT_TAKEOVER},
 	{"show-layout", no_argument, NULL, OPT_SHOW_LAYOUT},
@@ -35,6 +36,7 @@ void opts_print_help(void)
 	     "  -c, --config FILE     the director's configuration (TOML)\n"
 	     "  -s, --set KEY=VALUE   set one key over the file's, for example forward.mtu=1600; repeatable\n"
 	     "      --check           validate the configuration and exit\n"
+	     "      --needs           print what this machine lacks for the configuration, as JSON, and exit\n"
 	     "      --schema          print the configuration's JSON Schema and exit\n"
 	     "      --takeover        start muted beside the running forwarder of this configuration, to take\n"
 	     "                        over from it when told so (glb upgrade)\n"
@@ -71,6 +73,9 @@ static int take(struct opts *opts, int option, const char *word, struct glb_erro
 		return 0;
 	case OPT_CHECK:
 		opts->check = true;
+		return 0;
+	case OPT_NEEDS:
+		opts->needs = true;
 		return 0;
 	case OPT_SCHEMA:
 		opts->schema = true;

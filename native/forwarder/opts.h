@@ -10,6 +10,7 @@ struct opts {
 	bool help;
 	bool version;
 	bool check;                 /* validate the configuration and exit */
+	bool needs;                 /* print what this machine lacks for it, and exit */
 	bool schema;                /* print the configuration's JSON Schema and exit */
 	bool show_layout;           /* print which lcore does what, and exit */
 	bool replay;                /* end when the ports have run dry; print the counters */

@@ -75,7 +75,7 @@ def test_check_starts_nothing(tmp_path: Path) -> None:
         (["net_null0"], {"eal": {"worker_lcores": [999]}}, "eal.worker_lcores: CPU 999 is not there", 2),
         (["net_null0"], {"eal": {"workers": 2, "main_lcore": 0}, "forward": {"mtu": 0}}, "", 0),
         (["net_af_packet0,iface=nosuch0"], {}, "port[0].devargs: the device net_af_packet0", 1),
-        (["net_null0", "net_nosuch0"], {}, "EAL did not start", 1),
+        (["net_null0", "net_nosuch0"], {}, "port[1].devargs: this DPDK has no driver for net_nosuch0", 1),
         (["0000:ff:1f.7"], {}, "port: 0 of 1 devices came up", 1),
         ([], {}, "port: none; add a [[port]]", 2),
         (["net_null0"], {"eal": {"mbufs": 200000}}, "no room for 200000 packet buffers", 1),
