@@ -154,6 +154,35 @@ def test_vips_with_two_policies_are_refused() -> None:
         path_of(config, DIRECTOR)
 
 
+@pytest.mark.parametrize(
+    "bind",
+    [
+        ("203.0.113.1/32", "tcp", 80, 80),
+        ("203.0.113.0/28", "udp", 8000, 8099),
+        ("2001:db8::/64", "any", 0, 65535),
+    ],
+)
+@pytest.mark.parametrize("apart", [True, False])
+def test_exact_duplicates_are_refused(bind: tuple[str, str, int, int], apart: bool) -> None:
+    """Of two services, or within one; what differs in anything at all is none."""
+    prefix, protocol, first, last = bind
+    near = [
+        (str(ip_network(prefix).supernet()), protocol, first, last),
+        (prefix, "tcp" if protocol == "udp" else "udp", first, last),
+        (prefix, protocol, first, last - 1 if first != last else last + 1),
+    ]
+
+    def made(other: tuple[str, str, int, int]) -> Config:
+        if apart:
+            return Config((service(1, [bind]), service(2, [other])))
+        return Config((service(1, [bind, other]),))
+
+    for other in near:
+        path_of(made(other), DIRECTOR)
+    with pytest.raises(InvalidInputError, match=r"the same as services\[0\].binds\[0\].*remove one of them"):
+        path_of(made(bind), DIRECTOR)
+
+
 # ---- documents ----
 
 
