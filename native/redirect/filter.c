@@ -1,4 +1,4 @@
-/* Our filter on a device's ingress: tc's clsact qdisc, direct action.
+/* Our filters on a device's ingress and egress: tc's clsact qdisc, direct action.
  *
  * Priority 1 puts it before other filters; the handle is our own, so nobody else's filter is
  * replaced or removed.
@@ -30,9 +30,9 @@ int filter_query(int ifindex, uint32_t *program_id)
 	return 0;
 }
 
-int filter_attach(int ifindex, int program_fd)
+static int attach(int ifindex, int program_fd, enum bpf_tc_attach_point point)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY, .prog_fd = program_fd,
 			    .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&hook);
@@ -40,6 +40,25 @@ int filter_attach(int ifindex, int program_fd)
 	if (err && err != -EEXIST)
 		return err;
 	return bpf_tc_attach(&hook, &opts);
+}
+
+int filter_attach(int ifindex, int program_fd)
+{
+	return attach(ifindex, program_fd, BPF_TC_INGRESS);
+}
+
+int filter_attach_egress(int ifindex, int program_fd)
+{
+	return attach(ifindex, program_fd, BPF_TC_EGRESS);
+}
+
+int filter_detach_egress(int ifindex)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
+	int err = bpf_tc_detach(&hook, &opts);
+
+	return err == -ENOENT || err == -EINVAL ? 0 : err;
 }
 
 /* Counts the filters below `parent`; -errno when the kernel does not answer. */
@@ -84,6 +103,8 @@ int filter_detach(int ifindex)
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
 	int err = bpf_tc_detach(&hook, &opts);
 
+	if (!err)
+		err = filter_detach_egress(ifindex);
 	if (err)
 		return err;
 	if (filter_count(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) == 0 &&

@@ -12,6 +12,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "decide.bpf.h"
+#include "rewrite.bpf.h"
+#include "tunnel.bpf.h"
 
 /* The kernel lends bpf_tcp_check_syncookie to programs under the GPL only. */
 char LICENSE[] SEC("license") = "GPL";
@@ -37,6 +39,14 @@ struct {
 	__type(key, struct glb_redirect_prefix);
 	__type(value, uint32_t);
 } allow SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GLB_REDIRECT_REWRITES);
+	__type(key, struct glb_redirect_match);
+	__type(value, struct glb_redirect_target);
+} rewrites SEC(".maps");
 
 /* Packets of the current second that went to the stack unknown, on this CPU. */
 struct last_hop {
@@ -204,7 +214,7 @@ static __always_inline bool decapsulate(struct __sk_buff *skb, const struct oute
 			return false;
 		surplus += to_v6 ? longer : -longer;
 	}
-	return !bpf_skb_adjust_room(skb, -surplus, BPF_ADJ_ROOM_MAC, 0);
+	return !bpf_skb_adjust_room(skb, -surplus, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 enum {
@@ -240,7 +250,8 @@ static __always_inline bool merge_ecn(struct __sk_buff *skb, const struct outer 
 
 static __always_inline bool is_local(enum glb_redirect_reason reason)
 {
-	return reason >= GLB_REDIRECT_LOCAL_SYN && reason <= GLB_REDIRECT_LOCAL_LAST_HOP;
+	return (reason >= GLB_REDIRECT_LOCAL_SYN && reason <= GLB_REDIRECT_LOCAL_LAST_HOP) ||
+	       reason == GLB_REDIRECT_LOCAL_TUNNEL || reason == GLB_REDIRECT_LOCAL_L3DSR;
 }
 
 /* Makes the frame the client's own. Returns `reason`, or why it could not. */
@@ -252,51 +263,127 @@ static __always_inline enum glb_redirect_reason deliver(struct __sk_buff *skb, c
 	return decapsulate(skb, outer) ? reason : GLB_REDIRECT_DECAP_FAILED;
 }
 
-/* The steps of the second chance for a GUE packet; the cursor stands behind its UDP header. */
-static __always_inline enum glb_redirect_reason redirect(struct cursor *c, struct outer *outer, uint32_t last_hop_rate)
+/* What must hold for every packet with an outer header. Returns RECEIVED, or why it is dropped. */
+static __always_inline enum glb_redirect_reason check_outer(const struct outer *outer)
 {
+	if (!roles(outer->is_v6, outer->src))
+		return GLB_REDIRECT_NOT_ALLOWED;
+	return outer->first_fragment ? GLB_REDIRECT_OUTER_FRAGMENT : GLB_REDIRECT_RECEIVED;
+}
+
+/* The steps of the second chance for a GUE packet; the cursor stands behind its UDP header. */
+static __always_inline enum glb_redirect_reason redirect(struct cursor *c, struct outer *outer, uint32_t last_hop_rate,
+							 uint8_t *tos)
+{
+	enum glb_redirect_reason reason = check_outer(outer);
+
+	if (reason == GLB_REDIRECT_RECEIVED && c->skb->gso_size)
+		reason = GLB_REDIRECT_GSO_DROP;
+	if (reason == GLB_REDIRECT_RECEIVED && !limit_outer(c, outer))
+		reason = GLB_REDIRECT_TRUNCATED;
+	if (reason == GLB_REDIRECT_RECEIVED)
+		reason = take_gue(c, outer);
+	if (reason == GLB_REDIRECT_RECEIVED)
+		reason = decide(c, outer->inner_protocol, tos);
+	if (reason == GLB_REDIRECT_RECEIVED)
+		reason = send_on(c->skb, outer, last_hop_rate);
+	return reason;
+}
+
+/* Here a super-packet may come: GRO merges the TCP segments in tunnels by default. It is taken off whole. */
+static __always_inline enum glb_redirect_reason end_tunnel(struct cursor *c, struct outer *outer,
+							   const struct glb_redirect_config *settings, uint8_t *tos)
+{
+	enum glb_redirect_reason reason = check_outer(outer);
+
+	return reason == GLB_REDIRECT_RECEIVED ? take_tunnel(c, outer, settings, tos) : reason;
+}
+
+/* What a DSCP, or a port of this host, stands for; NULL: nothing. */
+static __always_inline const struct glb_redirect_target *find_rewrite(const struct outer *outer, uint8_t kind, glb_be16 value)
+{
+	const struct glb_redirect_match match = {
+		.kind = kind,
+		.family = outer->is_v6 ? GLB_REDIRECT_V6 : GLB_REDIRECT_V4,
+		.value = value,
+	};
+
+	return bpf_map_lookup_elem(&rewrites, &match);
+}
+
+static __always_inline const struct glb_redirect_target *find_dscp(const struct outer *outer,
+								   const struct glb_redirect_config *settings)
+{
+	return settings->rewrites && outer->tos >> 2 ? find_rewrite(outer, GLB_REDIRECT_DSCP, glb_be16_put(outer->tos >> 2)) : NULL;
+}
+
+/* Of a packet for this host. Returns NOT_GUE when it is none of ours. */
+static __always_inline enum glb_redirect_reason take_packet(struct cursor *c, const struct glb_redirect_config *settings)
+{
+	struct outer outer = {.is_v6 = c->skb->protocol == bpf_htons(ETH_P_IPV6)};
+	const struct glb_redirect_target *vip;
 	enum glb_redirect_reason reason;
 	uint8_t tos = 0;
 
-	if (!roles(outer->is_v6, outer->src))
-		return GLB_REDIRECT_NOT_ALLOWED;
-	if (outer->first_fragment)
-		return GLB_REDIRECT_OUTER_FRAGMENT;
-	if (c->skb->gso_size)
-		return GLB_REDIRECT_GSO_DROP;
-	if (!limit_outer(c, outer))
-		return GLB_REDIRECT_TRUNCATED;
-	reason = take_gue(c, outer);
-	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide(c, outer->inner_protocol, &tos);
-	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = send_on(c->skb, outer, last_hop_rate);
-	return is_local(reason) ? deliver(c->skb, outer, tos, reason) : reason;
+	if (!take_outer(c, &outer))
+		return GLB_REDIRECT_NOT_GUE;
+	if (is_tunnel(&outer, settings)) {
+		reason = end_tunnel(c, &outer, settings, &tos);
+	} else if (take_udp(c, &outer, settings->port)) {
+		reason = redirect(c, &outer, settings->last_hop_rate, &tos);
+	} else {
+		vip = find_dscp(&outer, settings);
+		if (!vip)
+			return GLB_REDIRECT_NOT_GUE;
+		c->at = outer.l4_at;
+		return rewrite_l3dsr(c, &outer, vip);
+	}
+	return is_local(reason) ? deliver(c->skb, &outer, tos, reason) : reason;
 }
 
 SEC("tc")
 int glb_redirect(struct __sk_buff *skb)
 {
 	struct cursor c = {.skb = skb, .at = ETH_HLEN, .end = skb->len};
-	struct outer outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)};
+	enum glb_redirect_reason reason = GLB_REDIRECT_NOT_GUE;
 	struct glb_redirect_config *settings;
-	enum glb_redirect_reason reason;
 	uint32_t zero = 0;
 
 	/* A tagged frame belongs to its VLAN device, a frame for another MAC to nobody here. */
 	settings = bpf_map_lookup_elem(&config, &zero);
-	if (!settings || skb->pkt_type != PACKET_HOST || skb->vlan_present ||
-	    (!outer.is_v6 && skb->protocol != bpf_htons(ETH_P_IP)) || !take_outer(&c, &outer) ||
-	    !take_udp(&c, &outer, settings->port)) {
-		count(GLB_REDIRECT_NOT_GUE);
-		return TC_ACT_UNSPEC;
-	}
-	count(GLB_REDIRECT_RECEIVED);
-	reason = redirect(&c, &outer, settings->last_hop_rate);
+	if (settings && skb->pkt_type == PACKET_HOST && !skb->vlan_present &&
+	    (skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6)))
+		reason = take_packet(&c, settings);
 	count(reason);
+	if (reason == GLB_REDIRECT_NOT_GUE)
+		return TC_ACT_UNSPEC;
+	count(GLB_REDIRECT_RECEIVED);
 	if (is_local(reason))
 		return TC_ACT_UNSPEC;
 	if (reason == GLB_REDIRECT_FORWARDED)
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	return TC_ACT_SHOT;
+}
+
+/* On the way out: replies of services with NAT. Those to directors and peers, who check this host's health, stay as they are. */
+SEC("tc")
+int glb_redirect_egress(struct __sk_buff *skb)
+{
+	struct cursor c = {.skb = skb, .at = ETH_HLEN, .end = skb->len};
+	struct outer outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)};
+	const struct glb_redirect_target *vip;
+	glb_be16 port;
+
+	if ((!outer.is_v6 && skb->protocol != bpf_htons(ETH_P_IP)) || !take_outer(&c, &outer) ||
+	    (outer.protocol != GLB_IPPROTO_TCP && outer.protocol != GLB_IPPROTO_UDP) || !take(&c, &port, sizeof(port)))
+		return TC_ACT_UNSPEC;
+	vip = find_rewrite(&outer, outer.protocol, port);
+	if (!vip || same_addr(vip->addr, outer.src) || roles(outer.is_v6, outer.dst))
+		return TC_ACT_UNSPEC;
+	if (!rewrite_nat(skb, &outer, port, vip)) {
+		count(GLB_REDIRECT_REWRITE_FAILED);
+		return TC_ACT_SHOT;
+	}
+	count(GLB_REDIRECT_NAT_REPLY);
+	return TC_ACT_UNSPEC;
 }

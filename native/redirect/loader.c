@@ -95,7 +95,8 @@ static int claim_instance(const struct options *options, const char *name, uint3
 
 static int set_pins(struct glb_redirect_bpf *skeleton, const char *pin_dir, const char *name)
 {
-	struct bpf_map *maps[] = {skeleton->maps.config, skeleton->maps.counters, skeleton->maps.allow};
+	struct bpf_map *maps[] = {skeleton->maps.config, skeleton->maps.counters, skeleton->maps.allow,
+				  skeleton->maps.rewrites};
 	char path[PATH_LEN + 16];
 	int err = 0;
 
@@ -106,10 +107,36 @@ static int set_pins(struct glb_redirect_bpf *skeleton, const char *pin_dir, cons
 	return err;
 }
 
-/* Loads the program, fills its maps, and only then puts it on the device. */
+static bool has_kind(const struct rewrites *rewrites, bool dscp)
+{
+	for (size_t i = 0; i < rewrites->count; i++)
+		if ((rewrites->items[i].match.kind == GLB_REDIRECT_DSCP) == dscp)
+			return true;
+	return false;
+}
+
+/* The egress has a program only where there is something for it to do: every packet sent would pay for it. It comes first, and the
+ * ingress, by which an attachment is known, last. */
+static int attach_programs(struct glb_redirect_bpf *skeleton, const struct options *options, int ifindex)
+{
+	int err = has_kind(&options->rewrites, false)
+			  ? filter_attach_egress(ifindex, bpf_program__fd(skeleton->progs.glb_redirect_egress))
+			  : filter_detach_egress(ifindex);
+
+	return err ? err : filter_attach(ifindex, bpf_program__fd(skeleton->progs.glb_redirect));
+}
+
+/* Loads the programs, fills their maps, and only then puts them on the device. */
 static int load_and_attach(const struct options *options, const char *name, int ifindex)
 {
-	struct glb_redirect_config config = {.port = options->port, .last_hop_rate = options->last_hop_rate};
+	struct glb_redirect_config config = {
+		.port = options->port,
+		.last_hop_rate = options->last_hop_rate,
+		.gre_key = options->gre_key,
+		.gre_has_key = options->gre_has_key,
+		.decap = options->decap,
+		.rewrites = has_kind(&options->rewrites, true),
+	};
 	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
 	uint32_t zero = 0;
 	int err;
@@ -125,7 +152,9 @@ static int load_and_attach(const struct options *options, const char *name, int 
 	if (!err)
 		err = allow_add(bpf_map__fd(skeleton->maps.allow), &options->prefixes);
 	if (!err)
-		err = filter_attach(ifindex, bpf_program__fd(skeleton->progs.glb_redirect));
+		err = rewrites_become(bpf_map__fd(skeleton->maps.rewrites), &options->rewrites);
+	if (!err)
+		err = attach_programs(skeleton, options, ifindex);
 	glb_redirect_bpf__destroy(skeleton);
 	return err;
 }
@@ -138,7 +167,7 @@ static void warn_if_empty(const struct options *options, const char *name)
 	if (instance_open(&instance, options->pin_dir, name))
 		return;
 	if (!allow_read(instance.allow_fd, &prefixes) && !prefixes.count)
-		fprintf(stderr, "glb-redirect: %s: the allow-list is empty, so every GUE packet will be dropped; "
+		fprintf(stderr, "glb-redirect: %s: the allow-list is empty, so what comes in tunnels will be dropped; "
 			"add directors and peers with `glb-redirect allow add`\n", options->device);
 	prefixes_free(&prefixes);
 	instance_close(&instance);
@@ -166,8 +195,10 @@ int command_attach(const struct options *options)
 	complaint[0] = '\0';
 	err = load_and_attach(options, name, ifindex);
 	if (err) {
-		if (!attached)
+		if (!attached) {
+			filter_detach_egress(ifindex);
 			instance_remove(options->pin_dir, name);
+		}
 		return fail_because("cannot attach to", options->device, err);
 	}
 	warn_if_empty(options, name);

@@ -13,12 +13,13 @@ static const char usage[] =
 "\n"
 "The backend side of glbpy: takes GUE packets from directors, gives the client's packet\n"
 "to this host when it knows the connection, and to the next hop of the chain when not.\n"
+"Also ends GRE and IP-in-IP tunnels, and undoes what L3DSR and NAT have rewritten.\n"
 "\n"
 "  attach DEV    load the eBPF program and put it on DEV's ingress; again: replace it,\n"
 "                keeping counters and allow-list\n"
 "  detach DEV    take it off and remove the pinned maps\n"
 "  status [DEV]  is it attached, and what has it counted\n"
-"  allow …       who may send GUE packets to this host, and whom it may send to\n"
+"  allow …       who may send to this host in tunnels, and whom it may send to\n"
 "\n"
 "`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
@@ -30,18 +31,31 @@ static const char usage[] =
 
 static const char attach_help[] =
 "usage: glb-redirect attach DEV [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
-"                           [--last-hop-rate N] [--pin-dir DIR] [--name NAME]\n"
+"                           [--last-hop-rate N] [--decap KIND,…] [--gre-key N]\n"
+"                           [--l3dsr DSCP=VIP]… [--nat PROTO:PORT=VIP[:PORT]]…\n"
+"                           [--pin-dir DIR] [--name NAME]\n"
 "\n"
-"  --allow PREFIX…      prefixes that may send GUE packets here: the directors. With\n"
-"                       none at all, every GUE packet is dropped. Several: separated by\n"
+"  --allow PREFIX…      prefixes that may send GUE and other tunnels here: the directors.\n"
+"                       With none at all, all of it is dropped. Several: separated by\n"
 "                       spaces or commas, or the option again\n"
 "  --peer PREFIX…       the other backends: may send here, and may be sent to\n"
 "  --port N             UDP port of GUE, 1..65535 (default 19523)\n"
 "  --last-hop-rate N    packets of unknown connections with no hop left that the stack may\n"
 "                       answer (with RST), per second and CPU; 0 = no limit (default 10000)\n"
+"  --decap KIND,…       tunnels from directors that end here, too: gre, ipip (IPv4 and\n"
+"                       IPv6, each in each). The directors' outer_source_prefix belongs\n"
+"                       into --allow; such tunnels from elsewhere are dropped\n"
+"  --gre-key N          the key that GRE must have; without it GRE must have none\n"
+"  --l3dsr DSCP=VIP     packets with this DSCP, 1..63, are for the VIP; one of each family.\n"
+"                       Several: the option again\n"
+"  --nat PROTO:PORT=VIP[:PORT]\n"
+"                       replies from this port, tcp or udp, leave as the VIP's: for services\n"
+"                       with encapsulation nat. An IPv6 VIP in brackets. Several: again.\n"
+"                       Replies to --allow and --peer addresses stay as they are\n"
 PIN_OPTIONS
 "\n"
-"When DEV has it already, prefixes are added, port and rate are set, counters go on.\n";
+"When DEV has it already, prefixes are added, counters go on; everything else\n"
+"becomes what this call says.\n";
 
 static const char detach_help[] =
 "usage: glb-redirect detach DEV [--pin-dir DIR] [--name NAME]\n\n"
@@ -61,7 +75,7 @@ static const char allow_help[] =
 "       glb-redirect allow remove PREFIX…\n"
 "       glb-redirect allow list [--json]\n"
 "\n"
-"The outer source of a GUE packet must be in one of the prefixes (such as 10.0.0.0/24,\n"
+"The outer source of a tunnel's packet must be in one of the prefixes (such as 10.0.0.0/24,\n"
 "10.0.0.1 or 2001:db8::/64), or it is dropped; a next hop must be in one of a peer. The\n"
 "longest prefix that matches decides. Adding again may make a prefix a peer, not undo it.\n"
 "\n"
@@ -118,6 +132,7 @@ static int run(const struct command *command, int argc, char **argv)
 	else if (status == EXIT_DONE)
 		status = command->run(&options);
 	prefixes_free(&options.prefixes);
+	rewrites_free(&options.rewrites);
 	return status;
 }
 

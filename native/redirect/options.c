@@ -24,6 +24,10 @@ static const struct option attach_known[] = {
 	{"peer", required_argument, NULL, 'p'},
 	{"port", required_argument, NULL, 'P'},
 	{"last-hop-rate", required_argument, NULL, 'r'},
+	{"decap", required_argument, NULL, 'D'},
+	{"gre-key", required_argument, NULL, 'k'},
+	{"l3dsr", required_argument, NULL, 'l'},
+	{"nat", required_argument, NULL, 't'},
 	COMMON,
 };
 static const struct option detach_known[] = {COMMON};
@@ -74,6 +78,37 @@ static int read_prefixes(struct reading *reading, const char *text, uint32_t rol
 	return status;
 }
 
+/* "gre", "ipip" or both with a comma between. */
+static int read_decap(const struct reading *reading, const char *text)
+{
+	char *copy = strdup(text), *rest = copy, *one;
+	int status = EXIT_DONE;
+
+	while (status == EXIT_DONE && (one = strsep(&rest, ","))) {
+		if (!strcmp(one, "gre"))
+			reading->options->decap |= GLB_REDIRECT_DECAP_GRE;
+		else if (!strcmp(one, "ipip"))
+			reading->options->decap |= GLB_REDIRECT_DECAP_IPIP;
+		else
+			status = misuse(reading, "--decap takes gre and ipip, not ", one);
+	}
+	free(copy);
+	return status;
+}
+
+static int read_rewrite(const struct reading *reading, const char *text, bool nat)
+{
+	struct rewrite rewrite;
+
+	if (nat ? rewrite_parse_nat(&rewrite, text) : rewrite_parse_l3dsr(&rewrite, text))
+		return misuse(reading, nat ? "--nat takes tcp:PORT=VIP[:PORT] or udp:PORT=VIP[:PORT], an IPv6 VIP in brackets, not "
+					   : "--l3dsr takes DSCP=VIP, with a DSCP from 1 to 63, not ", text);
+	if (rewrites_contain(&reading->options->rewrites, &rewrite.match))
+		return misuse(reading, nat ? "one VIP for a port and protocol; given twice: "
+					   : "one VIP of a family for a DSCP; given twice: ", text);
+	return rewrites_push(&reading->options->rewrites, &rewrite) ? fail("out of memory") : EXIT_DONE;
+}
+
 static int read_word(struct reading *reading, const char *word)
 {
 	struct options *options = reading->options;
@@ -119,6 +154,14 @@ static int read_option(struct reading *reading, int option)
 		return read_number(reading, &options->port, 1, 65535);
 	case 'r':
 		return read_number(reading, &options->last_hop_rate, 0, LAST_HOP_RATE_MAX);
+	case 'D':
+		return read_decap(reading, optarg);
+	case 'k':
+		options->gre_has_key = true;
+		return read_number(reading, &options->gre_key, 0, UINT32_MAX);
+	case 'l':
+	case 't':
+		return read_rewrite(reading, optarg, option == 't');
 	case 'd':
 		options->pin_dir = optarg;
 		return EXIT_DONE;
@@ -148,6 +191,8 @@ static int check(struct reading *reading)
 		return EXIT_DONE;
 	if (!options->device && (!strcmp(reading->command, "attach") || !strcmp(reading->command, "detach")))
 		return misuse(reading, "which device?", NULL);
+	if (options->gre_has_key && !(options->decap & GLB_REDIRECT_DECAP_GRE))
+		return misuse(reading, "--gre-key needs --decap gre", NULL);
 	if (strcmp(reading->command, "allow"))
 		return EXIT_DONE;
 	if (!options->action)

@@ -10,13 +10,13 @@
 
 /* X(enumerator suffix, name in `status`, what became of the packet, in words).
  *
- * Every packet that the program sees counts once as received or as not_gue; every received one counts
- * once more, under what became of it. */
+ * Every packet that comes in counts once as received or as not_gue; every received one counts once more, under what became
+ * of it. Of packets that go out, only replies that were rewritten, or could not be, count. */
 #define GLB_REDIRECT_REASONS(X) \
-	X(RECEIVED, received, "GUE packets for this host; the sum of everything below") \
+	X(RECEIVED, received, "packets in tunnels that end here, or with a DSCP that stands for a VIP") \
 	X(NOT_GUE, not_gue, "other packets, left alone") \
 	X(TRUNCATED, truncated, "dropped: ends inside its own headers, or lengths that disagree") \
-	X(OUTER_FRAGMENT, outer_fragment, "dropped: first fragment of a GUE packet; send with a larger MTU") \
+	X(OUTER_FRAGMENT, outer_fragment, "dropped: first fragment of an outer packet; send with a larger MTU") \
 	X(NOT_ALLOWED, not_allowed, "dropped: outer source is in no allowed prefix") \
 	X(BAD_VERSION, bad_version, "dropped: GUE version is not 0") \
 	X(BAD_CONTROL, bad_control, "dropped: a GUE control message") \
@@ -26,7 +26,7 @@
 	X(BAD_HOP_COUNT, bad_hop_count, "dropped: more hops than a chain can have") \
 	X(BAD_INDEX, bad_index, "dropped: next hop index beyond the hop count") \
 	X(BAD_INNER, bad_inner, "dropped: malformed client packet") \
-	X(GSO_DROP, gso_drop, "dropped: a super-packet; switch UDP GRO forwarding off") \
+	X(GSO_DROP, gso_drop, "dropped: a super-packet of GUE; switch UDP GRO forwarding off") \
 	X(DECAP_FAILED, decap_failed, "dropped: the kernel refused to remove the outer headers") \
 	X(REWRITE_FAILED, rewrite_failed, "dropped: the kernel refused to rewrite the outer headers") \
 	X(FORWARD_NOT_PEER, forward_not_peer, "dropped: next hop is in no peer prefix") \
@@ -43,6 +43,10 @@
 	X(LOCAL_ICMP, local_icmp, "delivered: ICMP other than too-big for TCP") \
 	X(LOCAL_OTHER, local_other, "delivered: any other protocol") \
 	X(LOCAL_LAST_HOP, local_last_hop, "delivered: unknown here, and no hop left") \
+	X(LOCAL_TUNNEL, local_tunnel, "delivered: came by GRE or IP in IP, which have no second chance") \
+	X(LOCAL_L3DSR, local_l3dsr, "delivered: its DSCP stands for a VIP") \
+	X(BAD_GRE, bad_gre, "dropped: GRE header other than this host expects: flags, key or type") \
+	X(NAT_REPLY, nat_reply, "sent: replies whose source became the VIP") \
 	X(ECN_DROP, ecn_drop, "dropped: congestion was experienced, and the client's packet cannot say so (RFC 6040)")
 
 #define GLB_REDIRECT_ENUM(id, name, text) GLB_REDIRECT_##id,
@@ -63,9 +67,38 @@ struct glb_redirect_config {
 	char interface[16];      /* NUL-terminated */
 	uint32_t port;           /* UDP port of GUE, host byte order */
 	uint32_t last_hop_rate;  /* local_last_hop packets per second and CPU; 0 = no limit */
-	uint8_t reserved[40];    /* 0 */
+	uint32_t gre_key;        /* host byte order */
+	uint8_t gre_has_key;     /* 0: a GRE header must have no key */
+	uint8_t decap;           /* GLB_REDIRECT_DECAP_*: tunnels other than GUE that end here */
+	uint8_t rewrites;        /* 1: map `rewrites` has entries for DSCPs */
+	uint8_t reserved[33];    /* 0 */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
+
+enum {
+	GLB_REDIRECT_DECAP_GRE = 1,
+	GLB_REDIRECT_DECAP_IPIP = 2, /* IPv4 and IPv6, each in each */
+};
+
+/* Map `rewrites`: what stands for a VIP on this host. */
+struct glb_redirect_match {
+	uint8_t kind;   /* GLB_REDIRECT_DSCP, GLB_IPPROTO_TCP or _UDP */
+	uint8_t family; /* GLB_REDIRECT_V4 or _V6 */
+	glb_be16 value; /* DSCP, or this host's port */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_match) == 4, "rewrites map key")
+
+struct glb_redirect_target {
+	uint8_t addr[16]; /* the VIP, IPv4 in the first 4 */
+	glb_be16 port;    /* the VIP's; 0 for a DSCP */
+	uint8_t pad[6];   /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_target) == 24, "rewrites map value")
+
+enum {
+	GLB_REDIRECT_DSCP = 0,
+	GLB_REDIRECT_REWRITES = 65536, /* entries that the map holds */
+};
 
 /* Map `allow`: an LPM trie. The longest matching prefix of a family decides. */
 struct glb_redirect_prefix {

@@ -26,6 +26,7 @@ struct report {
 	uint32_t program_id;             /* 0: not attached */
 	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
 	struct prefixes allow;
+	struct rewrites rewrites;
 };
 
 /* Sums the counters over the CPUs. */
@@ -50,6 +51,32 @@ static int read_counters(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT])
 	return err;
 }
 
+static const char *const decap_names[] = {"gre", "ipip"}; /* by bit of GLB_REDIRECT_DECAP_* */
+
+static json_t *decap_json(const struct glb_redirect_config *config)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; config && i < sizeof(decap_names) / sizeof(decap_names[0]); i++)
+		if (config->decap & 1u << i)
+			json_array_append_new(names, json_string(decap_names[i]));
+	return names;
+}
+
+static json_t *rewrites_json(const struct rewrites *rewrites, bool dscp)
+{
+	json_t *texts = json_array();
+	char text[REWRITE_TEXT];
+
+	for (size_t i = 0; i < rewrites->count; i++) {
+		if ((rewrites->items[i].match.kind == GLB_REDIRECT_DSCP) != dscp)
+			continue;
+		rewrite_format(&rewrites->items[i], text);
+		json_array_append_new(texts, json_string(text));
+	}
+	return texts;
+}
+
 static json_t *report_json(const struct report *report)
 {
 	json_t *counters = json_object(), *allow = json_array(), *peers = json_array();
@@ -64,12 +91,14 @@ static json_t *report_json(const struct report *report)
 		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
 			json_array_append_new(peers, json_string(text));
 	}
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:i, s:i}", "interface", report->interface,
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "interface", report->interface,
 			 "attached", report->program_id != 0,
 			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
 			 "counters", counters, "allow", allow, "peers", peers, "name", report->name,
 			 "port", config ? (int)config->port : 0,
-			 "last_hop_rate", config ? (int)config->last_hop_rate : 0);
+			 "last_hop_rate", config ? (int)config->last_hop_rate : 0, "decap", decap_json(config),
+			 "gre_key", config && config->gre_has_key ? json_integer(config->gre_key) : json_null(),
+			 "l3dsr", rewrites_json(&report->rewrites, true), "nat", rewrites_json(&report->rewrites, false));
 }
 
 static void report_text(const struct report *report)
@@ -88,8 +117,19 @@ static void report_text(const struct report *report)
 		prefix_format(&report->allow.items[i], text);
 		printf("  allow %-18s %s\n", text, report->allow.roles[i] & GLB_REDIRECT_PEER ? "peer" : "source");
 	}
+	for (size_t i = 0; i < sizeof(decap_names) / sizeof(decap_names[0]); i++)
+		if (report->instance->config.decap & 1u << i)
+			printf("  ends %s tunnels\n", decap_names[i]);
+	if (report->instance->config.gre_has_key)
+		printf("  GRE key %u\n", report->instance->config.gre_key);
+	for (size_t i = 0; i < report->rewrites.count; i++) {
+		char rewrite[REWRITE_TEXT];
+
+		rewrite_format(&report->rewrites.items[i], rewrite);
+		printf("  %s %s\n", report->rewrites.items[i].match.kind == GLB_REDIRECT_DSCP ? "l3dsr" : "nat", rewrite);
+	}
 	if (!report->allow.count)
-		printf("  the allow-list is empty: every GUE packet is dropped\n");
+		printf("  the allow-list is empty: what comes in tunnels is dropped\n");
 	for (size_t i = 0; i < GLB_REDIRECT_REASON_COUNT; i++)
 		printf("  %12llu  %-18s %s\n", (unsigned long long)report->counters[i], reasons[i].name,
 		       reasons[i].text);
@@ -103,7 +143,9 @@ static int report_fill(struct report *report)
 	if (!report->instance)
 		return 0;
 	err = read_counters(report->instance->counters_fd, report->counters);
-	return err ? err : allow_read(report->instance->allow_fd, &report->allow);
+	if (!err)
+		err = allow_read(report->instance->allow_fd, &report->allow);
+	return err ? err : rewrites_read(report->instance->rewrites_fd, &report->rewrites);
 }
 
 /* Appends the instance to the JSON array `context`, or prints it when that is NULL. */
@@ -124,6 +166,7 @@ static int show(struct instance *instance, void *context)
 	else
 		report_text(&report);
 	prefixes_free(&report.allow);
+	rewrites_free(&report.rewrites);
 	return EXIT_DONE;
 }
 

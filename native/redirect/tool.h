@@ -20,12 +20,24 @@ enum exit_status {
 enum {
 	PATH_LEN = 512,
 	NAME_LEN = 64,
+	REWRITE_TEXT = 80,   /* "udp:65535=[", the longest address, "]:65535" and its NUL */
 	PREFIX_TEXT = 52,    /* the longest IPv6 prefix and its NUL */
 };
 
 struct prefixes {
 	struct glb_redirect_prefix *items; /* owned */
 	uint32_t *roles;                   /* owned; GLB_REDIRECT_SOURCE and _PEER */
+	size_t count;
+};
+
+/* What stands for a VIP on this host: an entry of the map `rewrites`. */
+struct rewrite {
+	struct glb_redirect_match match;
+	struct glb_redirect_target target;
+};
+
+struct rewrites {
+	struct rewrite *items; /* owned */
 	size_t count;
 };
 
@@ -36,10 +48,14 @@ struct options {
 	const char *action;     /* of `allow`: add, remove, list */
 	uint32_t port;
 	uint32_t last_hop_rate;
+	uint32_t gre_key;
+	bool gre_has_key;
+	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
 	bool peer;              /* `allow add`: these are peers */
 	bool json;
 	bool help;
 	struct prefixes prefixes;
+	struct rewrites rewrites;
 };
 
 /* main.c: tells the user what is wrong, after "glb-redirect: ". Returns EXIT_FAILED. */
@@ -63,6 +79,7 @@ struct instance {
 	int config_fd; /* -1: no such pin */
 	int counters_fd;
 	int allow_fd;
+	int rewrites_fd;
 	struct glb_redirect_config config;
 };
 
@@ -81,10 +98,12 @@ int instance_find(struct instance *instance, const struct options *options);
 /* Calls `visit` for each instance in the pin directory, until it returns other than EXIT_DONE. */
 int instance_each(const char *pin_dir, int (*visit)(struct instance *instance, void *context), void *context);
 
-/* filter.c: our filter on the ingress of a device in this network namespace. 0 or -errno. */
-int filter_query(int ifindex, uint32_t *program_id); /* -ENOENT: none */
-int filter_attach(int ifindex, int program_fd);      /* replaces ours atomically */
-int filter_detach(int ifindex);                      /* and the clsact qdisc, once nothing is left on it */
+/* filter.c: our filters on a device in this network namespace. 0 or -errno. */
+int filter_query(int ifindex, uint32_t *program_id); /* of the ingress; -ENOENT: none */
+int filter_attach(int ifindex, int program_fd);      /* on the ingress; replaces ours atomically */
+int filter_attach_egress(int ifindex, int program_fd);
+int filter_detach_egress(int ifindex);               /* 0, too, when there is none */
+int filter_detach(int ifindex);                      /* both, and the clsact qdisc, once nothing is left on it */
 
 /* loader.c, status.c, allow.c: the commands. */
 int command_attach(const struct options *options);
@@ -99,5 +118,18 @@ int allow_read(int fd, struct prefixes *prefixes);
 void prefixes_free(struct prefixes *prefixes);
 /* Appends one. 0 or -ENOMEM. */
 int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles);
+
+/* rewrite.c: "7=203.0.113.10" and "tcp:8080=203.0.113.10:80", IPv6 in brackets where a port follows; without one it is the
+ * same. parse returns 0 or -EINVAL. */
+int rewrite_parse_l3dsr(struct rewrite *rewrite, const char *text);
+int rewrite_parse_nat(struct rewrite *rewrite, const char *text);
+void rewrite_format(const struct rewrite *rewrite, char text[REWRITE_TEXT]);
+bool rewrites_contain(const struct rewrites *rewrites, const struct glb_redirect_match *match);
+/* Appends one. 0 or -ENOMEM. */
+int rewrites_push(struct rewrites *rewrites, const struct rewrite *rewrite);
+void rewrites_free(struct rewrites *rewrites);
+/* Reads a map, sorted; makes a map hold these and no others, new ones first. 0 or -errno. */
+int rewrites_read(int fd, struct rewrites *rewrites);
+int rewrites_become(int fd, const struct rewrites *wanted);
 
 #endif

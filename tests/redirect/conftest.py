@@ -66,6 +66,18 @@ class Redirect:
         assert list(moved.values()) == [1]
         return ran, next(iter(moved))
 
+    def feed_egress(self, packet: bytes) -> tuple[bpf.Ran, str]:
+        """The same with the program on the egress; "none" when nothing was counted."""
+        shown = self.namespace.run("tc", "-j", "filter", "show", "dev", self.device, "egress")
+        (program,) = {each["options"]["prog"]["id"] for each in json.loads(shown) if "options" in each}
+        before = self.counters()
+        with self.namespace.entered():
+            ran = bpf.run_program(program, p.ethernet(packet))
+        moved = {key: count - before[key] for key, count in self.counters().items() if key != "not_gue"}
+        names = [key for key, count in moved.items() if count]
+        assert sum(moved.values()) == len(names) <= 1
+        return ran, names[0] if names else "none"
+
 
 @pytest.fixture(scope="session")
 def bpffs() -> Iterator[Path]:

@@ -54,6 +54,15 @@ def ip(src: str, dst: str, protocol: int, payload: bytes) -> bytes:
     return (ipv6 if is_v6(src) else ipv4)(src, dst, protocol, payload)
 
 
+def with_tos(packet: bytes, tos: int) -> bytes:
+    """The packet with this TOS or traffic class, and for IPv4 the header checksum, set."""
+    if packet[0] >> 4 == 6:
+        return put(packet, 0, bytes([0x60 | tos >> 4, tos << 4 & 0xF0 | packet[1] & 15]))
+    size = (packet[0] & 15) * 4
+    head = put(put(packet[:size], 1, bytes([tos])), 10, bytes(2))
+    return put(head, 10, struct.pack("!H", checksum(head))) + packet[size:]
+
+
 def tcp(
     src: str, sport: int, dst: str, dport: int, flags: int, *, seq: int = 0, ack: int = 0, data: bytes = b""
 ) -> bytes:
@@ -112,6 +121,19 @@ def gue(
     if is_v6(src):
         return ipv6(src, dst, 17, head + body)
     return ipv4(src, dst, 17, head + body, options=options, fragment=fragment)
+
+
+def gre(inner: bytes, *, src: str, dst: str, key: int | None = None, header: bytes | None = None) -> bytes:
+    """An outer packet of the family of `src` with a GRE header, `header` where given."""
+    kind = 0x86DD if inner[:1] and inner[0] >> 4 == 6 else 0x0800
+    if header is None:
+        header = struct.pack("!HH", 0, kind) if key is None else struct.pack("!HHI", 0x2000, kind, key)
+    return ip(src, dst, 47, header + inner)
+
+
+def ip_in_ip(inner: bytes, *, src: str, dst: str) -> bytes:
+    """ipip, 6in4, 4in6 or ip6ip6, by the families of `src` and of what is inside."""
+    return ip(src, dst, 41 if inner[:1] and inner[0] >> 4 == 6 else 4, inner)
 
 
 def ethernet(packet: bytes, dst: bytes = NO_MAC, src: bytes = NO_MAC) -> bytes:

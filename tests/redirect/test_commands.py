@@ -47,7 +47,7 @@ def plain(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_attach_again_keeps_counters_and_lists(redirect: Redirect) -> None:
     redirect.attach("--allow", DIRECTOR)
-    assert pins(redirect) == ["allow", "config", "counters"]
+    assert pins(redirect) == ["allow", "config", "counters", "rewrites"]
     assert redirect.feed(SYN)[1] == "local_syn"
     first = redirect.status()
     redirect.attach("--peer", PEER)
@@ -233,6 +233,53 @@ def test_without_permission(redirect: Redirect) -> None:
             redirect.attach()
 
 
+def filters(redirect: Redirect, side: str) -> str:
+    return redirect.namespace.run("tc", "filter", "show", "dev", "eth0", side)
+
+
+def test_rewrites_are_those_of_the_last_attach(redirect: Redirect) -> None:
+    redirect.attach()
+    assert filters(redirect, "egress") == ""  # who does not use it does not pay for it
+    report = redirect.status()
+    assert [report[key] for key in ("decap", "gre_key", "l3dsr", "nat")] == [[], None, [], []]
+    nat = ["udp:53=[2001:db8::10]", "tcp:8080=203.0.113.11:80"]
+    l3dsr = ["63=2001:db8::10", "1=203.0.113.10", "1=2001:db8::10"]
+    redirect.attach(
+        *(word for text in nat for word in ("--nat", text)),
+        *(word for text in l3dsr for word in ("--l3dsr", text)),
+        *("--decap", "ipip,gre", "--gre-key", "4294967295"),
+    )
+    assert "direct-action" in filters(redirect, "egress")
+    report = redirect.status()
+    assert (report["decap"], report["gre_key"]) == (["gre", "ipip"], 2**32 - 1)
+    assert report["nat"] == ["tcp:8080=203.0.113.11:80", "udp:53=[2001:db8::10]:53"]
+    assert report["l3dsr"] == ["1=203.0.113.10", "1=2001:db8::10", "63=2001:db8::10"]
+    text = redirect.must("status", "eth0")
+    for line in (
+        "ends gre tunnels",
+        "ends ipip tunnels",
+        "GRE key 4294967295",
+        *report["nat"],
+        *report["l3dsr"],
+    ):
+        assert f"{line}\n" in text
+    redirect.attach("--nat", "tcp:8080=203.0.113.11:81")
+    report = redirect.status()
+    assert [report[key] for key in ("decap", "gre_key", "l3dsr")] == [[], None, []]
+    assert report["nat"] == ["tcp:8080=203.0.113.11:81"]
+    assert filters(redirect, "egress").count("direct-action") == 1
+    redirect.attach()
+    assert redirect.status()["nat"] == []
+    assert filters(redirect, "egress") == ""
+
+
+def test_detach_takes_the_egress_too(redirect: Redirect) -> None:
+    redirect.attach("--nat", "tcp:8080=203.0.113.11:80")
+    redirect.detach()
+    assert "clsact" not in redirect.namespace.run("tc", "qdisc", "show", "dev", "eth0")
+    assert pins(redirect) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -254,6 +301,26 @@ def test_without_permission(redirect: Redirect) -> None:
         ["attach", "eth0", "--name", "a/b"],
         ["attach", "eth0", "--name", ".."],
         ["attach", "eth0", "--frobnicate"],
+        ["attach", "eth0", "--decap", "gue"],
+        ["attach", "eth0", "--decap", ""],
+        ["attach", "eth0", "--gre-key", "7"],
+        ["attach", "eth0", "--decap", "gre", "--gre-key", "4294967296"],
+        ["attach", "eth0", "--l3dsr", "0=203.0.113.10"],
+        ["attach", "eth0", "--l3dsr", "64=203.0.113.10"],
+        ["attach", "eth0", "--l3dsr", "7"],
+        ["attach", "eth0", "--l3dsr", "7=203.0.113.0/24"],
+        ["attach", "eth0", "--l3dsr", "7=203.0.113.10:80"],
+        ["attach", "eth0", "--l3dsr", "7=203.0.113.10", "--l3dsr", "7=203.0.113.11"],
+        ["attach", "eth0", "--nat", "tcp:8080"],
+        ["attach", "eth0", "--nat", "8080=203.0.113.10:80"],
+        ["attach", "eth0", "--nat", "sctp:8080=203.0.113.10:80"],
+        ["attach", "eth0", "--nat", "tcp:0=203.0.113.10:80"],
+        ["attach", "eth0", "--nat", "tcp:8080=203.0.113.10:"],
+        ["attach", "eth0", "--nat", "tcp:8080=203.0.113.10:65536"],
+        ["attach", "eth0", "--nat", "tcp:8080=[2001:db8::10:80"],
+        ["attach", "eth0", "--nat", "tcp:8080=[2001:db8::10]80"],
+        ["attach", "eth0", "--nat", "tcp:8080=web1:80"],
+        ["attach", "eth0", "--nat", "tcp:8080=203.0.113.10:80", "--nat", "tcp:8080=203.0.113.10:81"],
         ["attach", "averyveryverylongname0"],
         ["detach"],
         ["allow"],

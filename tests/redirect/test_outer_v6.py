@@ -92,14 +92,6 @@ def test_no_hop_left(redirect: Redirect) -> None:
 # --- RFC 6040
 
 
-def marked(packet: bytes, ecn: int) -> bytes:
-    """The packet with its ECN bits, and for IPv4 the header checksum, set."""
-    if packet[0] >> 4 == 6:
-        return p.put(packet, 1, bytes([packet[1] & 0xCF | ecn << 4]))
-    head = p.put(p.put(packet[:20], 1, bytes([packet[1] & 0xFC | ecn])), 10, bytes(2))
-    return p.put(head, 10, p.checksum(head).to_bytes(2, "big")) + packet[20:]
-
-
 MERGED = {  # inner: by outer Not-ECT, ECT(1), ECT(0), CE; RFC 6040, figure 4
     NOT_ECT: [NOT_ECT, NOT_ECT, NOT_ECT, None],
     ECT0: [ECT0, ECT1, ECT0, CE],
@@ -117,8 +109,8 @@ def test_congestion_marks_reach_the_client_packet(
 ) -> None:
     ends = V4 if outer == 4 else V6
     inner = p.tcp(CLIENTS[family], 40000, VIPS[family], 80, p.SYN)
-    packet = marked(
-        p.gue(marked(inner, own), src=ends["director"], dst=ends["here"], hops=[ends["peer"]]), seen
+    packet = p.with_tos(
+        p.gue(p.with_tos(inner, own), src=ends["director"], dst=ends["here"], hops=[ends["peer"]]), seen
     )
     ran, reason = redirect.feed(packet)
     wanted = MERGED[own][seen]
@@ -126,4 +118,4 @@ def test_congestion_marks_reach_the_client_packet(
         assert (reason, ran.verdict) == ("ecn_drop", SHOT)
     else:
         assert (reason, ran.verdict) == ("local_syn", UNSPEC)
-        assert ran.frame == p.ethernet(marked(inner, wanted))
+        assert ran.frame == p.ethernet(p.with_tos(inner, wanted))
