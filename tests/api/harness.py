@@ -41,6 +41,7 @@ class StandIn:
             digest=self.loaded.digest,
             load_us=10,
             switch_us=1,
+            kept=True,
         )
 
     def status(self) -> ForwarderStatus:
