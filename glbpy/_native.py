@@ -204,6 +204,7 @@ class Counters:
     stalls: int  # times that a worker was found stuck
     stuck: int  # workers that are now
     tsc_hz: int
+    flows: dict[str, int]  # flow caches: hits, misses, …, entries, capacity; all 0 where there are none
     latency: tuple[int, ...]  # sampled bursts; bucket n: 2**n up to 2**(n + 1) ns, the last also above
     reasons: dict[str, int]  # packets; every reason, zeros included
     services: dict[int, Traffic]
@@ -830,6 +831,7 @@ def _sum(buffer: Any) -> Counters:
     header = ffi.cast("struct glb_stats_header *", buffer)
     total = ffi.new("struct glb_worker_stats *")
     lib.glb_stats_sum(buffer, total)
+    flows = ffi.addressof(total, "flows")
     known = min(header.reason_count, lib.GLB_REASON_COUNT)
     return Counters(
         pid=header.pid, start_time_ns=header.start_time_ns, generation=header.generation,
@@ -837,6 +839,7 @@ def _sum(buffer: Any) -> Counters:
         tx_packets=total.tx_packets, tx_bytes=total.tx_bytes,
         bursts=total.bursts, idle_polls=total.idle_polls, sleeps=total.sleeps,
         busy_cycles=total.busy_cycles, stalls=total.stalls, stuck=total.stuck, tsc_hz=header.tsc_hz,
+        flows={name: lib.glb_flow_stat(flows, n) for n, name in enumerate(FLOW_STATS)},
         latency=tuple(total.latency),
         reasons={reason_name(reason): total.reasons[reason] for reason in range(known)},
         services=_traffic(buffer, header.service_ids, header.service_slots, lib.glb_stats_service),
@@ -913,6 +916,7 @@ def _text(value: Any) -> str:
 
 
 REASONS: tuple[str, ...] = tuple(reason_name(reason) for reason in range(lib.GLB_REASON_COUNT))
+FLOW_STATS: tuple[str, ...] = tuple(_text(lib.glb_flow_stat_name(n)) for n in range(lib.GLB_FLOW_STATS))
 GUE_VERDICTS: tuple[str, ...] = tuple(
     _text(lib.glb_gue_verdict_name(verdict)) for verdict in range(lib.GLB_GUE_VERDICT_COUNT)
 )

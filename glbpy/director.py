@@ -19,7 +19,7 @@ from typing import Protocol
 from glbpy.errors import ForwarderError, GlbError
 from glbpy.forwarder import ForwarderStatus, Loaded
 from glbpy.snapshot import Compiler, Snapshot, write_file
-from glbpy.status import DirectorStatus, Trouble
+from glbpy.status import DirectorStatus, FlowCacheUse, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Director:
             "digest": seen.digest,
             "confirmed_revision": seen.revision,
             "counters": seen.counters,
+            "flow_cache": _flow_cache(seen),
             "stats_path": seen.stats_path,
         }
         return DirectorStatus.model_validate(
@@ -206,3 +207,11 @@ class Director:
         if loaded.kept:  # else a forwarder that could not keep it has no other
             pending.unlink()
         log.info("director %s: revision %d is generation %d", self.name, loaded.revision, loaded.generation)
+
+
+def _flow_cache(seen: ForwarderStatus) -> FlowCacheUse | None:
+    """Return the sums over the workers that have a flow cache; None when none has."""
+    caches = [worker.flows for worker in seen.workers if worker.flows is not None]
+    if not caches:
+        return None
+    return FlowCacheUse(**{name: sum(getattr(c, name) for c in caches) for name in FlowCacheUse.model_fields})

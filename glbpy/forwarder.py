@@ -62,6 +62,31 @@ class LastError(Reply):
     path: str
 
 
+class FlowCounters(Reply):
+    """A worker's flow cache; docs/operations.md says what each means."""
+
+    hits: int
+    misses: int
+    inserts: int
+    established: int
+    expired: int
+    gone: int
+    replaced: int
+    evicted_closing: int
+    evicted_new: int
+    evicted_established: int
+    entries: int  # flows remembered now
+    capacity: int
+
+
+class FlowCacheStatus(Reply):
+    """What ``[flow_cache]`` of the director's configuration comes to."""
+
+    entries: int  # most flows that a worker remembers; 0 = no cache
+    bytes: int  # memory for all workers, as soon as a service has flow_cache on
+    bytes_taken: int  # of that, so far
+
+
 class WorkerStatus(Reply):
     """An lcore's counters. In a pipeline receivers and senders are in the list, too, behind the workers."""
 
@@ -79,6 +104,7 @@ class WorkerStatus(Reply):
     stalls: int = 0  # times that the watchdog found it stuck
     stuck: str | None = None  # now: "spins" or "stands"
     ring_high_water: int = 0  # most packets seen waiting in one of its rings (pipeline)
+    flows: FlowCounters | None = None  # its flow cache, once a service has asked for one
     rings: dict[str, int] = {}  # the same for each of its rings, by who puts in: "receiver 0", "worker 1"
 
 
@@ -164,6 +190,7 @@ class ForwarderStatus(Reply):
     last_load: LastLoad | None = None
     muted: bool = False  # waits to take over from the process that forwards
     workers: list[WorkerStatus]
+    flow_cache: FlowCacheStatus | None = None
     tsc_hz: int = 0  # 0: not said
     latency_ns: dict[str, int] = {}  # sampled bursts by upper bound
     ports: list[PortStatus]

@@ -43,6 +43,16 @@ class Leaver(Model):
         )
 
 
+class FlowCacheUse(Model):
+    """A director's flow caches, all workers together."""
+
+    entries: int = Field(description="Flows remembered now.")
+    capacity: int = Field(description="Most that can be remembered.")
+    hits: int = Field(description="Packets whose flow was remembered.")
+    misses: int = Field(description="Packets that asked, and whose flow was not.")
+    evicted_established: int = Field(description="Established flows that had to make room.")
+
+
 class DirectorStatus(Model):
     """A director as last seen: what it forwards from, and whether that is what is wanted."""
 
@@ -58,6 +68,9 @@ class DirectorStatus(Model):
     in_force: bool = Field(default=False, description="It forwards from the newest compiled snapshot.")
     trouble: Trouble | None = None
     counters: dict[str, int] = Field(default_factory=dict, description="Packets by reason, all workers.")
+    flow_cache: FlowCacheUse | None = Field(
+        default=None, description="Null until a service with flow_cache has come."
+    )
     stats_path: str | None = Field(default=None, description="Its counter file, on its machine.")
 
 

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from api.deps import Controlled
 from glbpy import __version__, counters
-from glbpy._native import REASONS, reason_verdict
+from glbpy._native import FLOW_STATS, REASONS, reason_verdict
 from glbpy.controller import Controller
 from glbpy.counters import Counters, Traffic
 from glbpy.desired import Desired
@@ -66,6 +66,7 @@ class Scrape(Collector):
         yield from self.backend_gauges()
         yield from self.packets()
         yield from self.effort()
+        yield from self.flow_caches()
         yield from self.traffic("service", ["service"], self.service_names())
         yield from self.traffic("backend", ["pool", "backend"], self.backend_names())
 
@@ -141,6 +142,17 @@ class Scrape(Collector):
         yield bursts
         yield busy
         yield latency
+
+    def flow_caches(self) -> Iterator[Metric]:
+        """All workers' flow caches together; docs/operations.md says what each means."""
+        now = {"entries": "Flows remembered now.", "capacity": "Most flows that can be remembered."}
+        for field in FLOW_STATS:
+            kind = GaugeMetricFamily if field in now else CounterMetricFamily
+            text = now.get(field, f"Flow caches: {field.replace('_', ' ')}.")
+            family = kind(f"glb_flow_cache_{field}", text, labels=["director"])
+            for name, stats in self.stats.items():
+                family.add_metric([name], stats.flows[field])
+            yield family
 
     def traffic(self, kind: str, labels: list[str], names: dict[int, list[str]]) -> Iterator[Metric]:
         """Packets and bytes of services or backends. Those that are gone have no name, and are left out."""

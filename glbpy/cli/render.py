@@ -124,7 +124,7 @@ def backends(items: list[Json]) -> Table:
 
 def directors(items: list[Json]) -> Table:
     return table(
-        ["director", "reachable", "in force", "revision", "wanted", "generation", "up", "trouble"],
+        ["director", "reachable", "in force", "revision", "wanted", "generation", "up", "flows", "trouble"],
         [
             [
                 item["name"],
@@ -134,11 +134,17 @@ def directors(items: list[Json]) -> Table:
                 item["status"]["wanted_revision"],
                 item["status"]["generation"],
                 duration(item["status"]["uptime_s"]),
+                flows(item["status"].get("flow_cache")),
                 (item["status"]["trouble"] or {}).get("message"),
             ]
             for item in items
         ],
     )
+
+
+def flows(cache: Json | None) -> str | None:
+    """What the flow caches hold of what they can hold."""
+    return f"{cache['entries']} of {cache['capacity']}" if cache else None
 
 
 def revisions(items: list[Json]) -> Table:

@@ -82,11 +82,10 @@ static const struct glb_worker_stats *worker_block(const void *data, uint32_t wo
 
 static void add_flows(struct glb_flow_stats *total, const struct glb_flow_stats *flows)
 {
-	const uint64_t *from = &flows->hits;
 	uint64_t *to = &total->hits;
 
-	for (unsigned i = 0; i < sizeof(*flows) / sizeof(*from); i++) /* only words */
-		to[i] += load(&from[i]);
+	for (unsigned i = 0; i < GLB_FLOW_STATS; i++)
+		to[i] += glb_flow_stat(flows, i);
 }
 
 void glb_stats_sum(const void *data, struct glb_worker_stats *total)
@@ -153,4 +152,19 @@ const char *glb_role_name(unsigned role)
 	};
 
 	return role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
+}
+
+const char *glb_flow_stat_name(unsigned n)
+{
+	static const char *const names[GLB_FLOW_STATS] = {
+		"hits", "misses", "inserts", "established", "expired", "gone", "replaced", "evicted_closing",
+		"evicted_new", "evicted_established", "entries", "capacity",
+	};
+
+	return n < GLB_FLOW_STATS ? names[n] : "unknown";
+}
+
+uint64_t glb_flow_stat(const struct glb_flow_stats *flows, unsigned n)
+{
+	return n < GLB_FLOW_STATS ? load(&flows->hits + n) : 0;
 }

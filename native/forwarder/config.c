@@ -57,6 +57,11 @@ static const struct config_key keys[] = {
 	KEY("punt", "neighbour_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_NEIGHBOUR], RANGE(1, 10000000)),
 	KEY("punt", "routing_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_ROUTING], RANGE(1, 10000000)),
 	KEY("punt", "other_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_OTHER], RANGE(1, 10000000)),
+	KEY("flow_cache", "entries", CONFIG_INTEGER, flow_entries, RANGE(0, GLB_FLOW_ENTRIES_MAX)),
+	KEY("flow_cache", "opening_seconds", CONFIG_INTEGER, flow_opening_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
+	KEY("flow_cache", "established_seconds", CONFIG_INTEGER, flow_established_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
+	KEY("flow_cache", "closing_seconds", CONFIG_INTEGER, flow_closing_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
+	KEY("flow_cache", "udp_seconds", CONFIG_INTEGER, flow_udp_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
 	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
 	KEY("stats", "backend_slots", CONFIG_INTEGER, backend_slots, RANGE(1, 1 << 20)),
 };
@@ -95,6 +100,8 @@ const struct config_key *config_port_keys(unsigned *count)
 
 static void set_defaults(struct config *config)
 {
+	const struct glb_flow_timeouts timeouts = glb_flow_timeouts_default();
+
 	memset(config, 0, sizeof(*config));
 	config->director.filter_mac = 1;
 	config->director.outer_checksum_v6 = GLB_OUTER_CHECKSUM_COMPUTED; /* receivers drop 0 unless told: RFC 6935 */
@@ -106,6 +113,11 @@ static void set_defaults(struct config *config)
 	config->punt_rate[GLB_PUNT_NEIGHBOUR] = 1000;
 	config->punt_rate[GLB_PUNT_ROUTING] = 10000;
 	config->punt_rate[GLB_PUNT_OTHER] = 5000;
+	config->flow_entries = 1 << 20;
+	config->flow_opening_s = timeouts.opening;
+	config->flow_established_s = timeouts.established;
+	config->flow_closing_s = timeouts.closing;
+	config->flow_udp_s = timeouts.udp;
 	config->service_slots = 1024;
 	config->backend_slots = 4096;
 }
@@ -352,7 +364,7 @@ int config_from_json(struct config *config, const json_t *root, const char *orig
 			ret = read_section(config, name, value, origin, error);
 		else
 			ret = glb_error_set(error, -EINVAL, "%s: %.40s: unknown key; there are director, forward, eal, "
-					    "port, punt, stats", origin, name);
+					    "port, punt, flow_cache, stats", origin, name);
 		if (ret != 0)
 			break;
 	}

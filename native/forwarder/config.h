@@ -73,6 +73,12 @@ struct config {
 	/* [[port]] */
 	struct config_port ports[CONFIG_PORTS_MAX];
 	unsigned port_count;   /* 0: the ports that the EAL options bring */
+	/* [flow_cache]; of each worker */
+	int64_t flow_entries;       /* flows, at most GLB_FLOW_ENTRIES_MAX; 0 = no cache */
+	int64_t flow_opening_s;     /* how long flows are remembered: glb/flow_cache.h */
+	int64_t flow_established_s;
+	int64_t flow_closing_s;
+	int64_t flow_udp_s;
 	/* [punt]; packets a second of each class, for each worker and port */
 	int64_t punt_rate[GLB_PUNT_CLASSES];
 	/* [stats] */

@@ -1,5 +1,6 @@
 /* Snapshot files into memory (loaded.h). */
 #include "loaded.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,27 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
 #define FILE_MAX ((off_t)16 << 30) /* bytes of a snapshot */
-
-/* Anonymous memory that starts at a huge page, so that the kernel can back it with some. */
-static void *map_aligned(size_t len, size_t *map_len)
-{
-	size_t whole = (len + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-	uint8_t *map, *start;
-
-	map = mmap(NULL, whole + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return NULL;
-	start = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-	if (start != map)
-		munmap(map, (size_t)(start - map));
-	if (start + whole != map + whole + HUGE_PAGE)
-		munmap(start + whole, (size_t)(map + HUGE_PAGE - start));
-	madvise(start, whole, MADV_HUGEPAGE); /* a wish: without it pages are small, no more */
-	*map_len = whole;
-	return start;
-}
 
 static int read_whole(int fd, uint8_t *out, size_t len)
 {
@@ -65,7 +46,7 @@ static int read_file(struct loaded *loaded, const char *path, size_t *len, struc
 		ret = glb_error_set(error, -EFBIG, "%.100s: too large for a snapshot", path);
 	if (ret == 0) {
 		*len = (size_t)stat.st_size;
-		loaded->bytes = map_aligned(*len, &loaded->map_len);
+		loaded->bytes = pages_map(*len, PAGES_ANY_NODE, &loaded->map_len);
 		if (loaded->bytes == NULL)
 			ret = glb_error_set(error, -ENOMEM, "%.100s: no memory for %zu bytes", path, *len);
 		else
@@ -106,6 +87,8 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
 		if (ret == 0)
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
+		if (loaded->remembers)
+			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}
 	return ret;
 }
@@ -124,6 +107,20 @@ static int make_arrays(struct loaded *loaded, bool gateway, struct glb_error *er
 		loaded->next_hops = calloc(loaded->snapshot.backend_count + 1, sizeof(uint64_t));
 	if (loaded->service_slot == NULL || loaded->backend_slot == NULL || (!gateway && loaded->next_hops == NULL))
 		return glb_error_set(error, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* For services with flow_cache: where a backend that was remembered is in this snapshot. */
+static int make_backend_ids(struct loaded *loaded, struct glb_error *error)
+{
+	for (uint32_t i = 0; i < loaded->snapshot.service_count; i++)
+		loaded->remembers |= (loaded->snapshot.services[i].flags & GLB_SERVICE_FLOW_CACHE) != 0;
+	if (!loaded->remembers)
+		return 0;
+	loaded->id_slots = calloc(glb_backend_ids_slots(&loaded->snapshot), sizeof(uint32_t));
+	if (loaded->id_slots == NULL)
+		return glb_error_set(error, -ENOMEM, "out of memory");
+	glb_backend_ids_init(&loaded->backend_ids, &loaded->snapshot, loaded->id_slots);
 	return 0;
 }
 
@@ -146,6 +143,8 @@ struct loaded *loaded_read(const char *path, const struct config *config, const 
 			snprintf(loaded->path, sizeof(loaded->path), "%s", path);
 			ret = make_arrays(loaded, config_has_gateway(config), error);
 		}
+		if (ret == 0)
+			ret = make_backend_ids(loaded, error);
 	}
 	if (ret == 0)
 		ret = join(loaded, &config->director, ports, path != NULL ? &loaded->snapshot : NULL, error);
@@ -164,5 +163,6 @@ void loaded_free(struct loaded *loaded)
 	free(loaded->service_slot);
 	free(loaded->backend_slot);
 	free(loaded->next_hops);
+	free(loaded->id_slots);
 	free(loaded);
 }

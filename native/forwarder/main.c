@@ -49,6 +49,7 @@ struct forwarder {
 	struct stats_file stats;
 	struct nexthop *nexthop; /* NULL where forward.gateway_mac is given */
 	struct swap swap;
+	struct flows flows;
 	struct order order;
 	struct workers workers;
 	struct commands commands;
@@ -230,6 +231,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, fwd->nexthop, error);
 	if (ret != 0)
 		goto close_nexthop;
+	flows_open(&fwd->flows, config, &fwd->stats);
+	fwd->swap.flows = &fwd->flows;
 	ret = telemetry_open(&fwd->stats, &fwd->swap, error);
 	if (ret == 0 && fwd->opts.order != NULL)
 		ret = order_open(&fwd->order, fwd->opts.order, error);
@@ -238,6 +241,7 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	order_close(&fwd->order);
 	telemetry_close();
 	swap_close(&fwd->swap);
+	flows_close(&fwd->flows);
 close_nexthop:
 	nexthop_close(fwd->nexthop);
 close_stats:
@@ -301,6 +305,9 @@ static int show_layout(const struct config *config, struct glb_error *error)
 		ret = layout_print_ports(config, layout_node_of_cpu, layout_node_of_device, text, sizeof(text), error);
 	if (ret == 0 && config->port_count != 0)
 		printf("\n%s", text);
+	if (ret == 0)
+		printf("\nflow caches, once a service has flow_cache on: %.0f MiB, %lld flows for each worker\n",
+		       (double)flows_bytes(config) / (1 << 20), (long long)config->flow_entries);
 	return ret;
 }
 

@@ -88,6 +88,31 @@ static json_t *rings_status(const struct workers *workers, uint32_t block)
 	return result;
 }
 
+/* Counters of a flow cache; null where there is none. */
+static json_t *flows_status(const struct glb_flow_stats *flows)
+{
+	json_t *result = json_object();
+
+	if (flows->capacity == 0) {
+		json_decref(result);
+		return json_null();
+	}
+	for (unsigned n = 0; n < GLB_FLOW_STATS; n++)
+		set_integer(result, glb_flow_stat_name(n), glb_flow_stat(flows, n));
+	return result;
+}
+
+/* What [flow_cache] means in memory; `bytes_taken` = 0 until a snapshot with flow_cache has come. */
+static json_t *flow_cache_status(const struct commands *commands)
+{
+	const struct config *config = commands->config;
+	const struct flows *flows = commands->swap->flows;
+
+	return json_pack("{s:I, s:I, s:I}", "entries", (json_int_t)config->flow_entries, "bytes",
+			 (json_int_t)flows_bytes(config), "bytes_taken",
+			 (json_int_t)(flows->map_len * (size_t)config->workers));
+}
+
 static json_t *workers_status(const struct commands *commands)
 {
 	json_t *list = json_array();
@@ -112,6 +137,7 @@ static json_t *workers_status(const struct commands *commands)
 			json_string(watch_verdict_name((enum watch_verdict)stats->stuck)) : json_null());
 		set_integer(worker, "ring_high_water", stats->ring_high_water);
 		json_object_set_new(worker, "rings", rings_status(commands->workers, i));
+		json_object_set_new(worker, "flows", flows_status(&stats->flows));
 		json_array_append_new(list, worker);
 	}
 	return list;
@@ -236,6 +262,7 @@ void status_add(json_t *reply, const struct commands *commands)
 	json_object_set_new(reply, "last_load", last_load(swap));
 	json_object_set_new(reply, "muted", json_boolean(commands->workers->mute != MUTE_OFF));
 	json_object_set_new(reply, "workers", workers_status(commands));
+	json_object_set_new(reply, "flow_cache", flow_cache_status(commands));
 	set_integer(reply, "tsc_hz", commands->stats->header->tsc_hz);
 	json_object_set_new(reply, "latency_ns", latency_status(&total));
 	json_object_set_new(reply, "ports", ports_status(commands->ports));
@@ -269,6 +296,8 @@ json_t *status_replay(const struct stats_file *stats)
 	set_integer(result, "out", total.tx_packets);
 	json_object_set_new(result, "punted_by_reason", by_reason[GLB_VERDICT_PUNT]);
 	json_object_set_new(result, "dropped_by_reason", by_reason[GLB_VERDICT_DROP]);
+	if (total.flows.capacity != 0)
+		json_object_set_new(result, "flow_cache", flows_status(&total.flows));
 	json_decref(by_reason[GLB_VERDICT_FORWARD]);
 	json_decref(by_reason[GLB_VERDICT_ANSWER]);
 	return result;

@@ -179,6 +179,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		fresh->epoch = ++swap->epoch;
 		ret = assign_slots(swap, fresh, &error);
 	}
+	if (ret == 0 && fresh->remembers)
+		ret = flows_want(swap->flows, &error);
 	if (ret == 0)
 		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
 	if (ret == 0)

@@ -7,6 +7,7 @@
 #ifndef FORWARDER_SWAP_H
 #define FORWARDER_SWAP_H
 
+#include "flows.h"
 #include "loaded.h"
 #include "nexthop.h"
 #include "slots.h"
@@ -32,6 +33,7 @@ struct swap {
 	const struct ports *ports;    /* borrowed */
 	const struct stats_file *stats; /* borrowed */
 	struct nexthop *nexthop;      /* borrowed; NULL: everything goes to gateway_mac */
+	struct flows *flows;          /* borrowed; its memory is taken when a snapshot wants it. never NULL once workers run */
 	uint64_t epoch;               /* loads tried */
 	uint64_t generation;          /* loads done */
 	struct glb_error last_error;  /* code 0 = the last load was good */

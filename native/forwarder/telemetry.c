@@ -112,6 +112,30 @@ static int answer_workers(const char *params, struct rte_tel_data *reply)
 	return entries != NULL ? 0 : -ENOMEM;
 }
 
+static int answer_flows(const char *params, struct rte_tel_data *reply)
+{
+	const uint32_t count = source.stats->header->worker_count;
+	struct rte_tel_data *entries, *entry;
+	uint64_t start;
+	char name[NAME_LEN];
+
+	if (parse_start(params, &start) != 0)
+		return -EINVAL;
+	entries = start_page(reply, "flows", start, count, WORKERS_PAGE);
+	for (uint64_t i = start; entries != NULL && i < count && i < start + WORKERS_PAGE; i++) {
+		entry = rte_tel_data_alloc();
+		if (entry == NULL)
+			return -ENOMEM;
+		rte_tel_data_start_dict(entry);
+		for (unsigned n = 0; n < GLB_FLOW_STATS; n++)
+			rte_tel_data_add_dict_u64(entry, glb_flow_stat_name(n),
+						  glb_flow_stat(&stats_file_worker(source.stats, (uint32_t)i)->flows, n));
+		snprintf(name, sizeof(name), "%" PRIu64, i);
+		rte_tel_data_add_dict_container(entries, name, entry, 0);
+	}
+	return entries != NULL ? 0 : -ENOMEM;
+}
+
 /* One page of slots that have an owner, by id. A slot that changes hands meanwhile is left out, as its words start anew. */
 static int answer_traffic(const char *params, struct rte_tel_data *reply, const char *list, const uint32_t *ids,
 			  uint32_t slots, void (*read)(const void *data, uint32_t slot, struct glb_traffic *out))
@@ -187,6 +211,7 @@ struct endpoint {
 static const struct endpoint endpoints[] = {
 	{"/glb/stats", answer_stats, "Frames and packets by reason, over all workers. Takes no parameters"},
 	{"/glb/workers", answer_workers, "Counters of each worker. Parameter: first worker of the page"},
+	{"/glb/flows", answer_flows, "Flow cache of each worker. Parameter: first worker of the page"},
 	{"/glb/services", answer_services, "Client traffic by service id. Parameter: how many to skip"},
 	{"/glb/backends", answer_backends, "Client traffic by backend id. Parameter: how many to skip"},
 	{"/glb/snapshot", answer_snapshot, "The snapshot in force and the last load. Takes no parameters"},

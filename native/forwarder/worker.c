@@ -215,7 +215,10 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	worker->capturing = __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
 	if (worker->capturing != NULL)
 		capture_prepare(worker->packets, n);
-	glb_path_burst(path, worker->packets, n);
+	if (worker->flows != NULL)
+		glb_path_burst_cached(path, &worker->flows->cache, worker->flows->now, worker->packets, n);
+	else
+		glb_path_burst(path, worker->packets, n);
 	if (worker->muted)
 		leave_to_other(worker, n);
 	if (worker->capturing != NULL) {
@@ -314,6 +317,7 @@ int worker_run(void *context)
 		const bool last = is_last_poll(worker);
 
 		timing_turn(&worker->timing, worker->stats, n);
+		worker->flows = flows_turn(worker->flow_place, worker->timing.turn, n);
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
 		if (worker->index == 0 && worker->rings == NULL)
 			n += punt_relay(worker->ports);

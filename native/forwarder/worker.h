@@ -7,6 +7,7 @@
 #ifndef FORWARDER_WORKER_H
 #define FORWARDER_WORKER_H
 
+#include "flows.h"
 #include "mbuf.h"
 #include "port.h"
 #include "pulse.h"
@@ -51,9 +52,11 @@ struct worker {
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
+	struct flow_worker *const *flow_place; /* where its flow cache appears when a snapshot wants one */
 	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
 	/* its own */
 	struct timing timing;
+	struct flow_worker *flows;       /* for this turn of the loop, or NULL */
 	struct capture *capturing;       /* for this burst, or NULL */
 	const struct glb_snapshot *captured_by; /* what decided it */
 	struct pulse pulse;

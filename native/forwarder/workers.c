@@ -53,6 +53,7 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->backends = stats_file_backends(making->stats, index);
 	worker->ports = making->ports;
 	worker->swap = making->swap;
+	worker->flow_place = &making->swap->flows->of[index];
 	limit(&worker->echo, making->config->echo_rate);
 	limit(&worker->reject, making->config->reject_rate);
 	worker->adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE;

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,21 @@ def snapshot(
     services: int = 1,
     protocol: str = "tcp",
     ports: tuple[int, int] = (80, 80),
+    states: Mapping[str, dict[str, str]] | None = None,
     **extra: Any,
 ) -> Path:
     """Write a snapshot: TCP port 80 of ``vip`` (and the addresses after it). Ids are from 1 and 101.
 
-    ``extra`` are fields of the services.
+    ``states`` are fields of backends by address, ``extra`` those of the services.
     """
     ip = ipaddress.ip_address
+    states = states or {}
     pool = native.PoolInput(
-        "web", tuple(native.BackendInput(f"web{n}", 100 + n, ip(a)) for n, a in enumerate(backends, 1))
+        "web",
+        tuple(
+            native.BackendInput(f"web{n}", 100 + n, ip(a), **states.get(a, {}))
+            for n, a in enumerate(backends, 1)
+        ),
     )
     made = tuple(
         native.ServiceInput(

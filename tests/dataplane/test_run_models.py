@@ -230,7 +230,8 @@ def test_layout_is_shown(tmp_path: Path) -> None:
     (tmp_path / "director.toml").write_text(to_toml(document))
     done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout")
     assert done.returncode == 0, done.stderr
-    lcores, ports = done.stdout.split("\n\n")
+    lcores, ports, flows = done.stdout.split("\n\n")
+    assert flows == "flow caches, once a service has flow_cache on: 112 MiB, 1048576 flows for each worker\n"
     rows = [re.split(r"  +", line.strip()) for line in lcores.splitlines()]
     assert rows[0] == ["lcore", "role", "CPU", "node", "takes from", "passes to"]
     assert [row[1] for row in rows[1:]] == ["main", "worker 0", "worker 1", "receiver 0", "sender 0"]

@@ -62,7 +62,7 @@ def test_every_endpoint_says_what_the_counters_say(director: Director) -> None:
     assert (workers["start"], workers["total"], "next" in workers) == (0, 1, False)
     assert workers["workers"]["0"]["rx_packets"] == 31
     assert workers["workers"]["0"]["stuck"] == 0
-    assert set(workers["workers"]["0"]) == set(status.workers[0].model_dump()) - {"worker", "rings"}
+    assert set(workers["workers"]["0"]) == set(status.workers[0].model_dump()) - {"worker", "rings", "flows"}
     busy = {number: each["packets"] for number, each in services["services"].items() if each["packets"]}
     assert busy == {"1": 10, "2": 10, "3": 10}
     assert backends["total"] == len(BACKENDS)

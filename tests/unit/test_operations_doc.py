@@ -19,6 +19,10 @@ def test_every_worker_counter_is_explained() -> None:
     assert fields - set(EXPLAINED) - {"pad", "reserved", "lcore", "role", "reasons"} == set()
 
 
+def test_every_counter_of_flow_caches_is_explained() -> None:
+    assert set(native.FLOW_STATS) - set(EXPLAINED) == set()
+
+
 def test_every_reason_says_what_to_do() -> None:
     """`nothing` is an answer; no answer is none."""
     silent = [names for names, _, todo in ROWS if names.strip("`") in native.REASONS and not todo.strip()]

@@ -43,6 +43,8 @@ struct glb_traffic {
 	uint64_t bytes; /* of client IP packets, without any encapsulation */
 };
 
+enum { GLB_FLOW_STATS = 12 }; /* words of struct glb_flow_stats that mean something; they come first */
+
 /* A worker's flow cache (glb/flow_cache.h); all 0 where it has none. */
 struct glb_flow_stats {
 	uint64_t hits;                /* packets whose flow was there */
@@ -95,6 +97,10 @@ GLB_STATIC_ASSERT(sizeof(struct glb_worker_stats) == 1344, "multiple of a cache 
 
 /* "worker", "receiver" or "sender"; "unknown" when out of range. Never freed. */
 const char *glb_role_name(unsigned role);
+
+/* Word n < GLB_FLOW_STATS of a flow cache's counters, by name and value; "unknown" when out of range. The name is never freed. */
+const char *glb_flow_stat_name(unsigned n);
+uint64_t glb_flow_stat(const struct glb_flow_stats *flows, unsigned n);
 
 /* Sizes for a file with these capacities; offsets go into *header, the rest of which is zeroed. */
 void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_t service_slots,
