@@ -99,6 +99,11 @@ def _service(state: Desired, service: Service, pool: int, secret: bytes) -> Serv
         source_bits_v4=affinity.v4_bits if affinity else 32,
         source_bits_v6=affinity.v6_bits if affinity else 128,
         flow_cache=service.flow_cache == "on",
+        gre_key=service.gre_key,
+        dscp=service.dscp or 0,
+        backend_port=service.backend_port,
+        outer_dscp=service.outer_dscp,
+        ecn=service.ecn,
     )
 
 

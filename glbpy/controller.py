@@ -18,6 +18,7 @@ from datetime import datetime
 from glbpy import desired
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
+from glbpy.encapsulation import remarks
 from glbpy.errors import ForwarderError, GlbError, NotFoundError
 from glbpy.health import Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
@@ -260,10 +261,12 @@ class Controller:
 
         written = await asyncio.to_thread(work)
         leavers: tuple[Leaver, ...] = ()
-        warnings: list[str] = []
+        known = set(remarks(written.before.document))
+        warnings = [remark for remark in remarks(written.after.document) if remark not in known]
         if written.changed and not dry_run:
             log.info("revision %d by %s: %s", written.after.revision, actor, words)
-            leavers, warnings = await self._consequences(written)
+            leavers, more = await self._consequences(written)
+            warnings += more
         return WriteResult(
             revision=written.before.revision if dry_run else written.after.revision,
             changed=written.changed,

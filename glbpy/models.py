@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from glbpy import encapsulation as encapsulations
 from glbpy.errors import DocumentError, FieldError
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z"
@@ -76,15 +77,6 @@ def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -
     if address.is_multicast or address.is_unspecified:
         raise ValueError(f"{text} is not a unicast address")
     return str(address)
-
-
-def _backend_address(text: str) -> str:
-    address = _address(text)
-    if ":" in address:
-        raise ValueError(
-            "IPv6 backends need an outer IPv6 header, which directors do not write yet: give an IPv4 address"
-        )
-    return address
 
 
 def _vip(text: str) -> str:
@@ -164,7 +156,7 @@ Name = Annotated[
     AfterValidator(_name),
     Field(examples=["web"], json_schema_extra={"pattern": NAME_PATTERN.replace(r"\Z", "$")}),
 ]
-Address = Annotated[str, AfterValidator(_backend_address), Field(examples=["10.0.0.11"])]
+Address = Annotated[str, AfterValidator(_address), Field(examples=["10.0.0.11", "2001:db8:1::11"])]
 Vip = Annotated[str, AfterValidator(_vip), Field(examples=["203.0.113.10", "2001:db8::/64"])]
 Port = Annotated[int | str, BeforeValidator(_port), Field(examples=[443, "8000-8099", "any"])]
 Status = Annotated[int | str, BeforeValidator(_status), Field(examples=[200, "200-299"])]
@@ -176,6 +168,13 @@ def _switch(value: Any) -> Any:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+def _outer_dscp(value: Any) -> Any:
+    if value == "copy" or (type(value) is int and 0 <= value <= 63):
+        return value
+    raise ValueError(f'{value!r} is neither a DSCP, 0 to 63, nor "copy"')
+
+
+OuterDscp = Annotated[int | Literal["copy"], BeforeValidator(_outer_dscp)]
 FlowCache = Annotated[Literal["off", "on"], BeforeValidator(_switch)]
 
 
@@ -342,7 +341,30 @@ class Service(Model):
     source_affinity: SourceAffinity | None = Field(
         default=None, description="Hash leading bits of the source address; with hash_fields src_addr only."
     )
-    encapsulation: Literal["gue"] = "gue"
+    encapsulation: Literal["gue", "gre", "ipip", "ip6ip6", "4in6", "6in4", "l2dsr", "l3dsr", "nat"] = Field(
+        default="gue",
+        description="How packets get to a backend. Only gue names further hops, and so has a second chance.",
+    )
+    gre_key: Annotated[StrictInt, Field(ge=0, le=0xFFFFFFFF)] | None = Field(
+        default=None, description="With gre: the key in its header; left out: a header without one."
+    )
+    dscp: Annotated[StrictInt, Field(ge=1, le=63)] | None = Field(
+        default=None, description="With l3dsr: stands for the VIP in the packets that backends get."
+    )
+    backend_port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="With nat: the port on the backends; left out: the client's packet's own."
+    )
+    outer_dscp: OuterDscp = Field(
+        default=0, description="DSCP of the outer header: a number, or copy, the client's packet's own."
+    )
+    ecn: Literal["zero", "copy"] = Field(
+        default="zero", description="ECN of the outer header: none, or copy, the client's packet's own."
+    )
+    decapsulator: Literal["plain", "rfc6040"] = Field(
+        default="plain",
+        description="rfc6040: what ends the tunnel on backends merges congestion marks of the outer header, "
+        "as glb-redirect does; outer_dscp and ecn need it.",
+    )
     flow_cache: FlowCache = Field(
         default="off",
         description="on: directors remember which backend each flow was sent to: of use for services without "
@@ -398,6 +420,11 @@ class Service(Model):
     def _affinity_is_by_source(self) -> Self:
         if self.source_affinity is not None and self.hash_fields != ("src_addr",):
             _reject("Service", [(("hash_fields",), 'source_affinity needs ["src_addr"]: leave it out')])
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_encapsulation(self) -> Self:
+        _reject("Service", encapsulations.service_faults(self))
         return self
 
     @field_validator("ports")
@@ -479,7 +506,7 @@ def _equal_weights(pool: Pool) -> bool:
 
 
 def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> None:
-    """Check what needs the whole state: references, policy glb, and binds that two services both claim.
+    """Check what needs the whole state: references, policy glb, encapsulations, binds that two claim.
 
     Overlaps are fine (the most specific wins); exact duplicates are not. Raises DocumentError. ``sent``
     has the services that a writer sent and their JSON Pointers in what it sent: the fault is theirs, and
@@ -487,17 +514,22 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
     """
     wrong: list[FieldError] = []
     pools = {pool.name: pool for pool in document.pools}
+    versions = {pool.name: encapsulations.versions(pool) for pool in document.pools}
     claimed: dict[tuple[str, str, int | str], str] = {}
     unmatched: dict[str, Service] = {}
     places = {service.name: f"/services/{index}" for index, service in enumerate(document.services)}
     sent = places if sent is None else sent
-    for service in sorted(document.services, key=lambda service: service.name in sent):
+    order = sorted(document.services, key=lambda service: service.name in sent)
+    for service in order:
         place = sent.get(service.name, places[service.name])
         if service.pool not in pools:
             wrong.append(FieldError(f"{place}/pool", f"there is no pool {service.pool}"))
         elif service.policy == "glb" and not _equal_weights(pools[service.pool]):
             text = f"GLB knows no weights: give the backends of pool {service.pool} equal ones above 0"
             wrong.append(FieldError(f"{place}/policy", text))
+        else:
+            faults = encapsulations.pool_faults(service, versions[service.pool])
+            wrong += [FieldError(place + pointer(where), text) for where, text in faults]
         for position, vip in enumerate(service.vips):
             first = unmatched.setdefault(vip, service)
             if first.unmatched != service.unmatched:
@@ -508,5 +540,7 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
                 if owner != service.name:
                     text = f"{vip} {service.protocol} {port} already belongs to service {owner}"
                     wrong.append(FieldError(f"{place}/vips/{position}", text))
+    for service, (where, text) in encapsulations.shared_faults(document, order):
+        wrong.append(FieldError(sent.get(service.name, places[service.name]) + pointer(where), text))
     if wrong:
         raise DocumentError(wrong)

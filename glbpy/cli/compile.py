@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         """Compile a document into the snapshot that a director forwards from. Needs no control plane."""
         from glbpy import document
         from glbpy.compiler import NativeCompiler, offline, offline_health
+        from glbpy.encapsulation import remarks
         from glbpy.errors import InvalidInputError
         from glbpy.snapshot import write_file
 
@@ -27,6 +28,8 @@ def register(app: typer.Typer) -> None:
             write_file(output, snapshot.data)
         except OSError as error:
             raise InvalidInputError(f"cannot write {output}: {error.strerror}") from None
+        for remark in remarks(state.document):
+            typer.echo(f"glb: {remark}", err=True)
         typer.echo(f"{output}: {len(snapshot.data)} bytes, digest {snapshot.digest}")
 
     @app.command()
