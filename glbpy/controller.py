@@ -22,6 +22,7 @@ from glbpy.encapsulation import remarks
 from glbpy.errors import ForwarderError, GlbError, NotFoundError
 from glbpy.health import Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
+from glbpy.plan import Plan, Side, make_plan
 from glbpy.snapshot import Compiler, Snapshot
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
 from glbpy.store import HealthRecord, Revision, Store, Written, utc_now
@@ -157,9 +158,25 @@ class Controller:
             action="apply --prune" if prune else "apply",
             actor=actor,
             secret=bytes.fromhex(document.secret) if document.secret is not None else None,
-            sent={service.name: f"/services/{index}" for index, service in enumerate(document.services)},
+            sent=_pointers(document),
             dry_run=dry_run,
         )
+
+    async def plan(self, document: Document, *, prune: bool = False) -> Plan:
+        """Say what applying ``document`` would do to connections, compared with the present revision."""
+        secret = bytes.fromhex(document.secret) if document.secret is not None else None
+        written = await asyncio.to_thread(
+            self.store.write,
+            lambda state: desired.merge(state.document, document, prune),
+            actor="-", action="plan", secret=secret, sent=_pointers(document), dry_run=True,
+        )  # fmt: skip
+        running = self._snapshot
+        health = {number: self._monitor.record(number).health for number in written.before.ids.values()}
+        if running is not None and running.revision != written.before.revision:
+            running = None  # it is being compiled just now
+        before = Side(written.before, self.store.secret, health, running.data if running else None)
+        after = Side(written.after, secret or self.store.secret, health)
+        return await asyncio.to_thread(make_plan, before, after)
 
     async def put_service(
         self, service: Service, *, expect: Expect | None = None, actor: str = "-"
@@ -377,6 +394,11 @@ class Controller:
         self._inputs, self._snapshot, self._trouble = inputs, snapshot, None
         for director in self._directors.values():
             director.want(snapshot)
+
+
+def _pointers(document: Document) -> dict[str, str]:
+    """Return where the services of a writer's document are in it."""
+    return {service.name: f"/services/{index}" for index, service in enumerate(document.services)}
 
 
 def targets(state: Desired) -> dict[int, Target]:

@@ -42,6 +42,19 @@ class Desired:
         ids.update({path: i for i, path in enumerate(backends, 1)})
         return cls(0, whole, ids)
 
+    def successor(self, document: Document) -> "Desired":
+        """Return what offline tools make of the next document. What stays keeps its id, as in a store."""
+        old = resources(self.document)
+        ids: dict[str, int] = {}
+        newest = max(self.ids.values(), default=0)
+        for path, value in resources(document).items():
+            if isinstance(value, Pool):
+                continue
+            same = path in old and getattr(old[path], "address", None) == getattr(value, "address", None)
+            newest += not same
+            ids[path] = self.ids[path] if same else newest
+        return Desired(self.revision + 1, document, ids)
+
     def service(self, name: str) -> Service:
         found = self.document.service(name)
         if found is None:

@@ -6,7 +6,7 @@ configuration is left out.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glbpy import _native
 from glbpy._native import HOP_NONE, BackendInfo
@@ -55,7 +55,7 @@ def rows_of(state: Desired, secret: bytes, name: str, health: Mapping[int, Healt
         raise InvalidInputError(f"--service {name}: there is no such service; there are: {known}")
     pool = state.document.pool(service.pool)
     assert pool is not None  # the whole document was checked
-    alone = Desired(state.revision, Document(pools=(pool,), services=(service,)), state.ids)
+    alone = replace(state, document=Document(pools=(pool,), services=(service,)))
     snapshot = _native.Snapshot(_native.compile_snapshot(configuration(alone, secret, health)))
     return Rows(service, *_chains(snapshot, snapshot.services[0].table))
 

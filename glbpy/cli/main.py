@@ -18,6 +18,7 @@ MODULES: list[str] = [
     "status",
     "get",
     "apply",
+    "plan",
     "drain",
     "rollback",
     "token",

@@ -204,3 +204,8 @@ def remarks(result: Json) -> None:
 
 def plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def percent(share: float) -> str:
+    """Show a share from 0 to 1; what is not nothing is not shown as nothing."""
+    return "under 0.01 %" if 0 < share < 0.0001 else f"{100 * share:.2f} %"

@@ -1,0 +1,98 @@
+"""`glb plan`: what applying a document would do to connections, before it is done."""
+
+from typing import Annotated, Any
+
+import typer
+
+from glbpy.cli.remote import Token, Url, connect
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def plan(
+        file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
+        against: Annotated[
+            str | None,
+            typer.Option("--against", metavar="FILE", help="Compare with this document; ask no server."),
+        ] = None,
+        prune: Annotated[
+            bool, typer.Option("--prune", help="As `glb apply --prune`: what it does not have goes.")
+        ] = False,
+        unhealthy: Annotated[
+            list[str] | None,
+            typer.Option("--unhealthy", metavar="POOL/BACKEND", help="With --against; repeatable."),
+        ] = None,
+        check: Annotated[
+            bool, typer.Option("--check", help="End with exit code 1 when connections can break.")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        url: Url = None,
+        token: Token = None,
+    ) -> None:
+        """Say which flows `glb apply` would move, which connections it can break, why, and what would help.
+
+        Compares with what the server's directors forward by, or with another document.
+        """
+        import json
+
+        from glbpy import document
+        from glbpy.errors import InvalidInputError
+
+        given = document.read(file)
+        if against is not None:
+            from glbpy.plan import offline_plan
+
+            made = offline_plan(document.read(against), given, prune, unhealthy or ())
+            found: dict[str, Any] = made.model_dump(mode="json")
+        elif unhealthy:
+            raise InvalidInputError("--unhealthy: only with --against; a server knows its backends' health")
+        else:
+            body = given.model_dump(mode="json", exclude_unset=True)
+            with connect(url, token) as client:
+                found = client.post("/v1/plan", body, prune=prune)
+        if as_json:
+            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        else:
+            render(found)
+        if check and found["breaks"]:
+            raise typer.Exit(1)
+
+
+def render(found: dict[str, Any]) -> None:
+    """Print a plan for people."""
+    from rich.text import Text
+
+    from glbpy.cli.render import console, differences, percent
+
+    out = console()
+    differences(found["changes"])
+    if not found["changed"]:
+        out.print("this changes nothing")
+    for service in found["services"]:
+        name = f"service {service['service']} (pool {service['pool']}, {service['algorithm']})"
+        if service["change"] == "added":
+            out.print(f"{name}: new, {service['rows']} rows")
+            continue
+        share = percent(service["share_moved"])
+        moved = f"{service['rows_moved']} of {service['rows']} rows move, {share} of flows"
+        if service["change"] == "removed":
+            out.print(f"{name}: removed")
+        elif service["share_moved_between"]:
+            between = percent(service["share_moved_between"])
+            out.print(f"{name}: {moved}, {between} between backends that stay as they are")
+        else:
+            out.print(f"{name}: {moved}, none between backends that stay as they are")
+        for note in service["notes"]:
+            out.print(Text(f"    {note}"))
+        for one in service["breaks"]:
+            leaves = f"  ! {one['backend']} leaves {one['rows']} rows, first in {one['first']}"
+            lost = f"{percent(one['share'])} of connections" if one["first"] else "what older changes left it"
+            out.print(Text(f"{leaves}: can break {lost}", style="yellow"))
+            out.print(Text(f"    why: {one['why']}"))
+            for help_ in one["prevent"]:
+                out.print(Text(f"    instead: {help_}"))
+    breaking = [service["service"] for service in found["services"] if service["breaks"]]
+    if breaking:
+        out.print(Text(f"connections can break: {', '.join(breaking)}", style="bold yellow"))
+    else:
+        out.print("no connection can break")
