@@ -187,6 +187,26 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class LcoreCounters:
+    """The counters of one lcore: a worker; in a pipeline also a receiver or sender."""
+
+    worker: int  # place in the file
+    lcore: int
+    role: str
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    bursts: int
+    idle_polls: int
+    sleeps: int
+    busy_cycles: int
+    stalls: int
+    stuck: bool
+    ring_high_water: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     """A forwarder's counters, summed over its workers. Services and backends go by their ids."""
 
@@ -209,6 +229,7 @@ class Counters:
     reasons: dict[str, int]  # packets; every reason, zeros included
     services: dict[int, Traffic]
     backends: dict[int, Traffic]
+    lcores: tuple[LcoreCounters, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -844,6 +865,18 @@ def _sum(buffer: Any) -> Counters:
         reasons={reason_name(reason): total.reasons[reason] for reason in range(known)},
         services=_traffic(buffer, header.service_ids, header.service_slots, lib.glb_stats_service),
         backends=_traffic(buffer, header.backend_ids, header.backend_slots, lib.glb_stats_backend),
+        lcores=tuple(_lcore(buffer, header, worker) for worker in range(header.worker_count)),
+    )  # fmt: skip
+
+
+def _lcore(buffer: Any, header: Any, worker: int) -> LcoreCounters:
+    block = ffi.cast("struct glb_worker_stats *", buffer + header.workers + worker * header.worker_bytes)
+    return LcoreCounters(
+        worker=worker, lcore=block.lcore, role=_text(lib.glb_role_name(block.role)),
+        rx_packets=block.rx_packets, rx_bytes=block.rx_bytes,
+        tx_packets=block.tx_packets, tx_bytes=block.tx_bytes,
+        bursts=block.bursts, idle_polls=block.idle_polls, sleeps=block.sleeps, busy_cycles=block.busy_cycles,
+        stalls=block.stalls, stuck=block.stuck != 0, ring_high_water=block.ring_high_water,
     )  # fmt: skip
 
 

@@ -120,17 +120,26 @@ class Controller:
     def director_status(self, name: str) -> DirectorStatus:
         if name not in self._directors:
             raise NotFoundError(f"directors/{name}")
-        status = self._directors[name].status()
+        status = self._directors[name].status(self._backend_paths())
         # What a health check found, or a write, may be on its way into a snapshot: then none is the newest.
         newest = not self._dirty.is_set() and not self._compiling
         return status.model_copy(update={"in_force": status.in_force and newest})
+
+    def _backend_paths(self) -> dict[int, str]:
+        state = self.desired
+        return {
+            state.ids[desired.backend_path(pool.name, backend.name)]: f"{pool.name}/{backend.name}"
+            for pool in state.document.pools
+            for backend in pool.backends
+        }
 
     def status(self) -> ControllerStatus:
         directors = tuple(self.director_statuses())
         alarms = self._pool_alarms(self.desired)
         if self._trouble is not None:
             alarms.append(f"the desired state does not compile: {self._trouble.message}")
-        alarms += [f"director {d.name}: {d.trouble.message}" for d in directors if d.trouble is not None]
+        available = {f"{b.pool}/{b.backend}" for b in self.backend_statuses() if b.available}
+        alarms += [alarm for director in directors for alarm in director.alarms(available)]
         return ControllerStatus(
             revision=self.desired.revision,
             compiled_revision=self._snapshot.revision if self._snapshot else None,

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from glbpy.errors import ForwarderError, GlbError
 from glbpy.forwarder import ForwarderStatus, Loaded
+from glbpy.seen import details
 from glbpy.snapshot import Compiler, Snapshot, write_file
 from glbpy.status import DirectorStatus, FlowCacheUse, Trouble
 
@@ -71,8 +72,8 @@ class Director:
         wanted, seen = self._wanted, self._seen
         return wanted if wanted is not None and seen is not None and seen.digest == wanted.digest else None
 
-    def status(self) -> DirectorStatus:
-        """Return what is known now, without asking the forwarder."""
+    def status(self, paths: dict[int, str] | None = None) -> DirectorStatus:
+        """Return what is known now, without asking the forwarder. ``paths`` are POOL/BACKEND by id."""
         wanted, seen = self._wanted, self._seen
         known = {} if seen is None else {
             "pid": seen.pid,
@@ -84,6 +85,7 @@ class Director:
             "counters": seen.counters,
             "flow_cache": _flow_cache(seen),
             "stats_path": seen.stats_path,
+            **details(seen, paths or {}),
         }
         return DirectorStatus.model_validate(
             {

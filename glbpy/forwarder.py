@@ -124,6 +124,11 @@ class PortStatus(Reply):
     driver: str
     link_up: bool
     rx_missed: int  # what the driver dropped before the forwarder saw it
+    rx_errors: int = 0
+    tx_errors: int = 0
+    interface: str = "unknown"  # of the kernel, behind it: up, down, gone
+    vanished: int = 0  # times that it went away
+    reopened: int = 0  # times that the port was opened again
     xstats: dict[str, int] = {}  # the driver's own counters that are not 0
     vlan: int = 0  # of the tag that packets leave with; 0 = none
     offloads: list[str] = []  # what its device computes: ipv4_checksum, udp_checksum

@@ -1,11 +1,13 @@
 """What was observed: of directors, of backends, and of a write. The API shows these models as they are."""
 
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from pydantic import Field
 
 from glbpy.desired import Change
 from glbpy.models import Health, Model, State
+from glbpy.seen import LastErrorSeen, LcoreSeen, NextHopsSeen, PortSeen, PuntSeen
 
 
 class Trouble(Model):
@@ -72,6 +74,27 @@ class DirectorStatus(Model):
         default=None, description="Null until a service with flow_cache has come."
     )
     stats_path: str | None = Field(default=None, description="Its counter file, on its machine.")
+    muted: bool = Field(default=False, description="It waits to take over from the process that forwards.")
+    last_error: LastErrorSeen | None = Field(
+        default=None, description="Why it refused the last snapshot that it was given; null: it did not."
+    )
+    lcores: tuple[LcoreSeen, ...] = ()
+    ports: tuple[PortSeen, ...] = ()
+    punt: tuple[PuntSeen, ...] = ()
+    next_hops: NextHopsSeen | None = None
+
+    def alarms(self, available: Collection[str]) -> Iterator[str]:
+        """Yield what an operator should see to. ``available`` backends (POOL/BACKEND) can be reached."""
+        if self.trouble is not None:
+            yield f"director {self.name}: {self.trouble.message}"
+        for lcore in self.lcores:
+            if lcore.stuck:
+                who = f"{lcore.role} {lcore.worker} (lcore {lcore.lcore})"
+                yield f"director {self.name}: {who} is stuck: it {lcore.stuck}"
+        for hop in self.next_hops.missing if self.next_hops else ():
+            if hop.backend in available:
+                backend = f"backend {hop.backend} ({hop.address})"
+                yield f"director {self.name}: {backend} has no next hop: {hop.why}"
 
 
 class WriteResult(Model):

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from api import forwarder_metrics
 from api.deps import Controlled
 from glbpy import __version__, counters
 from glbpy._native import FLOW_STATS, REASONS, reason_verdict
@@ -67,6 +68,10 @@ class Scrape(Collector):
         yield from self.packets()
         yield from self.effort()
         yield from self.flow_caches()
+        yield from forwarder_metrics.lcores(self.stats)
+        yield from forwarder_metrics.ports(self.directors)
+        yield from forwarder_metrics.punt(self.directors)
+        yield from forwarder_metrics.next_hops(self.directors)
         yield from self.traffic("service", ["service"], self.service_names())
         yield from self.traffic("backend", ["pool", "backend"], self.backend_names())
 
@@ -74,6 +79,7 @@ class Scrape(Collector):
         for name, text, field in (
             ("reachable", "1 when the forwarder answers.", "reachable"),
             ("in_force", "1 when it forwards by the newest snapshot.", "in_force"),
+            ("muted", "1 while it waits to take over from the process that forwards.", "muted"),
             ("generation", "Snapshots loaded since it started.", "generation"),
             ("revision", "Revision that it forwards by.", "confirmed_revision"),
             ("uptime_seconds", "Since the forwarder started.", "uptime_s"),

@@ -124,7 +124,8 @@ def backends(items: list[Json]) -> Table:
 
 def directors(items: list[Json]) -> Table:
     return table(
-        ["director", "reachable", "in force", "revision", "wanted", "generation", "up", "flows", "trouble"],
+        ["director", "reachable", "in force", "revision", "wanted", "generation", "up", "flows",
+         "no next hop", "stuck", "trouble"],
         [
             [
                 item["name"],
@@ -135,7 +136,9 @@ def directors(items: list[Json]) -> Table:
                 item["status"]["generation"],
                 duration(item["status"]["uptime_s"]),
                 flows(item["status"].get("flow_cache")),
-                (item["status"]["trouble"] or {}).get("message"),
+                missing_hops(item["status"].get("next_hops")),
+                stuck_lcores(item["status"].get("lcores", [])),
+                (item["status"]["trouble"] or item["status"].get("last_error") or {}).get("message"),
             ]
             for item in items
         ],
@@ -145,6 +148,20 @@ def directors(items: list[Json]) -> Table:
 def flows(cache: Json | None) -> str | None:
     """What the flow caches hold of what they can hold."""
     return f"{cache['entries']} of {cache['capacity']}" if cache else None
+
+
+def stuck_lcores(lcores: list[Json]) -> list[str]:
+    """Name those that the watchdog finds stuck now."""
+    return [f"{lcore['role']} {lcore['worker']} {lcore['stuck']}" for lcore in lcores if lcore["stuck"]]
+
+
+def missing_hops(hops: Json | None) -> list[str]:
+    """The backends whose next hop is not known, and why."""
+    if hops is None:
+        return []
+    names = [f"{hop['backend']} ({hop['why']})" for hop in hops["missing"]]
+    more = hops["unresolved"] - len(names)
+    return [*names, f"{more} more"] if more > 0 else names
 
 
 def revisions(items: list[Json]) -> Table:

@@ -39,11 +39,14 @@ backend_slots = 16
 class Serve:
     """A running `glb serve` on a socket that was opened here and is inherited."""
 
-    def __init__(self, folder: Path, *options: str, name: str = "apitest") -> None:
+    def __init__(
+        self, folder: Path, *options: str, name: str = "apitest", config: Path | None = None
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.config = folder / "director.toml"
-        self.config.write_text(CONFIG.format(name=name, folder=folder))
+        self.config = config or folder / "director.toml"
+        if config is None:
+            self.config.write_text(CONFIG.format(name=name, folder=folder))
         self.options = options
         self.log = folder / "serve.log"
         self.start()

@@ -1,0 +1,124 @@
+"""Metrics of each forwarder's parts: lcores, ports, punt classes, next hops.
+
+Lcores come from the counter file, the rest from the status that the controller last saw (every half second).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from glbpy.counters import Counters
+from glbpy.seen import PortSeen
+from glbpy.status import DirectorStatus
+
+LCORE_COUNTERS = {
+    "rx_packets": "Packets from a port or ring.",
+    "rx_bytes": "Bytes of frames from a port or ring.",
+    "tx_packets": "Packets to a port or ring.",
+    "tx_bytes": "Bytes of frames to a port or ring.",
+    "bursts": "Polls that brought packets.",
+    "idle_polls": "Polls that brought none.",
+    "sleeps": "Times that it slept (idle = adaptive).",
+    "stalls": "Times that the watchdog found it stuck.",
+}
+LCORE_GAUGES = {
+    "stuck": "1 while the watchdog finds it stuck.",
+    "ring_high_water": "Most packets ever seen waiting in one of its rings.",
+}
+PORT_COUNTERS = {
+    "rx_missed": "Packets that the driver had no room for.",
+    "rx_errors": "Of the driver.",
+    "tx_errors": "Of the driver.",
+    "vanished": "Times that its interface went away.",
+    "reopened": "Times that it was opened again.",
+    "xdp_taken": "af_xdp: packets handed to the forwarder.",
+    "xdp_unserved": "af_xdp: packets to a VIP on queues that no worker serves.",
+}
+
+
+def lcores(stats: Mapping[str, Counters]) -> Iterator[Metric]:
+    """Yield one sample for each lcore of each director."""
+    labels = ["director", "role", "worker", "lcore"]
+    counters = {
+        name: CounterMetricFamily(f"glb_lcore_{name}", LCORE_COUNTERS[name], labels=labels)
+        for name in LCORE_COUNTERS
+    }
+    gauges = {
+        name: GaugeMetricFamily(f"glb_lcore_{name}", LCORE_GAUGES[name], labels=labels)
+        for name in LCORE_GAUGES
+    }
+    busy = CounterMetricFamily("glb_lcore_busy_seconds", "Time of polls that brought packets.", labels=labels)
+    for director, seen in stats.items():
+        for lcore in seen.lcores:
+            values = [director, lcore.role, str(lcore.worker), str(lcore.lcore)]
+            for name, counter in counters.items():
+                counter.add_metric(values, getattr(lcore, name))
+            for name, gauge in gauges.items():
+                gauge.add_metric(values, float(getattr(lcore, name)))
+            busy.add_metric(values, lcore.busy_cycles / seen.tsc_hz if seen.tsc_hz else 0.0)
+    yield from counters.values()
+    yield from gauges.values()
+    yield busy
+
+
+def ports(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield the link and the driver's counters of each port."""
+    labels = ["director", "port", "driver"]
+    seen: list[tuple[list[str], PortSeen]] = [
+        ([director.name, port.name, port.driver], port) for director in directors for port in director.ports
+    ]
+    link = GaugeMetricFamily("glb_port_link_up", "1 when the port has a link.", labels=labels)
+    for values, port in seen:
+        link.add_metric(values, float(port.link_up))
+    yield link
+    for name, text in PORT_COUNTERS.items():
+        family = CounterMetricFamily(f"glb_port_{name}", text, labels=labels)
+        for values, port in seen:
+            count = getattr(port, name)
+            if count is not None:
+                family.add_metric(values, count)
+        yield family
+    xstats = CounterMetricFamily(
+        "glb_port_xstat", "The driver's own counters, those that are not 0.", labels=[*labels, "xstat"]
+    )
+    for values, port in seen:
+        for name, count in port.xstats.items():
+            xstats.add_metric([*values, name], count)
+    yield xstats
+
+
+def punt(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield what became of packets on their way from ports that DPDK owns to the kernel."""
+    family = CounterMetricFamily(
+        "glb_punt_packets",
+        "Packets for the kernel of ports that DPDK owns, by what became of them.",
+        labels=["director", "interface", "class", "outcome"],
+    )
+    for director in directors:
+        for seen in director.punt:
+            for outcome in ("to_kernel", "limited", "queue_full", "refused"):
+                values = [director.name, seen.interface, seen.traffic, outcome]
+                family.add_metric(values, getattr(seen, outcome))
+    yield family
+
+
+def next_hops(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield how many backends there are, how many have no next hop, and the first of these by name."""
+    whole = GaugeMetricFamily("glb_next_hops", "Backends that need one.", labels=["director", "source"])
+    lost = GaugeMetricFamily(
+        "glb_next_hops_unresolved", "Backends whose packets are dropped as no_next_hop.", labels=["director"]
+    )
+    each = GaugeMetricFamily(
+        "glb_next_hop_missing",
+        "1 for a backend without one (the first 16).",
+        labels=["director", "backend", "why"],
+    )
+    for director in directors:
+        if director.next_hops is not None:
+            whole.add_metric([director.name, director.next_hops.source], director.next_hops.backends)
+            lost.add_metric([director.name], director.next_hops.unresolved)
+            for hop in director.next_hops.missing:
+                each.add_metric([director.name, hop.backend, hop.why], 1)
+    yield whole
+    yield lost
+    yield each
