@@ -95,6 +95,33 @@ class BindInput:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorInput:
+    """A former state of a service's rows: who had a part in them, and the rules.
+
+    ``members`` are (position in the pool, weight, state); others had no part.
+    """
+
+    members: tuple[tuple[int, int, str], ...]
+    seed: bytes
+    hops: int = 2
+    policy: str = "ordered"
+    algorithm: str = "rendezvous"
+
+
+@dataclass(frozen=True, slots=True)
+class AltInput:
+    """A former look-up of a service: what gave a flow its row, and its states, newest first."""
+
+    pool: int
+    hash_key: bytes
+    priors: tuple[PriorInput, ...]
+    rows: int = ROWS_DEFAULT
+    hash_fields: tuple[str, ...] = ("src_addr",)
+    source_bits_v4: int = 32
+    source_bits_v6: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceInput:
     """A service. ``pool`` is a position in the configuration's pools; keys have 16 bytes."""
 
@@ -120,6 +147,8 @@ class ServiceInput:
     backend_port: int | None = None  # of nat; None: the packet's own
     outer_dscp: int | str = 0  # or "copy"
     ecn: str = "zero"  # or "copy"
+    priors: tuple[PriorInput, ...] = ()  # former states of its rows, newest first
+    alt: AltInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +424,38 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     _key(service.seed, out.seed, f"{where}seed")
     out.binds = _binds(arena, service.binds, where)
     out.bind_count = len(service.binds)
+    _priors(arena, service.priors, where, out)
+    if service.alt is not None:
+        out.alt = _alt(arena, service.alt, f"{where}alt.")
+
+
+def _priors(arena: _Arena, priors: Sequence[PriorInput], where: str, out: Any) -> None:
+    out.priors = made = arena.new("struct glb_prior_config[]", len(priors))
+    out.prior_count = len(priors)
+    for p, prior in enumerate(priors):
+        here = f"{where}priors[{p}]."
+        made[p].hops = _number(prior.hops, 1, HOPS_MAX, f"{here}hops")
+        made[p].policy = _word(POLICIES, prior.policy, f"{here}policy")
+        made[p].algorithm = _word(ALGORITHMS, prior.algorithm, f"{here}algorithm")
+        _key(prior.seed, made[p].seed, f"{here}seed")
+        made[p].members = members = arena.new("struct glb_member_config[]", len(prior.members))
+        made[p].member_count = len(prior.members)
+        for m, (position, weight, state) in enumerate(prior.members):
+            members[m].backend = _number(position, 0, 0xFFFFFFFF, f"{here}members[{m}]")
+            members[m].weight = _number(weight, 0, 65535, f"{here}members[{m}]")
+            members[m].state = _word(STATES, state, f"{here}members[{m}]")
+
+
+def _alt(arena: _Arena, alt: AltInput, where: str) -> Any:
+    out = arena.new("struct glb_alt_config *", {})
+    out.pool = _number(alt.pool, 0, 0xFFFFFFFF, f"{where}pool")
+    out.rows = _number(alt.rows, MAGLEV_ROWS_MIN, ROWS_MAX, f"{where}rows")
+    out.hash_fields = _fields(alt.hash_fields, f"{where}hash_fields")
+    out.source_bits_v4 = _number(alt.source_bits_v4, 1, 32, f"{where}source_bits_v4")
+    out.source_bits_v6 = _number(alt.source_bits_v6, 1, 128, f"{where}source_bits_v6")
+    _key(alt.hash_key, out.hash_key, f"{where}hash_key")
+    _priors(arena, alt.priors, where, out)
+    return out
 
 
 def _encapsulation(service: ServiceInput, where: str, out: Any) -> None:

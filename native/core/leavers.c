@@ -1,10 +1,14 @@
 /* Which backends leave chains between two snapshots, while connections may live on them.
  *
  * A look-up is what turns a flow into a row: hash fields, key, table size. Each of a service's look-ups before (its
- * own and its alt one) is compared with those after that give every flow the same row number.
+ * own and its alt one) is compared with those after that give every flow the same row number. A backend is the same server
+ * where the address is the same. What counts is whom packets still reach: only the first hop without GUE, nobody behind
+ * a dead hop or of another family than the first, and of an alt look-up only what surely fits behind the own hops.
  */
 #include <errno.h>
 #include <stdlib.h>
+
+#include <glb/wire.h>
 
 #include "snapshot_layout.h"
 
@@ -19,6 +23,7 @@ struct lookup {
 /* A look-up after that gives the same row number, and where the backends before are in its pool. */
 struct match {
 	struct lookup lookup;
+	unsigned reach;     /* hops of its chains that packets get to */
 	uint16_t *position; /* [backends of the table before] index in the pool after, or GLB_HOP_NONE */
 };
 
@@ -27,9 +32,14 @@ struct numbered {
 	uint32_t index;
 };
 
+struct addressed {
+	struct glb_addr addr;
+	uint32_t index;
+};
+
 struct work {
 	const struct glb_snapshot *before, *after;
-	struct numbered *after_by_id;
+	struct addressed *after_by_addr; /* equal ones ascend by index */
 	uint16_t *positions[2];  /* memory for two matches, [largest pool before] each */
 	uint32_t *rows, *first;  /* [backends before], of the current service; zero in between */
 	struct numbered *leaving; /* [backends before] */
@@ -43,6 +53,14 @@ static int by_id(const void *left, const void *right)
 	const struct numbered *a = left, *b = right;
 
 	return a->id < b->id ? -1 : a->id > b->id;
+}
+
+static int by_addr(const void *left, const void *right)
+{
+	const struct addressed *a = left, *b = right;
+	const int order = memcmp(&a->addr, &b->addr, sizeof(a->addr));
+
+	return order != 0 ? order : a->index < b->index ? -1 : a->index > b->index;
 }
 
 static unsigned lookups_of(const struct glb_snapshot *s, const struct glb_service *service, struct lookup out[2])
@@ -60,20 +78,36 @@ static bool same_row(const struct lookup *a, const struct lookup *b)
 	       a->table->rows == b->table->rows && memcmp(a->key, b->key, 16) == 0;
 }
 
-/* Finds the backends of a table before in the pool of a table after: same id, same address. */
+/* The first backend after, from `index` on, that has this address; behind the last one where there is none. */
+static const struct addressed *find_addr(const struct work *w, const struct glb_addr *addr, uint32_t index)
+{
+	const struct addressed wanted = {*addr, index};
+	uint32_t low = 0, high = w->after->backend_count;
+
+	while (low < high) {
+		const uint32_t middle = low + (high - low) / 2;
+
+		if (by_addr(&w->after_by_addr[middle], &wanted) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return &w->after_by_addr[low];
+}
+
+/* Finds the backends of a table before in the pool of a table after. */
 static void map_backends(const struct work *w, const struct glb_table *before, const struct glb_table *after,
 			 uint16_t *position)
 {
+	const struct addressed *end = w->after_by_addr + w->after->backend_count;
+
 	for (uint32_t b = 0; b < before->backend_count; b++) {
-		const struct glb_backend *backend = &w->before->backends[before->backend_base + b];
-		const struct numbered wanted = {.id = backend->id};
-		const struct numbered *found =
-			bsearch(&wanted, w->after_by_id, w->after->backend_count, sizeof(wanted), by_id);
+		const struct glb_addr *addr = &w->before->backends[before->backend_base + b].addr;
+		const struct addressed *found = find_addr(w, addr, after->backend_base);
 
 		position[b] = GLB_HOP_NONE;
-		if (found != NULL && found->index >= after->backend_base &&
-		    found->index - after->backend_base < after->backend_count &&
-		    glb_addr_equal(&backend->addr, &w->after->backends[found->index].addr))
+		if (found != end && found->index - after->backend_base < after->backend_count &&
+		    glb_addr_equal(&found->addr, addr))
 			position[b] = (uint16_t)(found->index - after->backend_base);
 	}
 }
@@ -81,24 +115,32 @@ static void map_backends(const struct work *w, const struct glb_table *before, c
 static bool stays(const struct match *match, uint32_t row, uint16_t hop)
 {
 	const struct glb_table *table = match->lookup.table;
+	const struct glb_backend *pool = &match->lookup.snapshot->backends[table->backend_base];
 	const uint16_t *chain = &match->lookup.snapshot->rows[table->row_base + (uint64_t)row * table->hops];
-	uint16_t wanted = match->position[hop];
+	const uint16_t wanted = match->position[hop];
+	bool hidden = false;
 
-	for (unsigned i = 0; wanted != GLB_HOP_NONE && i < table->hops; i++)
+	if (wanted == GLB_HOP_NONE)
+		return false;
+	for (unsigned i = 0; i < match->reach && chain[i] != GLB_HOP_NONE; i++) {
 		if (chain[i] == wanted)
-			return true;
+			return (!hidden || pool[wanted].health == GLB_HEALTH_UNHEALTHY) &&
+			       pool[wanted].addr.family == pool[chain[0]].addr.family;
+		hidden |= pool[chain[i]].health == GLB_HEALTH_UNHEALTHY;
+	}
 	return false;
 }
 
-static void count_rows(struct work *w, const struct lookup *before, const struct match *matches, unsigned n,
-		       bool own)
+/* `reach`: hops of the chains before that packets get to. */
+static void count_rows(struct work *w, const struct lookup *before, unsigned reach, const struct match *matches,
+		       unsigned n, bool own)
 {
 	const struct glb_table *table = before->table;
 
 	for (uint32_t row = 0; row < table->rows; row++) {
 		const uint16_t *chain = &w->before->rows[table->row_base + (uint64_t)row * table->hops];
 
-		for (unsigned i = 0; i < table->hops && chain[i] != GLB_HOP_NONE; i++) {
+		for (unsigned i = 0; i < reach && chain[i] != GLB_HOP_NONE; i++) {
 			bool leaves = true;
 
 			for (unsigned m = 0; leaves && m < n; m++)
@@ -136,6 +178,21 @@ static void report(struct work *w, uint32_t service_id, const struct lookup *bef
 	}
 }
 
+/* Hops of the chains of a service's look-up, its own or the alt one, that packets get to for sure. */
+static unsigned reach_of(const struct glb_snapshot *snapshot, const struct glb_service *service, bool own)
+{
+	const struct glb_table *table = &snapshot->tables[service->table], *alt = &snapshot->tables[service->alt_table];
+	const unsigned hops = table->hops, alt_hops = alt->hops;
+
+	if (service->encap != GLB_ENCAP_GUE)
+		return own ? 1 : 0;
+	if (own)
+		return hops;
+	if ((table->families | alt->families) == (GLB_FAMILIES_V4 | GLB_FAMILIES_V6))
+		return 0; /* all hops of a chain are of the first one's family */
+	return hops + alt_hops <= GLB_HOPS_MAX ? alt_hops : GLB_HOPS_MAX - hops;
+}
+
 static void compare_service(struct work *w, const struct glb_service *before, const struct glb_service *after)
 {
 	struct lookup was[2], is[2];
@@ -149,11 +206,11 @@ static void compare_service(struct work *w, const struct glb_service *before, co
 		for (unsigned i = 0; i < is_count; i++) {
 			if (!same_row(&was[l], &is[i]))
 				continue;
-			matches[n] = (struct match){is[i], w->positions[n]};
+			matches[n] = (struct match){is[i], reach_of(w->after, after, i == 0), w->positions[n]};
 			map_backends(w, was[l].table, is[i].table, matches[n].position);
 			n++;
 		}
-		count_rows(w, &was[l], matches, n, l == 0);
+		count_rows(w, &was[l], reach_of(w->before, before, l == 0), matches, n, l == 0);
 	}
 	report(w, before->id, was, was_count);
 }
@@ -164,17 +221,17 @@ static int work_init(struct work *w, const struct glb_snapshot *before, const st
 
 	w->before = before;
 	w->after = after;
-	w->after_by_id = calloc(after->backend_count + 1ul, sizeof(*w->after_by_id));
+	w->after_by_addr = calloc(after->backend_count + 1ul, sizeof(*w->after_by_addr));
 	w->positions[0] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
 	w->positions[1] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
 	w->rows = calloc(n, sizeof(*w->rows));
 	w->first = calloc(n, sizeof(*w->first));
 	w->leaving = calloc(n, sizeof(*w->leaving));
-	if (!w->after_by_id || !w->positions[0] || !w->positions[1] || !w->rows || !w->first || !w->leaving)
+	if (!w->after_by_addr || !w->positions[0] || !w->positions[1] || !w->rows || !w->first || !w->leaving)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < after->backend_count; i++)
-		w->after_by_id[i] = (struct numbered){after->backends[i].id, i};
-	qsort(w->after_by_id, after->backend_count, sizeof(*w->after_by_id), by_id);
+		w->after_by_addr[i] = (struct addressed){after->backends[i].addr, i};
+	qsort(w->after_by_addr, after->backend_count, sizeof(*w->after_by_addr), by_addr);
 	return 0;
 }
 
@@ -197,7 +254,7 @@ int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb
 		}
 		result = w.count;
 	}
-	free(w.after_by_id);
+	free(w.after_by_addr);
 	free(w.positions[0]);
 	free(w.positions[1]);
 	free(w.rows);

@@ -108,10 +108,12 @@ uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, u
 	return flags;
 }
 
-static bool has_backend(const struct glb_packet *packet, uint32_t backend)
+/* Two rows may be of two pools, so the same server may go by two indices. */
+static bool has_backend(const struct glb_snapshot *snapshot, const struct glb_packet *packet, uint32_t backend)
 {
 	for (unsigned i = 0; i < packet->chain_len; i++)
-		if (packet->chain[i] == backend)
+		if (packet->chain[i] == backend ||
+		    glb_addr_equal(&snapshot->backends[packet->chain[i]].addr, &snapshot->backends[backend].addr))
 			return true;
 	return false;
 }
@@ -128,11 +130,35 @@ static void append_row(const struct glb_snapshot *snapshot, struct glb_packet *p
 
 		if (packet->chain_len == GLB_HOPS_MAX)
 			return;
-		if (!keep_duplicates && has_backend(packet, backend))
+		if (!keep_duplicates && has_backend(snapshot, packet, backend))
 			continue;
 		__builtin_prefetch(&snapshot->backends[backend]);
 		packet->chain[packet->chain_len++] = backend;
 	}
+}
+
+/* A dead hop hides everything behind it, so that of two rows' chains in one the unhealthy members go to the end. */
+static void put_unhealthy_last(const struct glb_snapshot *snapshot, struct glb_packet *packet)
+{
+	uint32_t unhealthy[GLB_HOPS_MAX];
+	unsigned kept = 0, late = 0;
+
+	for (unsigned i = 0; i < packet->chain_len; i++) {
+		if (snapshot->backends[packet->chain[i]].health == GLB_HEALTH_UNHEALTHY)
+			unhealthy[late++] = packet->chain[i];
+		else
+			packet->chain[kept++] = packet->chain[i];
+	}
+	memcpy(&packet->chain[kept], unhealthy, late * sizeof(unhealthy[0]));
+}
+
+static void append_alt(const struct glb_snapshot *snapshot, struct glb_packet *packet, const struct glb_service *service)
+{
+	const bool as_glb = service->flags & GLB_SERVICE_KEEP_DUPLICATES;
+
+	append_row(snapshot, packet, service->alt_table, packet->alt_row, as_glb);
+	if (!as_glb)
+		put_unhealthy_last(snapshot, packet);
 }
 
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n)
@@ -146,8 +172,7 @@ void glb_path_select(const struct glb_path *path, struct glb_packet *packets, un
 		service = &path->snapshot->services[packet->service];
 		append_row(path->snapshot, packet, service->table, packet->row, true);
 		if (service->alt_hash_fields != 0)
-			append_row(path->snapshot, packet, service->alt_table, packet->alt_row,
-				   service->flags & GLB_SERVICE_KEEP_DUPLICATES);
+			append_alt(path->snapshot, packet, service);
 		if (packet->chain_len == 0)
 			verdict_set(packet, GLB_REASON_NO_BACKEND);
 	}

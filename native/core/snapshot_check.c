@@ -121,13 +121,13 @@ static int check_backends(const struct glb_snapshot *s, struct glb_error *error)
 	return 0;
 }
 
-/* A row: hops below the pool's size, each once, none inactive; GLB_HOP_NONE only at the end. */
-static bool row_ok(const struct glb_table *table, const struct glb_backend *pool, const uint16_t *row)
+/* A row: hops below the pool's size, each once; GLB_HOP_NONE only at the end. */
+static bool row_ok(const struct glb_table *table, const uint16_t *row)
 {
 	unsigned n = 0;
 
 	for (; n < table->hops && row[n] != GLB_HOP_NONE; n++) {
-		if (row[n] >= table->backend_count || pool[row[n]].state == GLB_STATE_INACTIVE)
+		if (row[n] >= table->backend_count)
 			return false;
 		for (unsigned earlier = 0; earlier < n; earlier++)
 			if (row[earlier] == row[n])
@@ -184,7 +184,7 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 		return REFUSE("table %u: rows begin at %llu or do not fit into %llu", t,
 			      (unsigned long long)table->row_base, (unsigned long long)row_words);
 	for (uint32_t row = 0; row < table->rows; row++)
-		if (!row_ok(table, s->backends + table->backend_base, s->rows + row_base + (uint64_t)row * table->hops))
+		if (!row_ok(table, s->rows + row_base + (uint64_t)row * table->hops))
 			return REFUSE("table %u: row %u is not a chain of its pool", t, row);
 	if (!zero(s->rows + row_base + used, (words - used) * sizeof(*s->rows)))
 		return REFUSE("table %u: what follows its rows is not zero", t);

@@ -4,8 +4,16 @@
 
 #include "config_check.h"
 #include "encap_rules.h"
+#include "prior.h"
 #include "snapshot_layout.h"
 #include "vip_build.h"
+
+/* A row table that some services share. */
+struct shared {
+	struct glb_table_spec spec;
+	uint16_t *rows; /* of one with priors, built already since they decide how wide it is; else NULL */
+	uint8_t hops;   /* per row */
+};
 
 /* Everything that is decided before the file's size is known. */
 struct plan {
@@ -13,7 +21,8 @@ struct plan {
 	uint32_t *by_id;           /* configuration services, ascending by id */
 	uint32_t *order;           /* order[i]: index in the snapshot of configuration service i */
 	uint32_t *table_of;        /* of snapshot service i */
-	uint32_t *table_service;   /* snapshot service whose parameters table t has */
+	uint32_t *alt_table_of;    /* the same, of its alt look-up, or that of its own */
+	struct shared *tables;
 	uint32_t *backend_base;    /* of pool p; [pool_count] is the total */
 	uint32_t table_count;
 	uint64_t row_words;
@@ -24,12 +33,6 @@ struct plan {
 static const struct glb_service_config *service_at(const struct plan *plan, uint32_t index)
 {
 	return &plan->config->services[plan->by_id[index]];
-}
-
-static bool same_table(const struct glb_service_config *a, const struct glb_service_config *b)
-{
-	return a->pool == b->pool && a->rows == b->rows && a->hops == b->hops && a->policy == b->policy &&
-	       a->algorithm == b->algorithm && memcmp(a->seed, b->seed, sizeof(a->seed)) == 0;
 }
 
 /* Stable insertion by id: configurations come nearly or wholly in order of id. */
@@ -48,20 +51,42 @@ static void order_services(struct plan *plan)
 		plan->order[plan->by_id[i]] = i;
 }
 
-static void share_tables(struct plan *plan)
+/* Finds the table of a spec, or adds it. */
+static int share_table(struct plan *plan, const struct glb_table_spec *spec, uint32_t *index, struct glb_error *error)
 {
-	for (uint32_t s = 0; s < plan->config->service_count; s++) {
-		const struct glb_service_config *service = service_at(plan, s);
-		uint32_t t = 0;
+	struct shared *table;
+	int status = 0;
+	uint32_t t = 0;
 
-		while (t < plan->table_count && !same_table(service, service_at(plan, plan->table_service[t])))
-			t++;
-		plan->table_of[s] = t;
-		if (t == plan->table_count) {
-			plan->table_service[plan->table_count++] = s;
-			plan->row_words += glb_table_words(service->rows, service->hops);
+	while (t < plan->table_count && !glb_spec_equal(spec, &plan->tables[t].spec))
+		t++;
+	*index = t;
+	if (t < plan->table_count)
+		return 0;
+	table = &plan->tables[plan->table_count++];
+	*table = (struct shared){.spec = *spec, .hops = spec->hops};
+	if (spec->prior_count > 0)
+		status = glb_prior_build(spec, &table->rows, &table->hops, error);
+	plan->row_words += glb_table_words(spec->rows, table->hops);
+	return status;
+}
+
+static int share_tables(struct plan *plan, struct glb_error *error)
+{
+	int status = 0;
+
+	for (uint32_t s = 0; status == 0 && s < plan->config->service_count; s++) {
+		const struct glb_service_config *service = service_at(plan, s);
+		struct glb_table_spec spec = glb_spec_own(plan->config, service);
+
+		status = share_table(plan, &spec, &plan->table_of[s], error);
+		plan->alt_table_of[s] = plan->table_of[s];
+		if (status == 0 && service->alt != NULL) {
+			spec = glb_spec_alt(plan->config, service->alt);
+			status = share_table(plan, &spec, &plan->alt_table_of[s], error);
 		}
 	}
+	return status;
 }
 
 static void count_backends_and_strings(struct plan *plan)
@@ -84,17 +109,21 @@ static void count_backends_and_strings(struct plan *plan)
 static int plan_init(struct plan *plan, const struct glb_config *config, struct glb_error *error)
 {
 	size_t n = config->service_count + 1ul;
+	int status;
 
 	*plan = (struct plan){.config = config};
 	plan->by_id = calloc(n, sizeof(uint32_t));
 	plan->order = calloc(n, sizeof(uint32_t));
 	plan->table_of = calloc(n, sizeof(uint32_t));
-	plan->table_service = calloc(n, sizeof(uint32_t));
+	plan->alt_table_of = calloc(n, sizeof(uint32_t));
+	plan->tables = calloc(2 * n, sizeof(*plan->tables));
 	plan->backend_base = calloc(config->pool_count + 1ul, sizeof(uint32_t));
-	if (!plan->by_id || !plan->order || !plan->table_of || !plan->table_service || !plan->backend_base)
+	if (!plan->by_id || !plan->order || !plan->table_of || !plan->alt_table_of || !plan->tables || !plan->backend_base)
 		return glb_error_set(error, -ENOMEM, "out of memory for %u services", config->service_count);
 	order_services(plan);
-	share_tables(plan);
+	status = share_tables(plan, error);
+	if (status != 0)
+		return status;
 	count_backends_and_strings(plan);
 	return glb_vip_build(config, plan->order, &plan->vips, error);
 }
@@ -105,7 +134,10 @@ static void plan_free(struct plan *plan)
 	free(plan->by_id);
 	free(plan->order);
 	free(plan->table_of);
-	free(plan->table_service);
+	free(plan->alt_table_of);
+	for (uint32_t t = 0; t < plan->table_count; t++)
+		free(plan->tables[t].rows);
+	free(plan->tables);
 	free(plan->backend_base);
 }
 
@@ -181,44 +213,65 @@ static void put_backends(const struct plan *plan, struct writer *writer)
 	}
 }
 
+static int put_rows(const struct shared *shared, uint16_t *rows, struct glb_error *error)
+{
+	const struct glb_table_spec *spec = &shared->spec;
+	struct glb_table_config table = {
+		.backends = spec->pool->backends,
+		.backend_count = spec->pool->backend_count,
+		.rows = spec->rows,
+		.hops = spec->hops,
+		.policy = spec->policy,
+		.algorithm = spec->algorithm,
+	};
+
+	if (shared->rows != NULL) {
+		memcpy(rows, shared->rows, (size_t)spec->rows * shared->hops * sizeof(*rows));
+		return 0;
+	}
+	memcpy(table.seed, spec->seed, sizeof(table.seed));
+	return glb_table_build(&table, rows, error);
+}
+
 static int put_tables(const struct plan *plan, struct writer *writer, const uint32_t *pool_names,
 		      struct glb_error *error)
 {
 	struct glb_table *out = section(writer, GLB_SECTION_TABLES);
 	uint16_t *rows = section(writer, GLB_SECTION_ROWS);
 	uint64_t row_base = 0;
+	int status = 0;
 
-	for (uint32_t t = 0; t < plan->table_count; t++) {
-		const struct glb_service_config *service = service_at(plan, plan->table_service[t]);
-		const struct glb_pool_config *pool = &plan->config->pools[service->pool];
-		struct glb_table_config table = {
-			.backends = pool->backends,
-			.backend_count = pool->backend_count,
-			.rows = service->rows,
-			.hops = service->hops,
-			.policy = service->policy,
-			.algorithm = service->algorithm,
-		};
-		int status;
+	for (uint32_t t = 0; status == 0 && t < plan->table_count; t++) {
+		const struct glb_table_spec *spec = &plan->tables[t].spec;
 
 		out[t] = (struct glb_table){
 			.row_base = row_base,
-			.rows = service->rows,
-			.backend_base = plan->backend_base[service->pool],
-			.backend_count = pool->backend_count,
-			.pool_name = pool_names[service->pool],
-			.hops = service->hops,
-			.policy = service->policy,
-			.algorithm = service->algorithm,
-			.families = encap_families(pool->backends, pool->backend_count),
+			.rows = spec->rows,
+			.backend_base = plan->backend_base[spec->pool_index],
+			.backend_count = spec->pool->backend_count,
+			.pool_name = pool_names[spec->pool_index],
+			.hops = plan->tables[t].hops,
+			.policy = spec->policy,
+			.algorithm = spec->algorithm,
+			.families = encap_families(spec->pool->backends, spec->pool->backend_count),
 		};
-		memcpy(table.seed, service->seed, sizeof(table.seed));
-		status = glb_table_build(&table, rows + row_base, error);
-		if (status != 0)
-			return status;
-		row_base += glb_table_words(service->rows, service->hops);
+		status = put_rows(&plan->tables[t], rows + row_base, error);
+		row_base += glb_table_words(spec->rows, plan->tables[t].hops);
 	}
-	return 0;
+	return status;
+}
+
+/* What the service's second look-up goes by. */
+static void put_alt(const struct plan *plan, uint32_t s, struct glb_service *out)
+{
+	const struct glb_service_config *service = service_at(plan, s);
+	const struct glb_alt_config *alt = service->alt;
+
+	out->alt_table = plan->alt_table_of[s];
+	out->alt_hash_fields = alt != NULL ? alt->hash_fields : service->alt_hash_fields;
+	out->alt_source_bits_v4 = alt == NULL ? out->source_bits_v4 : alt->source_bits_v4 ? alt->source_bits_v4 : 32;
+	out->alt_source_bits_v6 = alt == NULL ? out->source_bits_v6 : alt->source_bits_v6 ? alt->source_bits_v6 : 128;
+	memcpy(out->alt_hash_key, alt != NULL ? alt->hash_key : service->hash_key, sizeof(out->alt_hash_key));
 }
 
 static void put_services(const struct plan *plan, struct writer *writer)
@@ -232,9 +285,7 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.id = service->id,
 			.name = put_string(writer, service->name),
 			.table = plan->table_of[s],
-			.alt_table = plan->table_of[s],
 			.hash_fields = service->hash_fields,
-			.alt_hash_fields = service->alt_hash_fields,
 			.encap = service->encap,
 			.flags = (uint8_t)((service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0) |
 					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0) |
@@ -245,10 +296,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.source_bits_v4 = service->source_bits_v4 ? service->source_bits_v4 : 32,
 			.source_bits_v6 = service->source_bits_v6 ? service->source_bits_v6 : 128,
 		};
-		out[s].alt_source_bits_v4 = out[s].source_bits_v4;
-		out[s].alt_source_bits_v6 = out[s].source_bits_v6;
 		memcpy(out[s].hash_key, service->hash_key, sizeof(out[s].hash_key));
-		memcpy(out[s].alt_hash_key, service->hash_key, sizeof(out[s].alt_hash_key));
+		put_alt(plan, s, &out[s]);
 	}
 }
 

@@ -124,17 +124,31 @@ static void more_than_fit_are_counted(void)
 	glb_buffer_free(&b_bytes);
 }
 
-/* Is the backend of `addr` and id in the chain of this row? */
+/* Is this server in the chain of this row, and before any dead hop unless it is dead itself, and of the first one's family? */
 static bool in_chain(const struct glb_snapshot *s, uint32_t table, uint32_t row, const struct glb_backend *wanted)
 {
 	const uint16_t *chain = glb_snapshot_row(s, table, row);
+	bool dead = false;
 
 	for (unsigned i = 0; i < s->tables[table].hops && chain[i] != GLB_HOP_NONE; i++) {
 		const struct glb_backend *backend = &s->backends[s->tables[table].backend_base + chain[i]];
 
-		if (backend->id == wanted->id && memcmp(&backend->addr, &wanted->addr, sizeof(wanted->addr)) == 0)
-			return true;
+		if (memcmp(&backend->addr, &wanted->addr, sizeof(wanted->addr)) == 0)
+			return (!dead || backend->health == GLB_HEALTH_UNHEALTHY) &&
+			       backend->addr.family == s->backends[s->tables[table].backend_base + chain[0]].addr.family;
+		dead |= backend->health == GLB_HEALTH_UNHEALTHY;
 	}
+	return false;
+}
+
+/* Is it in the chain at all? */
+static bool is_member(const struct glb_snapshot *s, uint32_t table, uint32_t row, const struct glb_backend *wanted)
+{
+	const uint16_t *chain = glb_snapshot_row(s, table, row);
+
+	for (unsigned i = 0; i < s->tables[table].hops && chain[i] != GLB_HOP_NONE; i++)
+		if (&s->backends[s->tables[table].backend_base + chain[i]] == wanted)
+			return true;
 	return false;
 }
 
@@ -150,7 +164,7 @@ static void count_naively(const struct glb_snapshot *a, const struct glb_snapsho
 	for (uint32_t row = 0; row < a->tables[before].rows; row++) {
 		const uint16_t *chain = glb_snapshot_row(a, before, row);
 
-		if (!in_chain(a, before, row, backend) || (after != GLB_INDEX_NONE && in_chain(b, after, row, backend)))
+		if (!is_member(a, before, row, backend) || (after != GLB_INDEX_NONE && in_chain(b, after, row, backend)))
 			continue;
 		out->rows++;
 		out->first += &a->backends[a->tables[before].backend_base + chain[0]] == backend;
@@ -177,8 +191,10 @@ static void random_change(struct make *m, uint64_t *random)
 			m->backends[p][n - 1] = first;
 		}
 	}
-	for (unsigned s = 0; s < 4; s++)
+	for (unsigned s = 0; s < 4; s++) {
 		m->services[s].pool = make_random(random, 6) ? s % 3 : make_random(random, 3);
+		m->services[s].policy = make_random(random, 3) ? GLB_POLICY_ORDERED : GLB_POLICY_GLB;
+	}
 	m->config.service_count = 3 + make_random(random, 2);
 }
 

@@ -89,9 +89,9 @@ struct glb_service {
 	uint8_t hash_key[16];
 	uint8_t alt_hash_key[16];
 	uint32_t table;           /* index into tables */
-	uint32_t alt_table;       /* the same, for alt_hash_fields; equal to table where there are none */
+	uint32_t alt_table;       /* the same, for the alt look-up; equal to table where there is none */
 	uint8_t hash_fields;      /* enum glb_hash_field bits, not 0 */
-	uint8_t alt_hash_fields;  /* 0 = no second look-up */
+	uint8_t alt_hash_fields;  /* 0 = no second look-up; else the alt row's hops go behind the row's own */
 	uint8_t encap;            /* enum glb_encap_kind */
 	uint8_t flags;            /* enum glb_service_flag bits */
 	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; the rest count as zero */
@@ -121,7 +121,7 @@ struct glb_table {
 	uint32_t backend_base;  /* index of the pool's first backend in the backends section */
 	uint32_t backend_count; /* of the pool; every hop is below it, or GLB_HOP_NONE */
 	uint32_t pool_name;     /* offset into strings */
-	uint16_t hops;          /* uint16_t per row, 1..GLB_HOPS_MAX; unused ones at the end are GLB_HOP_NONE */
+	uint16_t hops;          /* uint16_t per row, those of former states included; unused ones at the end are GLB_HOP_NONE */
 	uint8_t policy;         /* enum glb_policy */
 	uint8_t algorithm;      /* enum glb_algorithm */
 	uint8_t families;       /* enum glb_families: that the pool's backends have */
@@ -171,6 +171,37 @@ GLB_STATIC_ASSERT(sizeof(struct glb_bind) == 12, "bind entry")
 
 /* ---- compile ---- */
 
+/* A backend of the pool, as a former state of a service's rows had it. */
+struct glb_member_config {
+	uint32_t backend; /* position in the pool */
+	uint16_t weight;
+	uint8_t state;    /* enum glb_state */
+	uint8_t pad;
+};
+
+/* A former state of a service's rows. Whom it puts into a row's chain stays appended to that chain, behind the own hops; backends
+ * that are not listed have no part in it. Their health is that of the pool's entries. */
+struct glb_prior_config {
+	const struct glb_member_config *members;
+	uint32_t member_count;
+	uint8_t hops;      /* 1..GLB_HOPS_MAX, as in struct glb_table_config, which the rest must be fit for, too */
+	uint8_t policy;
+	uint8_t algorithm;
+	uint8_t seed[16];
+};
+
+/* A former look-up of a service, while flows that began by it live on: the chain of their row by it is appended, too. */
+struct glb_alt_config {
+	uint32_t pool;          /* index into pools */
+	uint32_t rows;
+	uint8_t hash_fields;    /* enum glb_hash_field bits, not 0 */
+	uint8_t source_bits_v4; /* as in struct glb_service_config */
+	uint8_t source_bits_v6;
+	uint8_t hash_key[16];
+	const struct glb_prior_config *priors; /* its states, newest first */
+	uint32_t prior_count;                  /* at least 1 */
+};
+
 struct glb_pool_config {
 	const char *name;
 	const struct glb_backend_config *backends;
@@ -209,6 +240,9 @@ struct glb_service_config {
 	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy, algorithm and seed are stored once */
 	const struct glb_bind_config *binds;
 	uint32_t bind_count;
+	const struct glb_prior_config *priors; /* former states of its rows, newest first; policy glb has none */
+	uint32_t prior_count;
+	const struct glb_alt_config *alt;      /* NULL = none; not together with alt_hash_fields */
 };
 
 struct glb_config {
@@ -231,8 +265,9 @@ struct glb_buffer {
  *
  * Where binds overlap, the longest prefix wins, then the narrowest port range, then the lower first port, then a named
  * protocol before any.
- * Inactive backends are in the backends section, since rows count positions in the pool, but in no chain. Any
- * thread; takes tens of milliseconds per table of 65536 rows and 100 backends. */
+ * Inactive backends are in the backends section, since rows count positions in the pool, but in no chain unless a former
+ * state put them there. Rows are as wide as the longest chain of their table, own hops at least. Any thread; takes tens of
+ * milliseconds per table of 65536 rows and 100 backends, and as much again for each former state. */
 int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out, struct glb_error *error);
 
 void glb_buffer_free(struct glb_buffer *buffer);
@@ -291,9 +326,11 @@ struct glb_leaver {
 };
 
 /* Writes up to `capacity` leavers, ascending by (service, backend), and returns how many there are in all
- * (which may exceed capacity), or -ENOMEM. Services are matched by id, backends by id and address. When a
+ * (which may exceed capacity), or -ENOMEM. Services are matched by id, backends by address. When a
  * service's row index changed (hash fields, key or table size) without an alt look-up that covers the old one, all of its backends leave all of their
- * rows; a service that is gone counts the same. Any thread. */
+ * rows; a service that is gone counts the same. A backend leaves a row, too, when packets do not get to it any more: behind a hop
+ * that is unhealthy, behind the first one of an encapsulation other than GUE, behind as many own hops as leave no room for the alt
+ * row's. Any thread. */
 int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb_snapshot *after,
 			     struct glb_leaver *out, size_t capacity);
 
