@@ -131,17 +131,18 @@ static bool stays(const struct match *match, uint32_t row, uint16_t hop)
 	return false;
 }
 
-/* `reach`: hops of the chains before that packets get to. */
+/* `reach`: hops of the chains before that packets may get to. */
 static void count_rows(struct work *w, const struct lookup *before, unsigned reach, const struct match *matches,
 		       unsigned n, bool own)
 {
 	const struct glb_table *table = before->table;
+	const struct glb_backend *pool = &w->before->backends[table->backend_base];
 
 	for (uint32_t row = 0; row < table->rows; row++) {
 		const uint16_t *chain = &w->before->rows[table->row_base + (uint64_t)row * table->hops];
 
 		for (unsigned i = 0; i < reach && chain[i] != GLB_HOP_NONE; i++) {
-			bool leaves = true;
+			bool leaves = !own || pool[chain[i]].addr.family == pool[chain[0]].addr.family; /* else never got to */
 
 			for (unsigned m = 0; leaves && m < n; m++)
 				leaves = !stays(&matches[m], row, chain[i]);
@@ -178,7 +179,13 @@ static void report(struct work *w, uint32_t service_id, const struct lookup *bef
 	}
 }
 
-/* Hops of the chains of a service's look-up, its own or the alt one, that packets get to for sure. */
+/* Hops of the chains of a service's look-up, its own or the alt one, that packets may get to. */
+static unsigned hops_of(const struct glb_service *service, const struct lookup *lookup, bool own)
+{
+	return service->encap == GLB_ENCAP_GUE ? lookup->table->hops : own ? 1 : 0;
+}
+
+/* The same, that packets get to for sure. */
 static unsigned reach_of(const struct glb_snapshot *snapshot, const struct glb_service *service, bool own)
 {
 	const struct glb_table *table = &snapshot->tables[service->table], *alt = &snapshot->tables[service->alt_table];
@@ -210,7 +217,7 @@ static void compare_service(struct work *w, const struct glb_service *before, co
 			map_backends(w, was[l].table, is[i].table, matches[n].position);
 			n++;
 		}
-		count_rows(w, &was[l], reach_of(w->before, before, l == 0), matches, n, l == 0);
+		count_rows(w, &was[l], hops_of(before, &was[l], l == 0), matches, n, l == 0);
 	}
 	report(w, before->id, was, was_count);
 }

@@ -72,6 +72,13 @@ static inline void make_init(struct make *m, unsigned pools, unsigned backends, 
 	}
 }
 
+/* Backends of pool 0 of one family only, as chains have them. */
+static inline void make_one_family(struct make *m)
+{
+	for (unsigned b = 0; b < m->pools[0].backend_count; b++)
+		m->backends[0][b].addr = make_v4(10, 0, 0, (uint8_t)b);
+}
+
 static inline void make_bind(struct make *m, unsigned s, struct glb_addr addr, uint8_t bits, uint8_t protocol,
 			     uint16_t first, uint16_t last)
 {

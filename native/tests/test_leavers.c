@@ -36,6 +36,8 @@ static void draining_and_back_leaves_nothing(void)
 
 	make_init(&before, 1, 6, 1);
 	make_init(&after, 1, 6, 1);
+	make_one_family(&before);
+	make_one_family(&after);
 	after.backends[0][2].state = GLB_STATE_DRAINING;
 	CHECK(compare(&before, &after, out) == 0);
 	CHECK(compare(&after, &before, out) == 0);
@@ -141,14 +143,14 @@ static bool in_chain(const struct glb_snapshot *s, uint32_t table, uint32_t row,
 	return false;
 }
 
-/* Is it in the chain at all? */
+/* Is it in the chain at all, and of the first one's family? */
 static bool is_member(const struct glb_snapshot *s, uint32_t table, uint32_t row, const struct glb_backend *wanted)
 {
 	const uint16_t *chain = glb_snapshot_row(s, table, row);
 
 	for (unsigned i = 0; i < s->tables[table].hops && chain[i] != GLB_HOP_NONE; i++)
 		if (&s->backends[s->tables[table].backend_base + chain[i]] == wanted)
-			return true;
+			return wanted->addr.family == s->backends[s->tables[table].backend_base + chain[0]].addr.family;
 	return false;
 }
 

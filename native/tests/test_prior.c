@@ -70,6 +70,7 @@ static void a_removed_backend_stays_behind(void)
 	unsigned longer = 0;
 
 	make_init(&m, 1, 6, 1);
+	make_one_family(&m);
 	CHECK(make_open(&m, &before_bytes, &before));
 	remember(&past, &m, 0, 6);
 	m.backends[0][1].state = GLB_STATE_INACTIVE;
@@ -124,16 +125,16 @@ static void another_look_up_has_a_table_of_its_own(void)
 	struct make m;
 	struct glb_alt_config alt = {.pool = 0, .rows = 256, .hash_fields = GLB_HASH_SRC_ADDR, .prior_count = 1};
 
-	make_init(&m, 2, 4, 1);
+	make_init(&m, 2, 3, 1);
 	CHECK(make_open(&m, &before_bytes, &before));
 	memcpy(alt.hash_key, m.services[0].hash_key, 16);
-	alt.priors = remember(&past, &m, 0, 4);
+	alt.priors = remember(&past, &m, 0, 3);
 	m.services[0].rows = 1024;
 	m.services[0].pool = 1;
 	m.services[0].alt = &alt;
 	CHECK(make_open(&m, &bytes, &s));
 	CHECK(s.table_count == 2 && s.services[0].table == 0 && s.services[0].alt_table == 1);
-	CHECK(s.tables[0].rows == 1024 && s.tables[0].backend_base == 4 && s.tables[1].rows == 256 && s.tables[1].hops == 2);
+	CHECK(s.tables[0].rows == 1024 && s.tables[0].backend_base == 3 && s.tables[1].rows == 256 && s.tables[1].hops == 2);
 	CHECK(s.services[0].alt_hash_fields == GLB_HASH_SRC_ADDR && s.services[0].alt_source_bits_v4 == 32);
 	CHECK(memcmp(s.rows + s.tables[1].row_base, before.rows, 512 * sizeof(uint16_t)) == 0);
 	CHECK(glb_snapshot_leavers(&before, &s, out, 4) == 0);

@@ -131,7 +131,11 @@ def steer(decision: Decision, service: Service, packet: Packet, director: Direct
     chain = list(service.chain(decision.row))
     if service.alt_hash_fields:
         old = service.chain(service.row(flow_hash(service, service.alt_hash_fields, packet)))
-        chain += old if service.policy == "glb" else [hop for hop in old if hop not in chain]
+        if service.policy == "glb":
+            chain += old
+        else:
+            whole = (chain + [hop for hop in old if hop not in chain])[:HOPS_MAX]
+            chain = sorted(whole, key=lambda hop: service.backends[hop].unhealthy)
     addresses = [service.backends[hop].address for hop in chain[:HOPS_MAX]]
     if not addresses:
         raise Rejected("no_backend")

@@ -94,14 +94,30 @@ def test_rows_of_an_empty_pool_are_empty_chains() -> None:
     assert set(rows) == {native.HOP_NONE}
 
 
-def test_removing_a_backend_is_reported(snapshot: native.Snapshot) -> None:
-    fewer = replace(CONFIG, pools=(replace(WEB, backends=WEB.backends[1:]),))
-    left = native.leavers(snapshot, native.Snapshot(native.compile_snapshot(fewer)))
+def test_removing_a_backend_is_reported() -> None:
+    web = replace(WEB, backends=tuple(b for b in WEB.backends if b.address.version == 4))
+    before = native.Snapshot(native.compile_snapshot(replace(CONFIG, pools=(web,))))
+    fewer = replace(CONFIG, pools=(replace(web, backends=web.backends[1:]),))
+    left = native.leavers(before, native.Snapshot(native.compile_snapshot(fewer)))
     assert left == [
         native.Leaver(service=1, backend=11, rows=1024, first=1024),
         native.Leaver(service=2, backend=11, rows=2048, first=1024),  # own and alt look-up
     ]
-    assert native.leavers(snapshot, snapshot) == []
+    assert native.leavers(before, before) == []
+
+
+def test_a_removed_backend_stays_while_it_settles() -> None:
+    web = replace(WEB, backends=(WEB.backends[0], WEB.backends[1]))
+    dns = replace(DNS, hops=1)
+    before = native.Snapshot(native.compile_snapshot(native.ConfigInput((web,), (dns,))))
+    gone = replace(web, backends=(web.backends[1], replace(web.backends[0], state="inactive")))
+    prior = native.PriorInput(((0, 5, "draining"), (1, 1, "active")), DNS.seed, hops=1)
+    after = native.Snapshot(
+        native.compile_snapshot(native.ConfigInput((gone,), (replace(dns, priors=(prior,)),)))
+    )
+    assert native.leavers(before, after) == []
+    assert [b.name for b in before.row(0, 7)] == ["web1"]
+    assert [b.name for b in after.row(0, 7)] == ["web2", "web1"]
 
 
 @pytest.mark.parametrize(
