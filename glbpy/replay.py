@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from glbpy import _native, compat, forwarder, pcap
+from glbpy import _native, forwarder, offline, pcap
 from glbpy.errors import ForwarderError, InvalidInputError
 
 BUFFERS = 1024
@@ -64,24 +64,41 @@ def replay(
     run_model: str = "run-to-completion",
     workers: int = 1,
 ) -> Result:
-    """Replay the capture ``source`` and write what the director would send to ``target``.
+    """Replay with GLB's files ``table`` and ``director``. Raises CompatError; else as replay_case()."""
+    check_workers(run_model, workers)
+    case = offline.from_glb(table, director, policy, outer_udp_checksum)
+    return replay_case(case, source, target, run_model=run_model, workers=workers)
 
-    ``table`` and ``director`` are GLB's files (``glbpy.compat``). Raises InvalidInputError for those, for a
-    capture that cannot be read and for more workers than WORKERS_MAX; ForwarderError when the forwarder fails
-    or hangs. ``target`` is replaced only when all went well.
-    """
+
+def check_workers(run_model: str, workers: int) -> None:
+    """Raises InvalidInputError for more workers than a replay has."""
     most = WORKERS_MAX[run_model]
     if not 1 <= workers <= most:
         raise InvalidInputError(f"--workers: {workers}; a replay with {run_model} has 1 to {most}")
-    settings = compat.load_director(director)
-    snapshot = compat.compile_snapshot(compat.load_table(table), settings, policy)
+
+
+def replay_case(
+    case: offline.Case,
+    source: Path,
+    target: Path,
+    *,
+    run_model: str = "run-to-completion",
+    workers: int = 1,
+) -> Result:
+    """Replay the capture ``source`` and write what the director would send to ``target``.
+
+    Raises InvalidInputError for a case that the forwarder refuses, for a capture that cannot be read and for
+    more workers than WORKERS_MAX; ForwarderError when the forwarder fails or hangs. ``target`` is replaced
+    only when all went well.
+    """
+    check_workers(run_model, workers)
     capture = pcap.read(source)
     if not target.parent.is_dir():
         raise InvalidInputError(f"{target}: its directory does not exist")
     program = forwarder.find_program().absolute()
     with tempfile.TemporaryDirectory(prefix="glb-replay-") as folder:
         work = Path(folder)
-        (work / "snapshot.glb").write_bytes(snapshot)
+        (work / "snapshot.glb").write_bytes(case.snapshot)
         (work / "order").write_bytes(bytes(8 * len(capture)))
         queues = _split(capture, workers if run_model == "run-to-completion" else 1)
         if len(queues) == 1 and capture.plain and source.is_file():
@@ -91,7 +108,7 @@ def replay(
                 times_ns = [capture.times_ns[frame] for frame in queue]
                 pcap.write(work / f"in{number}.pcap", map(capture.frame, queue), times_ns)
         longest = max(capture.lengths, default=0)
-        text = _director(work, settings, outer_udp_checksum, longest, len(queues), run_model, workers)
+        text = _director(work, case.forward, longest, len(queues), run_model, workers)
         (work / "director.toml").write_text(text)
         try:
             result = _run(program, work, START_S + workers + len(capture) / FRAMES_PER_S)
@@ -115,23 +132,13 @@ def _split(capture: pcap.Capture, count: int) -> list[Sequence[int]]:
     return list(queues)
 
 
-def _mac(address: bytes) -> str:
-    return address.hex(":")
-
-
 def _name(work: Path) -> str:
     suffix = work.name[-8:].replace("_", "-")
     return f"replay-{os.getpid()}-{suffix}"
 
 
 def _director(
-    work: Path,
-    settings: compat.Director,
-    checksum: str,
-    longest: int,
-    queues: int,
-    run_model: str,
-    workers: int,
+    work: Path, forward: offline.Forward, longest: int, queues: int, run_model: str, workers: int
 ) -> str:
     """Return the TOML of a director that runs once over the files in ``work``, its working directory.
 
@@ -148,15 +155,7 @@ def _director(
 name = {text(_name(work))}
 snapshot = {text(str(work / "snapshot.glb"))}
 run_dir = "/proc/self/cwd/run"
-[forward]
-outer_source_v4 = {text(str(settings.outbound_src_ip))}
-gateway_mac = {text(_mac(settings.outbound_gateway_mac))}
-local_mac = {text(_mac(settings.local_mac))}
-filter_mac = false
-mtu = 0
-outer_udp_checksum = {text(checksum)}
-icmp_echo = {text("forward" if settings.forward_icmp_ping_responses else "punt")}
-run_model = {text(run_model)}
+{forward.toml()}run_model = {text(run_model)}
 [eal]
 workers = {workers}
 ring_size = {RING_SIZE}
@@ -228,12 +227,21 @@ def _whole(out: pcap.Capture, number: int, source: bytes) -> bytes:
     """Return a frame that was sent.
 
     A frame longer than a DPDK buffer (65407 bytes) lies in several, and net_pcap writes only the first
-    16128 bytes of such a one. What it leaves out is the client's packet, and is put back from there.
+    16128 bytes of such a one. What it leaves out is the end of the client's packet: put back from there.
     """
     frame = out.frame(number)
     missing = out.wire_lengths[number] - len(frame)
     if not missing:
         return frame
-    inner = frame[14 + 20 + 8 + 4 + 4 * frame[42] :]  # Ethernet, IPv4, UDP, GUE with hlen words
-    offset = next(at for at in (14, 18, 22) if source[at : at + 20] == inner[:20])  # none to two VLAN tags
-    return frame + source[offset + len(inner) : offset + len(inner) + missing]
+    end = _end(source)
+    return frame + source[end - missing : end]
+
+
+def _end(frame: bytes) -> int:
+    """Return where a frame's IP packet ends: there may be none to two VLAN tags, and padding behind it."""
+    at = 12
+    while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
+        at += 4
+    v4 = frame[at : at + 2] == b"\x08\x00"
+    length = int.from_bytes(frame[at + 4 : at + 6] if v4 else frame[at + 6 : at + 8])
+    return at + 2 + length + (0 if v4 else 40)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glbpy import _native as native
-from glbpy import compat
+from glbpy import offline
 from glbpy.errors import InvalidInputError
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
@@ -30,18 +30,7 @@ def open_path(table: Path, director: Path, policy: str, outer_udp_checksum: str)
 
     As in replay there is no destination-MAC filter and no MTU limit. Raises CompatError.
     """
-    forwarding, settings = compat.load_table(table), compat.load_director(director)
-    snapshot = native.Snapshot(compat.compile_snapshot(forwarding, settings, policy))
-    return native.PacketPath(
-        snapshot,
-        native.DirectorInput(
-            outer_source_v4=settings.outbound_src_ip,
-            local_mac=settings.local_mac,
-            gateway_mac=settings.outbound_gateway_mac,
-            outer_udp_checksum=outer_udp_checksum,
-            icmp_echo="forward" if settings.forward_icmp_ping_responses else "punt",
-        ),
-    )
+    return offline.from_glb(table, director, policy, outer_udp_checksum).path()
 
 
 def as_json(decision: native.Decision) -> dict[str, Any]:
