@@ -678,6 +678,18 @@ class Snapshot:
         """Say whether an address is one that clients use, for whatever service."""
         return bool(lib.glb_snapshot_find_vip(self.c, address_to_c(address)) != lib.GLB_INDEX_NONE)
 
+    def binds(self, service: ServiceInfo) -> list[tuple[Address, str, int]]:
+        """Return the first address, the protocol and the first port of every bind of a service."""
+        found = []
+        for n in range(self.c.vip_count):
+            vip = self.c.vips[n]
+            for bind in self.c.binds[vip.bind_first : vip.bind_first + vip.bind_count]:
+                if bind.service == service.index:
+                    found.append(
+                        (_address_from_c(vip.addr), _name_of(PROTOCOLS, bind.protocol), bind.port_first)
+                    )
+        return found
+
     def find_echo(self, address: Address) -> ServiceInfo | None:
         """Return the service that takes ICMP echo requests for this address."""
         vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))

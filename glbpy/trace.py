@@ -48,7 +48,7 @@ def as_json(decision: native.Decision) -> dict[str, Any]:
 
 def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[str, str]]:
     """Return (stage, what it found) for each stage that the frame came to, then verdict and output."""
-    steps = [("packet", _packet(decision))] if decision.kind else []
+    steps = [("packet", describe_packet(decision))] if decision.kind else []
     if decision.service:
         steps.append(("service", f"{decision.service.name}, id {decision.service.id}"))
     if decision.hash is not None and decision.service:
@@ -66,7 +66,7 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
     return steps
 
 
-def _packet(decision: native.Decision) -> str:
+def describe_packet(decision: native.Decision) -> str:
     """Describe the client's packet and the flow that it belongs to."""
     flow, vip = decision.flow, decision.vip
     ends = f"to {vip}"

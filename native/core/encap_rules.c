@@ -20,6 +20,11 @@ const struct encap_rule encap_rules[GLB_ENCAP_COUNT] = {
 	[GLB_ENCAP_NAT] = {"nat", BOTH, .alike = true},
 };
 
+const char *glb_encap_name(unsigned encap)
+{
+	return encap < GLB_ENCAP_COUNT ? encap_rules[encap].name : "unknown";
+}
+
 const char *encap_fields_wrong(const struct encap_fields *f)
 {
 	const bool outer = encap_rules[f->encap].outer;

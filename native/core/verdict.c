@@ -71,6 +71,7 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"a VIP, but no service there takes it: answered with a TCP reset or a port unreachable"},
 	[GLB_REASON_REJECT_LIMITED] = {"reject_limited", GLB_VERDICT_DROP,
 		"a VIP, but no service there takes it: above the rate at which the director rejects"},
+	[GLB_REASON_TRACED] = {"traced", GLB_VERDICT_DROP, "a packet of glb trace --live, freed where it would have been sent"},
 };
 
 const char *glb_reason_name(unsigned reason)

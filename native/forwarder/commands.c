@@ -3,6 +3,7 @@
 #include "capture_control.h"
 #include "control.h"
 #include "status.h"
+#include "trace_control.h"
 
 #include <glb/abi.h>
 
@@ -104,6 +105,20 @@ static json_t *do_capture(struct commands *commands, json_t *request)
 	return json_pack("{s:i, s:b, s:s}", "version", GLB_CONTROL_VERSION, "ok", 1, "path", path);
 }
 
+static json_t *do_trace(struct commands *commands, json_t *request)
+{
+	struct trace_order order;
+	struct glb_error error = {0};
+	json_t *trace;
+
+	if (trace_read_order(json_object_get(request, "packet"), commands->ports, commands->config, &order, &error) != 0)
+		return refuse("bad_request", error.text);
+	trace = trace_run(commands->workers, commands->swap, commands->ports, &order, &error);
+	if (trace == NULL)
+		return refuse(error.code == -EBUSY ? "busy" : "trace_failed", error.text);
+	return json_pack("{s:i, s:b, s:o}", "version", GLB_CONTROL_VERSION, "ok", 1, "trace", trace);
+}
+
 static json_t *do_stop(struct commands *commands, json_t *request)
 {
 	(void)request;
@@ -153,6 +168,7 @@ static const struct command table[] = {
 	{"takeover", NULL, do_takeover},
 	{"yield", NULL, do_yield},
 	{"capture", "filter", do_capture},
+	{"trace", "packet", do_trace},
 	{"stop", NULL, do_stop},
 };
 
@@ -182,7 +198,7 @@ static json_t *dispatch(struct commands *commands, json_t *request)
 	if (!json_is_string(name))
 		return refuse("bad_request", "command: missing, or not a string");
 	if (command == NULL)
-		return refuse("unknown_command", "command: must be load, status, capture, takeover, yield or stop");
+		return refuse("unknown_command", "command: must be load, status, capture, trace, takeover, yield or stop");
 	json_object_foreach(request, field, value) {
 		if (strcmp(field, "version") == 0 || strcmp(field, "command") == 0 ||
 		    (command->argument != NULL && strcmp(field, command->argument) == 0))

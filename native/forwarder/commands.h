@@ -1,4 +1,4 @@
-/* The commands of the control socket: load, status, capture, takeover, yield, stop. One JSON object in, one out (docs/wire/control.md). */
+/* The commands of the control socket: load, status, capture, trace, takeover, yield, stop. One JSON object in, one out (docs/wire/control.md). */
 #ifndef FORWARDER_COMMANDS_H
 #define FORWARDER_COMMANDS_H
 

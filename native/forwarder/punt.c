@@ -40,7 +40,7 @@ enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct
 	struct punt_lane *lane = &punt->lanes[worker];
 	enum glb_reason reason = (enum glb_reason)packet->reason;
 
-	if (reason != GLB_REASON_OTHER_MAC && reason != GLB_REASON_OWN_MAC && reason != GLB_REASON_MUTED) {
+	if (punt_wanted(reason)) {
 		enum glb_punt_class class = glb_punt_classify(packet);
 
 		if (!glb_bucket_take(&lane->bucket[class], now_ns())) {

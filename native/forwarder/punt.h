@@ -67,6 +67,12 @@ int punt_open(struct punt *punt, const struct config *config, struct ports *port
 /* Ends the thread and removes the interfaces. No worker may run any more. */
 void punt_close(struct punt *punt);
 
+/* Whether the kernel has a use for packets that are punted for this reason: not for those for other MACs, or our own. */
+static inline bool punt_wanted(unsigned reason)
+{
+	return reason != GLB_REASON_OTHER_MAC && reason != GLB_REASON_OWN_MAC && reason != GLB_REASON_MUTED;
+}
+
 /* A worker hands over a packet whose verdict is PUNT, with its buffer. Returns the packet's own reason when the buffer was taken, the
  * same for what the kernel has no use for (for other MACs, or our own) when it was freed, and else, also freed, why it is dropped. */
 enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct glb_packet *packet,

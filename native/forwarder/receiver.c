@@ -3,6 +3,7 @@
 #include "count.h"
 #include "idle.h"
 #include "order.h"
+#include "trace.h"
 
 #include <glb/steer.h>
 
@@ -34,8 +35,8 @@ static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigne
 	return workers;
 }
 
-/* Hands a burst, sorted, to the workers of the set; what a ring does not take is dropped. */
-static void steer(struct receiver *receiver, uint64_t workers, unsigned packets, uint64_t bytes)
+/* Hands a burst, sorted, to the workers of the set; what a ring does not take is dropped. Returns how many those were. */
+static unsigned steer(struct receiver *receiver, uint64_t workers, unsigned packets, uint64_t bytes)
 {
 	struct rings *rings = receiver->rings;
 	unsigned lost = 0;
@@ -58,6 +59,7 @@ static void steer(struct receiver *receiver, uint64_t workers, unsigned packets,
 	count_add(&receiver->stats->tx_packets, packets - lost);
 	count_add(&receiver->stats->tx_bytes, bytes);
 	count_add(&receiver->stats->reasons[GLB_REASON_STEER_RING_FULL], lost);
+	return lost;
 }
 
 static unsigned poll_port(struct receiver *receiver, unsigned index)
@@ -79,6 +81,28 @@ static unsigned poll_port(struct receiver *receiver, unsigned index)
 	return n;
 }
 
+/* The packet in the mailbox, when it is for this receiver, as one that came. Returns how many packets there were. */
+static unsigned poll_trace(struct receiver *receiver)
+{
+	struct trace *trace = receiver->trace;
+	struct rte_mbuf *mbuf = trace_take(trace, receiver->index);
+	uint64_t workers;
+
+	if (mbuf == NULL)
+		return 0;
+	count_add(&receiver->stats->rx_packets, 1);
+	count_add(&receiver->stats->rx_bytes, mbuf->pkt_len);
+	workers = sort(receiver, &mbuf, 1, trace->port | RINGS_TRACED);
+	trace->report.steered = true;
+	trace->report.steer_hash = hash_of(receiver, mbuf);
+	trace->report.steer_worker = (unsigned)__builtin_ctzll(workers);
+	if (steer(receiver, workers, 1, mbuf->pkt_len) != 0) {
+		trace_end(trace, GLB_REASON_STEER_RING_FULL, false);
+		trace_done(trace);
+	}
+	return 1;
+}
+
 int receiver_run(void *context)
 {
 	struct receiver *receiver = context;
@@ -91,6 +115,8 @@ int receiver_run(void *context)
 		n = 0;
 		for (unsigned i = 0; i < receiver->ports->count; i++)
 			n += poll_port(receiver, i);
+		if (trace_waits(receiver->trace))
+			n += poll_trace(receiver);
 		if (n != 0) {
 			idle = (struct idle){0};
 			continue;

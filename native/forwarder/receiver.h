@@ -14,6 +14,7 @@
 #include <glb/stats.h>
 
 struct order; /* order.h */
+struct trace; /* trace.h */
 
 struct receiver {
 	/* set before it starts */
@@ -25,6 +26,7 @@ struct receiver {
 	const struct ports *ports;
 	struct rings *rings;
 	struct order *order;     /* replay: numbers the packets, or NULL */
+	struct trace *trace;     /* the mailbox for a packet that is traced */
 	const int *stop;         /* set by the main lcore */
 	struct glb_worker_stats *stats;
 	/* its own */

@@ -21,6 +21,7 @@
 
 enum {
 	RINGS_BURST = 32,
+	RINGS_TRACED = 0x8000,   /* a bit of `port`: the packet is the one that is traced (trace.h) */
 	RINGS_SLEEP_NS = 5000000, /* a consumer looks by itself now and then: at a mute, say */
 };
 

@@ -4,6 +4,7 @@
 #include "idle.h"
 #include "order.h"
 #include "punt.h"
+#include "trace.h"
 #include "tx.h"
 
 static uint64_t bytes_of(struct rte_mbuf *const *mbufs, unsigned n)
@@ -15,8 +16,8 @@ static uint64_t bytes_of(struct rte_mbuf *const *mbufs, unsigned n)
 	return bytes;
 }
 
-/* Packets for one port. */
-static void transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbufs, unsigned n)
+/* Packets for one port. Returns how many were sent. */
+static unsigned transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbufs, unsigned n)
 {
 	uint64_t bytes = bytes_of(mbufs, n);
 	uint8_t reasons[RINGS_BURST];
@@ -34,6 +35,28 @@ static void transmit(struct sender *sender, uint16_t port, struct rte_mbuf **mbu
 	for (unsigned i = 0; i < sent; i++)
 		count_add(&sender->stats->reasons[reasons[i]], 1);
 	count_add(&sender->stats->reasons[GLB_REASON_TX_FULL], n - sent);
+	return sent;
+}
+
+/* The packet that is traced: sent like others, or held back. */
+static void transmit_traced(struct sender *sender, struct rte_mbuf *mbuf)
+{
+	const uint16_t port = mbuf->port & (uint16_t)~RINGS_TRACED;
+	const unsigned reason = mbuf->hash.usr;
+	struct trace *trace = sender->trace;
+	bool sent = false;
+
+	trace_leaves(trace, port, sender->index, mbuf);
+	if (trace->send) {
+		mbuf->port = port;
+		sent = transmit(sender, port, &mbuf, 1) == 1;
+		trace_end(trace, sent ? reason : GLB_REASON_TX_FULL, sent);
+	} else {
+		rte_pktmbuf_free(mbuf);
+		count_add(&sender->stats->reasons[GLB_REASON_TRACED], 1);
+		trace_end(trace, reason, false);
+	}
+	trace_done(trace);
 }
 
 static unsigned collect(struct sender *sender, unsigned worker)
@@ -50,7 +73,10 @@ static unsigned collect(struct sender *sender, unsigned worker)
 	for (unsigned first = 0, end; first < n; first = end) {
 		for (end = first + 1; end < n && mbufs[end]->port == mbufs[first]->port; end++)
 			;
-		transmit(sender, mbufs[first]->port, mbufs + first, end - first);
+		if (__builtin_expect((mbufs[first]->port & RINGS_TRACED) != 0, 0))
+			transmit_traced(sender, mbufs[first]);
+		else
+			transmit(sender, mbufs[first]->port, mbufs + first, end - first);
 	}
 	return n;
 }

@@ -11,6 +11,7 @@
 
 struct order; /* order.h */
 struct ports; /* port.h */
+struct trace; /* trace.h */
 
 struct sender {
 	/* set before it starts */
@@ -20,6 +21,7 @@ struct sender {
 	struct rings *rings;
 	const struct ports *ports;
 	struct order *order;        /* replay: where it notes what it sent, or NULL */
+	struct trace *trace;        /* of a packet that is marked RINGS_TRACED */
 	struct glb_worker_stats *stats;
 	/* its own */
 	struct pulse pulse;

@@ -5,11 +5,18 @@
 #include "idle.h"
 #include "order.h"
 #include "punt.h"
+#include "trace.h"
 #include "tx.h"
 
 #include <rte_ethdev.h>
 
 #include <time.h>
+
+/* Whether this burst is a packet that is traced and not to be sent. */
+static bool holds_back(const struct worker *worker)
+{
+	return worker->tracing != NULL && !worker->tracing->send;
+}
 
 static void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_packet *packet)
 {
@@ -30,13 +37,19 @@ static void count_traffic(struct worker *worker, const struct loaded *loaded, co
 static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
 {
 	if (worker->rings != NULL) {
+		const unsigned mark = worker->tracing != NULL ? RINGS_TRACED : 0;
+		unsigned put;
+
 		for (unsigned i = 0; i < n; i++) {
-			mbufs[i]->port = (uint16_t)port;
+			mbufs[i]->port = (uint16_t)(port | mark);
 			mbufs[i]->hash.usr = worker->packets[packet_of[i]].reason;
 		}
 		if (worker->rings->lossless)
 			rings_wait_for_room(worker->tx_ring);
-		return rings_put(worker->rings, worker->tx_ring, worker->sender_bell, mbufs, n);
+		put = rings_put(worker->rings, worker->tx_ring, worker->sender_bell, mbufs, n);
+		if (put != 0)
+			worker->tracing = NULL; /* the report is the sender's */
+		return put;
 	}
 	if (worker->order != NULL)
 		order_note(worker->order, mbufs, n);
@@ -66,6 +79,13 @@ static void transmit(struct worker *worker, unsigned port, struct rte_mbuf **mbu
 	uint64_t bytes = 0, unsent = 0;
 	unsigned sent;
 
+	if (worker->tracing != NULL && worker->rings == NULL) {
+		trace_leaves(worker->tracing, port, worker->index, mbufs[0]);
+		if (holds_back(worker)) {
+			rte_pktmbuf_free(mbufs[0]);
+			return;
+		}
+	}
 	for (unsigned i = 0; i < n; i++)
 		bytes += mbufs[i]->pkt_len;
 	if (worker->capturing != NULL)
@@ -202,17 +222,32 @@ static void follow_mute(struct worker *worker, unsigned n)
 		__atomic_store_n(&worker->muted, muted, __ATOMIC_RELEASE);
 }
 
+/* Behind the stages of the packet that is traced: what became of it, unless that is its sender's to say. One that was held back is counted
+ * as such, by the sender where it is there: no backend's and no service's traffic. */
+static void end_traced(struct worker *worker, bool held)
+{
+	struct glb_packet *packet = &worker->packets[0];
+
+	if (worker->tracing != NULL)
+		trace_end(worker->tracing, packet->reason, !held && (is_passed_on(packet) || trace_to_kernel(worker->tracing, packet)));
+	if (held) {
+		packet->reason = GLB_REASON_TRACED;
+		packet->verdict = worker->tracing == NULL ? GLB_VERDICT_ANSWER : GLB_VERDICT_DROP;
+	}
+}
+
 /* All stages for a burst that came in on one port. */
 static void process(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
 	const struct glb_path *path = &loaded->paths[index];
 	uint8_t packet_of[WORKER_BURST];
+	const bool traced = worker->tracing != NULL, held = holds_back(worker);
 	unsigned ready;
 	uint64_t start;
 
 	start = timing_start(&worker->timing);
 	mbuf_describe(mbufs, worker->packets, n);
-	worker->capturing = __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
+	worker->capturing = held ? NULL : __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
 	if (worker->capturing != NULL)
 		capture_prepare(worker->packets, n);
 	if (worker->flows != NULL)
@@ -221,18 +256,48 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 		glb_path_burst(path, worker->packets, n);
 	if (worker->muted)
 		leave_to_other(worker, n);
+	if (traced)
+		trace_decided(worker->tracing, worker->index, loaded, worker->packets, worker->ports->port[index].punt != NULL,
+			      &worker->stats->flows);
 	if (worker->capturing != NULL) {
 		worker->captured_by = &loaded->snapshot;
 		for (unsigned i = 0; i < n; i++)
 			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
 	}
-	ready = sort_out(worker, path, worker->ports->port[index].punt, mbufs, packet_of, n);
+	ready = sort_out(worker, path, held ? NULL : worker->ports->port[index].punt, mbufs, packet_of, n);
 	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
 		transmit_by_port(worker, index, mbufs, packet_of, ready);
 	else if (ready != 0)
 		transmit(worker, index, mbufs, packet_of, ready);
 	timing_end(&worker->timing, worker->stats, start);
+	if (traced)
+		end_traced(worker, held);
 	count_verdicts(worker, loaded, n);
+}
+
+/* The packet that is traced, as a burst of its own. */
+static void process_traced(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf *mbuf)
+{
+	struct trace *trace = worker->trace;
+
+	mbuf->port = worker->rings != NULL ? (uint16_t)index : worker->ports->port[index].id;
+	trace_flows_before(trace, &worker->stats->flows);
+	worker->tracing = trace;
+	process(worker, loaded, index, &mbuf, 1);
+	if (worker->tracing != NULL)
+		trace_done(trace);
+	worker->tracing = NULL;
+}
+
+/* The packet in the mailbox, when it is for this worker, as one that came. Returns how many packets there were. */
+static unsigned poll_trace(struct worker *worker, const struct loaded *loaded)
+{
+	struct rte_mbuf *mbuf = trace_take(worker->trace, worker->index);
+
+	if (mbuf == NULL)
+		return 0;
+	process_traced(worker, loaded, worker->trace->port, mbuf);
+	return 1;
 }
 
 /* One burst of every port. Returns how many packets came. */
@@ -272,7 +337,10 @@ static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
 
 			for (end = first + 1; end < n && mbufs[end]->port == port; end++)
 				;
-			process(worker, loaded, port, mbufs + first, end - first);
+			if (__builtin_expect((port & RINGS_TRACED) != 0, 0))
+				process_traced(worker, loaded, port & ~RINGS_TRACED, mbufs[first]);
+			else
+				process(worker, loaded, port, mbufs + first, end - first);
 		}
 		total += n;
 	}
@@ -319,6 +387,8 @@ int worker_run(void *context)
 		timing_turn(&worker->timing, worker->stats, n);
 		worker->flows = flows_turn(worker->flow_place, worker->timing.turn, n);
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
+		if (trace_waits(worker->trace) && worker->rings == NULL)
+			n += poll_trace(worker, loaded);
 		if (worker->index == 0 && worker->rings == NULL)
 			n += punt_relay(worker->ports);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);

@@ -24,6 +24,7 @@ enum { WORKER_BURST = 32 };
 
 struct order;   /* order.h */
 struct capture; /* capture.h */
+struct trace;   /* trace.h */
 
 /* What the main lcore wants of the workers. A muted one receives and decides, but sends nothing and counts
  * everything as `muted`. */
@@ -49,6 +50,7 @@ struct worker {
 	const int *mute;                 /* enum mute; set by the main lcore */
 	int muted;                       /* what it does now; its own, the main lcore reads it */
 	struct capture *const *capture;  /* set by the main lcore; read once per burst, freed under RCU */
+	struct trace *trace;             /* the mailbox for a packet that is traced */
 	struct glb_worker_stats *stats;
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
@@ -59,6 +61,7 @@ struct worker {
 	struct flow_worker *flows;       /* for this turn of the loop, or NULL */
 	struct capture *capturing;       /* for this burst, or NULL */
 	const struct glb_snapshot *captured_by; /* what decided it */
+	struct trace *tracing;           /* this burst is the traced packet, and not with the sender yet; or NULL */
 	struct pulse pulse;
 	struct glb_bucket echo;          /* echo requests that it may answer */
 	struct glb_bucket reject;        /* packets that it may reject */
@@ -75,6 +78,7 @@ struct workers {
 	struct sender *senders;     /* array */
 	int stop;              /* workers poll it */
 	int mute;              /* enum mute; workers poll it. Before workers_start(): how they begin */
+	struct trace *trace;     /* the mailbox of all lcores; owned */
 	struct capture *capture; /* that runs, or NULL */
 	uint64_t capture_end_ms; /* monotonic, at the latest */
 };

@@ -1,6 +1,7 @@
 /* Starting and stopping workers, and in a pipeline receivers and senders (worker.h). Blocks of counters and lcores come in the order of layout.h. */
 #include "worker.h"
 #include "layout.h"
+#include "trace.h"
 
 #include <rte_launch.h>
 #include <rte_lcore.h>
@@ -59,6 +60,7 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE;
 	worker->stop = &making->workers->stop;
 	worker->capture = &making->workers->capture;
+	worker->trace = making->workers->trace;
 	worker->mute = &making->workers->mute;
 	worker->muted = making->workers->mute != MUTE_OFF;
 	worker->timing.ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
@@ -82,7 +84,7 @@ static void make_receiver(const struct making *making, unsigned index, uint32_t 
 	making->workers->receivers[index] = (struct receiver){
 		.index = index, .lcore = lcore, .seed = seed, .adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE,
 		.until_dry = making->replay, .ports = making->ports, .rings = making->workers->rings,
-		.order = making->order, .stop = &making->workers->stop,
+		.order = making->order, .trace = making->workers->trace, .stop = &making->workers->stop,
 		.stats = block(making, place, lcore, GLB_ROLE_RECEIVER),
 	};
 }
@@ -95,6 +97,7 @@ static void make_sender(const struct making *making, unsigned index)
 
 	making->workers->senders[index] = (struct sender){
 		.index = index, .lcore = lcore, .rings = rings, .ports = making->ports, .order = making->order,
+		.trace = making->workers->trace,
 		.first_worker = layout_first_worker(index, rings->workers, rings->senders),
 		.end_worker = layout_first_worker(index + 1, rings->workers, rings->senders),
 		.stats = block(making, place, lcore, GLB_ROLE_SENDER),
@@ -117,7 +120,8 @@ static int make_all(const struct making *making, struct glb_error *error)
 					RTE_CACHE_LINE_SIZE);
 	workers->senders = rte_calloc("glb_senders", (size_t)config->senders + 1, sizeof(struct sender),
 				      RTE_CACHE_LINE_SIZE);
-	if (workers->worker == NULL || workers->receivers == NULL || workers->senders == NULL)
+	workers->trace = rte_zmalloc("glb_trace", sizeof(struct trace), RTE_CACHE_LINE_SIZE);
+	if (workers->worker == NULL || workers->receivers == NULL || workers->senders == NULL || workers->trace == NULL)
 		return glb_error_set(error, -ENOMEM, "no memory for the workers; raise -m in eal.args");
 	for (unsigned i = 0; i < config->workers; i++)
 		make_worker(making, i);
@@ -134,6 +138,7 @@ static void release(struct workers *workers)
 	rte_free(workers->worker);
 	rte_free(workers->receivers);
 	rte_free(workers->senders);
+	rte_free(workers->trace);
 	*workers = (struct workers){.mute = workers->mute};
 }
 

@@ -71,7 +71,7 @@ def examples() -> list[tuple[str, str]]:
 VARYING = {
     "digest", "load_us", "switch_us", "instance", "pid", "uptime_s", "stats_path", "mac", "rx_packets",
     "rx_bytes", "tx_packets", "tx_bytes", "bursts", "idle_polls", "sleeps", "mtu", "lcore",
-    "busy_cycles", "tsc_hz",
+    "busy_cycles", "tsc_hz", "took_us", "frame",
 }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_documented_examples(director: Director, line: Line, tmp_path: Path) -> 
     snapshot(tmp_path / "snapshot.glb", revision=7)
     (tmp_path / "damaged.glb").write_bytes(director.snapshot.read_bytes()[:100])
     pairs = examples()
-    assert len(pairs) == 12
+    assert len(pairs) == 14
     for request, reply in pairs:
         real = line.ask(request.replace("/tmp/example", str(tmp_path)).encode())
         text = json.dumps(real).replace(f"{director.run_dir}/capture", "/run/glb/director1/capture")
@@ -110,7 +110,7 @@ def test_documented_codes() -> None:
     codes = set(re.findall(r"^\| `(\w+)` \| [^|]* \| (?:stays|is closed) \|", PAGE, re.MULTILINE))
     assert codes == {
         "bad_request", "unsupported_version", "unknown_command", "snapshot_refused", "takeover_failed",
-        "too_long", "busy", "capture_failed",
+        "too_long", "busy", "capture_failed", "trace_failed",
     }  # fmt: skip
 
 

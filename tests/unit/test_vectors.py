@@ -25,6 +25,7 @@ def test_vectors_reach_every_reason_of_the_packet_path() -> None:
         "unmatched_dropped", "unmatched_rejected", "reject_limited",  # test_match.py
         "no_snapshot", "no_headroom", "tx_full", "no_next_hop", "not_on_link", "muted",
         "echo_answered", "echo_limited", "steer_ring_full", "tx_ring_full", "punt_limited", "punt_full",
+        "traced",
     }  # fmt: skip
     assert {case["reason"] for case in VECTORS["cases"]} == set(native.REASONS) - elsewhere
 

@@ -77,6 +77,9 @@ enum glb_families { /* bits */
 	GLB_FAMILIES_V6 = 2,
 };
 
+/* "gue", "gre" and so on, as in a service's `encapsulation`; "unknown" when out of range. Never freed. */
+const char *glb_encap_name(unsigned encap);
+
 enum glb_service_flag {
 	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
 	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */

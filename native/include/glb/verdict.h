@@ -66,6 +66,8 @@ enum glb_reason {
 	GLB_REASON_REJECT_LIMITED,     /* drop: more rejections than the director sends */
 	/* drop: encapsulation l2dsr */
 	GLB_REASON_NOT_ON_LINK,        /* the backend is behind a router, and only its own MAC would do */
+	/* drop */
+	GLB_REASON_TRACED,             /* a packet of `glb trace --live`, held back */
 	GLB_REASON_COUNT
 };
 
