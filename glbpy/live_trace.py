@@ -4,9 +4,10 @@ The forwarder's own lcores do the work and say what they found (docs/wire/contro
 only chooses the packet, and puts the reply into words.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from pydantic import ValidationError
 
@@ -17,6 +18,7 @@ from glbpy.errors import ForwarderError, InvalidInputError, SnapshotError
 from glbpy.forwarder import CONTROL_VERSION, Forwarder, ForwarderStatus, Reply
 from glbpy.marked import SOURCE_PORT, UDP, Address, Marked
 
+MACS = bytes.fromhex("020000000002" "0200000000aa")  # of a frame made here: director, client's router
 TAGS = (b"\x81\x00", b"\x88\xa8")  # Ethernet types of VLAN tags
 
 
@@ -136,6 +138,11 @@ def find_service(status: ForwarderStatus, name: str) -> tuple[Address, str, int]
         raise InvalidInputError(
             f"--service: the snapshot in force cannot be read ({error}); give --vip"
         ) from error
+    return target(snapshot, name)
+
+
+def target(snapshot: native.Snapshot, name: str) -> tuple[Address, str, int]:
+    """Return what a service takes: a VIP, a protocol and a port. Raises InvalidInputError."""
     for service in snapshot.services:
         if name in (service.name, str(service.id)):
             # tcp and udp rather than the rest, which are in every bind of protocol any
@@ -143,7 +150,7 @@ def find_service(status: ForwarderStatus, name: str) -> tuple[Address, str, int]
             address, protocol, port = binds[0]
             return address, "icmp" if protocol == "any" else protocol, port
     known = ", ".join(sorted(service.name for service in snapshot.services)[:10]) or "none"
-    raise InvalidInputError(f"service {name!r} is not in the snapshot in force; there are: {known}")
+    raise InvalidInputError(f"service {name!r} is not in the snapshot; there are: {known}")
 
 
 def find_port(status: ForwarderStatus, name: str | None) -> int:
@@ -171,37 +178,58 @@ def run(
         raise ForwarderError(f"{client.socket_path}: reply not understood: {error}", "protocol") from error
 
 
+class Asked(TypedDict, total=False):
+    """The packet that the options of ``glb trace`` ask for: a frame in hex, or one to a service or a VIP."""
+
+    frame: str | None
+    service: str | None
+    vip: str | None
+    port: int | None
+    protocol: str | None
+    client: str | None
+    client_port: int
+    syn: bool
+
+
 def run_for(
-    socket: Path | None,
-    *,
-    frame: str | None = None,
-    service: str | None = None,
-    vip: str | None = None,
-    port: int | None = None,
-    protocol: str | None = None,
-    client: str | None = None,
-    client_port: int = SOURCE_PORT,
-    syn: bool = False,
-    on: str | None = None,
-    queue: int = 0,
-    send: bool = False,
+    socket: Path | None, *, on: str | None = None, queue: int = 0, send: bool = False, **asked: Unpack[Asked]
 ) -> tuple[LiveTrace, dict[str, Any]]:
     """Do what the options of ``glb trace --live`` ask for. Raises InvalidInputError, ForwarderError."""
-    if [frame, service, vip].count(None) != 2:
-        raise InvalidInputError("--live: give one of --service, --vip and --frame")
+    _check(asked, "--live: ")
     forwarder = Forwarder(socket or capture.find())
     status = forwarder.status()
     packet: Marked | bytes
-    if frame is not None:
+    if (frame := asked.get("frame")) is not None:
         packet = tracing.parse_frame(frame)
     else:
-        to: tuple[Address, str, int]
-        to = find_service(status, service) if service else (_address("--vip", vip or ""), "tcp", 80)
-        packet = Marked(
-            vip=to[0], protocol=protocol or to[1], port=to[2] if port is None else port, syn=syn,
-            client=_address("--client", client) if client else None, client_port=client_port,
-        )  # fmt: skip
+        packet = _marked(asked, lambda name: find_service(status, name))
     return run(forwarder, packet, port=find_port(status, on), queue=queue, send=send)
+
+
+def frame_for(snapshot: native.Snapshot, **asked: Unpack[Asked]) -> bytes:
+    """Return the Ethernet frame that is asked for, of a trace from files. Raises InvalidInputError."""
+    _check(asked, "")
+    if (frame := asked.get("frame")) is not None:
+        return tracing.parse_frame(frame)
+    packet = _marked(asked, lambda name: target(snapshot, name)).build()
+    kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
+    return MACS + kind + packet
+
+
+def _check(asked: Asked, where: str) -> None:
+    if [asked.get("frame"), asked.get("service"), asked.get("vip")].count(None) != 2:
+        raise InvalidInputError(f"{where}give one of --service, --vip and --frame")
+
+
+def _marked(asked: Asked, find: Callable[[str], tuple[Address, str, int]]) -> Marked:
+    service, client, port = asked.get("service"), asked.get("client"), asked.get("port")
+    to: tuple[Address, str, int]
+    to = find(service) if service else (_address("--vip", asked.get("vip") or ""), "tcp", 80)
+    return Marked(
+        vip=to[0], protocol=asked.get("protocol") or to[1], port=to[2] if port is None else port,
+        syn=asked.get("syn", False), client=_address("--client", client) if client else None,
+        client_port=asked.get("client_port", SOURCE_PORT),
+    )  # fmt: skip
 
 
 def _address(option: str, text: str) -> Address:

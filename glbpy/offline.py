@@ -2,7 +2,7 @@
 
 From GLB's two files, or from a document as `glb apply` takes it and a director's TOML file. Of the latter
 only what decides about packets is read: ports, lcores, MTU and MAC filter have no meaning here, and next hops
-of the kernel are not known, so that all goes to one gateway.
+of the kernel are not known, so that all goes to one gateway, but for neighbours that are named.
 """
 
 import json
@@ -30,6 +30,7 @@ def parse_mac(value: Any) -> bytes:
     return bytes.fromhex("".join(groups))
 
 
+GATEWAY_MAC = bytes.fromhex("020000000001")
 RATE_MAX = 10_000_000  # the forwarder's largest
 Mac = Annotated[bytes, BeforeValidator(parse_mac)]
 Checksum = Literal["zero", "computed"]
@@ -38,7 +39,7 @@ Checksum = Literal["zero", "computed"]
 class Forward(BaseModel):
     """Of a director's [forward]: what changes what it does with a packet. The defaults are the forwarder's.
 
-    Where a file leaves MACs to the port and the kernel, they are those of documentation.
+    Where a file leaves MACs to the port and the kernel, they are made up.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -47,7 +48,7 @@ class Forward(BaseModel):
     outer_source_v6: IPv6Address | None = None
     outer_source_prefix_v4: IPv4Network | None = None
     outer_source_prefix_v6: IPv6Network | None = None
-    gateway_mac: Mac = bytes.fromhex("020000000001")
+    gateway_mac: Mac | None = None
     local_mac: Mac = bytes.fromhex("020000000002")
     outer_udp_checksum: Checksum = "zero"
     outer_udp_checksum_v6: Checksum = "computed"
@@ -56,7 +57,12 @@ class Forward(BaseModel):
     def director(
         self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None
     ) -> native.DirectorInput:
-        """As the packet path takes it; ``neighbours`` are MACs of backends on the director's own link."""
+        """As the packet path takes it; ``neighbours`` are MACs of backends on the director's own link.
+
+        All others are behind the gateway. Without a gateway_mac the director has next hops of its own.
+        """
+        if neighbours is None and self.gateway_mac is None:
+            neighbours = {}
         return native.DirectorInput(
             outer_source_v4=self.outer_source_v4,
             outer_source_v6=self.outer_source_v6,
@@ -65,16 +71,17 @@ class Forward(BaseModel):
             outer_udp_checksum=self.outer_udp_checksum,
             outer_udp_checksum_v6=self.outer_udp_checksum_v6,
             local_mac=self.local_mac,
-            gateway_mac=self.gateway_mac,
+            gateway_mac=self.gateway_mac or GATEWAY_MAC,
             icmp_echo=self.icmp_echo,
             neighbours=neighbours,
         )
 
     def toml(self) -> str:
         """The lines of a [forward] table that says the same, without MAC filter, MTU and limits of rates."""
+        whole = self.model_copy(update={"gateway_mac": self.gateway_mac or GATEWAY_MAC})
         given = {
             key: value.hex(":") if isinstance(value, bytes) else str(value)
-            for key, value in self
+            for key, value in whole
             if value is not None
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]  # JSON strings are TOML

@@ -4,13 +4,11 @@ The decision is the C library's; this module only puts it into words, or into th
 """
 
 import re
-import struct
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from glbpy import _native as native
-from glbpy import offline
+from glbpy import offline, outer
 from glbpy.errors import InvalidInputError
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
@@ -50,7 +48,9 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
     """Return (stage, what it found) for each stage that the frame came to, then verdict and output."""
     steps = [("packet", describe_packet(decision))] if decision.kind else []
     if decision.service:
-        steps.append(("service", f"{decision.service.name}, id {decision.service.id}"))
+        service = decision.service
+        wrapped = "" if service.encapsulation == "gue" else f", {service.encapsulation}"
+        steps.append(("service", f"{service.name}, id {service.id}{wrapped}"))
     if decision.hash is not None and decision.service:
         steps += _rows(path.snapshot, decision, decision.service)
     for hop, backend in enumerate(decision.chain, 1):
@@ -60,7 +60,8 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
     text = native.reason_text(native.REASONS.index(decision.reason))
     steps.append(("verdict", f"{decision.verdict} ({decision.reason}): {text}"))
     if decision.output is not None:
-        steps.append(("send", _outer(decision.output)))
+        by = decision.service if decision.verdict == "forward" else None
+        steps.append(("send", outer.describe(decision.output, by.encapsulation if by else None)))
         steps += [("" if at else "output", decision.output[at : at + 32].hex(" ", -4))
                   for at in range(0, len(decision.output), 32)]  # fmt: skip
     return steps
@@ -113,14 +114,3 @@ def _source(service: native.ServiceInfo, flow: native.Flow | None) -> str:
     v6 = flow is not None and flow.family == 6
     bits = service.source_bits[v6]
     return "src_addr" if bits == (128 if v6 else 32) else f"src_addr/{bits}"
-
-
-def _outer(output: bytes) -> str:
-    """Describe the outer header of a frame to send."""
-    source, destination, source_port, port = struct.unpack_from(">4s4sHH", output, 26)
-    [checksum] = struct.unpack_from(">H", output, 40)
-    udp, further = f"UDP checksum {checksum:04x}" if checksum else "no UDP checksum", output[49]
-    return (
-        f"{len(output)} bytes to {output[:6].hex(':')}; {IPv4Address(source)} port {source_port} → "
-        f"{IPv4Address(destination)} port {port}, {udp}, {further} further hop{'s' * (further != 1)}"
-    )

@@ -23,8 +23,9 @@ class Protocol(StrEnum):
     icmp = "icmp"
 
 
-OFFLINE, LIVE = "From files", "From a running forwarder (--live)"
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port at the VIP.", rich_help_panel=LIVE)]
+OFFLINE, PACKET, LIVE = "From files", "The packet, instead of --frame", "From a running forwarder (--live)"
+GLB = "From GLB's files"
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port at the VIP.", rich_help_panel=PACKET)]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,42 +36,62 @@ def trace(
     frame: Annotated[
         str | None, typer.Option(metavar="HEX", help="The Ethernet frame, without checksum.")
     ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(metavar="GLB.json", help="GLB's forwarding_table.json.", rich_help_panel=OFFLINE),
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.", rich_help_panel=OFFLINE),
     ] = None,
     director: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIRECTOR.json", help="GLB's director.conf, with local_mac.", rich_help_panel=OFFLINE
+            help="The director's TOML file, for its [forward]; with --table GLB's director.conf.",
+            rich_help_panel=OFFLINE,
+        ),
+    ] = None,
+    unhealthy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="POOL/BACKEND", help="Repeatable.", rich_help_panel=OFFLINE),
+    ] = None,
+    neighbour: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS=MAC",
+            help="A backend on the director's own link; the others are behind the gateway. Repeatable.",
+            rich_help_panel=OFFLINE,
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="GLB.json", help="GLB's forwarding_table.json, instead of -f.", rich_help_panel=GLB
         ),
     ] = None,
     outer_udp_checksum: Annotated[
-        Checksum, typer.Option(help="UDP checksum of what is sent.", rich_help_panel=OFFLINE)
-    ] = Checksum.ZERO,
+        Checksum | None, typer.Option(help="UDP checksum of what is sent; default zero.", rich_help_panel=GLB)
+    ] = None,
     policy: Annotated[
-        Policy, typer.Option(help="How a row's chain is made.", rich_help_panel=OFFLINE)
-    ] = Policy.GLB,
+        Policy | None, typer.Option(help="How a row's chain is made; default glb.", rich_help_panel=GLB)
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option(help="To this service: name or id.", rich_help_panel=PACKET)
+    ] = None,
+    vip: Annotated[str | None, typer.Option(help="To this address.", rich_help_panel=PACKET)] = None,
+    port: Port = None,
+    protocol: Annotated[
+        Protocol | None, typer.Option(help="icmp: an echo request.", rich_help_panel=PACKET)
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option(help="Source address; default: one of our own.", rich_help_panel=PACKET)
+    ] = None,
+    client_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Source port.", rich_help_panel=PACKET)
+    ] = 65000,
+    syn: Annotated[
+        bool,
+        typer.Option("--syn", help="TCP: a first packet, not one in mid-stream.", rich_help_panel=PACKET),
+    ] = False,
     live: Annotated[
         bool,
         typer.Option("--live", help="Let a packet through the forwarder here.", rich_help_panel=LIVE),
-    ] = False,
-    service: Annotated[
-        str | None, typer.Option(help="To this service: name or id.", rich_help_panel=LIVE)
-    ] = None,
-    vip: Annotated[str | None, typer.Option(help="To this address.", rich_help_panel=LIVE)] = None,
-    port: Port = None,
-    protocol: Annotated[
-        Protocol | None, typer.Option(help="icmp: an echo request.", rich_help_panel=LIVE)
-    ] = None,
-    client: Annotated[
-        str | None, typer.Option(help="Source address; default: one of our own.", rich_help_panel=LIVE)
-    ] = None,
-    client_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Source port.", rich_help_panel=LIVE)
-    ] = 65000,
-    syn: Annotated[
-        bool, typer.Option("--syn", help="TCP: a first packet, not one in mid-stream.", rich_help_panel=LIVE)
     ] = False,
     on: Annotated[
         str | None, typer.Option(metavar="PORT", help="Let it come by this port.", rich_help_panel=LIVE)
@@ -88,30 +109,31 @@ def trace(
 ) -> None:
     """Explain what a director does with one packet: service, hash, row, chain, verdict, and the bytes sent.
 
-    From GLB's files (--table, --director, --frame) there is no filter by destination MAC and no MTU limit.
+    From files (-f, or --table) there is no filter by destination MAC and no MTU limit.
 
-    With --live a marked packet goes through the running forwarder: to --service or --vip, or the --frame.
-    Unless --send is given it is freed where it would be sent. Both times the forwarder's own code decides.
+    With --live a marked packet goes through the running forwarder. Unless --send is given it is freed where
+    it would be sent. Both times the packet is one to --service or --vip, or the --frame; both times the
+    forwarder's own code decides.
     """
     import json
 
-    from glbpy import live_trace
+    from glbpy import live_trace, offline
     from glbpy import trace as tracing
     from glbpy.errors import InvalidInputError
 
+    packet: live_trace.Asked = {
+        "frame": frame, "service": service, "vip": vip, "port": port, "protocol": protocol, "client": client,
+        "client_port": client_port, "syn": syn,
+    }  # fmt: skip
     if live:
-        if table or director:
-            raise InvalidInputError("--live: --table and --director are for a trace from files")
-        found, said = live_trace.run_for(
-            socket, frame=frame, service=service, vip=vip, port=port, protocol=protocol, client=client,
-            client_port=client_port, syn=syn, on=on, queue=queue, send=send,
-        )  # fmt: skip
+        if file or table or director:
+            raise InvalidInputError("--live: -f, --table and --director are for a trace from files")
+        found, said = live_trace.run_for(socket, **packet, on=on, queue=queue, send=send)
         steps = live_trace.explain(found)
     else:
-        if table is None or director is None or frame is None:
-            raise InvalidInputError("give --table, --director and --frame, or --live")
-        path = tracing.open_path(table, director, policy, outer_udp_checksum)
-        decision = path.decide(tracing.parse_frame(frame))
+        case = offline.open_case(file, table, director, unhealthy or (), policy, outer_udp_checksum)
+        path = case.path(offline.parse_neighbours(neighbour or ()))
+        decision = path.decide(live_trace.frame_for(path.snapshot, **packet))
         said, steps = tracing.as_json(decision), tracing.explain(path, decision)
     if as_json:
         typer.echo(json.dumps(said))
