@@ -139,5 +139,7 @@ def steer(decision: Decision, service: Service, packet: Packet, director: Direct
     addresses = [service.backends[hop].address for hop in chain[:HOPS_MAX]]
     if not addresses:
         raise Rejected("no_backend")
+    if service.encapsulation == "gue":  # whose header has room for hops of one family
+        addresses = [hop for hop in addresses if (":" in hop) == (":" in addresses[0])]
     decision.chain = addresses
     decision.output = wrap(service, director, addresses, value, packet).hex()

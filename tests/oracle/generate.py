@@ -4,6 +4,7 @@ rows.json      chains of whole tables: a digest over every row, and the first ro
 glb_files.json GLB configurations, with the digest of the binary file that they give
 classify.json  overlapping binds: which service an address, protocol and port belong to
 frames.json    one frame each through a director: verdict, reason, hash, row, chain, output
+wrap.json      the same for services of every encapsulation
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oracle import frames, glbfile, rows
+from oracle import frames, glbfile, rows, wrap_cases
 from oracle.decide import decide
 from oracle.model import Bind, Config, Director, Service, backend_json, service_json
 from oracle.rows import Backend
@@ -421,11 +422,23 @@ def frames_file() -> str:
     return "{" + ",\n".join(f'"{name}": {lines(items)}' for name, items in parts.items()) + "}\n"
 
 
+def wrap_file() -> str:
+    described = [
+        {"name": name, "services": [service_json(service) for service in config.services]}
+        for name, config in wrap_cases.configs().items()
+    ]
+    directors = [{"name": name, **asdict(director)} for name, director in wrap_cases.DIRECTORS.items()]
+    cases = [wrap_cases.case(*each) for each in wrap_cases.cases()]
+    parts = {"configs": described, "directors": directors, "cases": cases}
+    return "{" + ",\n".join(f'"{name}": {lines(items)}' for name, items in parts.items()) + "}\n"
+
+
 FILES = {
     "rows.json": rows_file,
     "glb_files.json": glb_files_file,
     "classify.json": classify_file,
     "frames.json": frames_file,
+    "wrap.json": wrap_file,
 }
 
 

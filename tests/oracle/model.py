@@ -130,6 +130,9 @@ class Director:
         return None if text is None else ip_network(text)
 
 
+WRAP_FIELDS = ("encapsulation", "gre_key", "dscp", "backend_port", "outer_dscp", "ecn")
+
+
 def backend_json(backend: Backend) -> list[Any]:
     weight = [] if backend.weight == 1 else [backend.weight]
     return [backend.address, backend.state, backend.health, *weight]
@@ -151,6 +154,11 @@ def service_json(service: Service) -> dict[str, Any]:
         "hops": service.hops,
         "policy": service.policy,
         "backends": [backend_json(b) for b in service.backends],
+    } | {
+        # what the vectors of frames do without is left out where it is as it always was
+        key: getattr(service, key)
+        for key in WRAP_FIELDS
+        if getattr(service, key) != getattr(Service, key)
     }
 
 
@@ -170,6 +178,7 @@ def config_from_json(services: Iterable[Mapping[str, Any]]) -> Config:
                 rows=item["rows"],
                 hops=item["hops"],
                 policy=item["policy"],
+                **{key: item[key] for key in WRAP_FIELDS if key in item},
             )
             for item in services
         )
