@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint bench lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz bench lab lab-docker fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -15,6 +15,9 @@ test: setup ## every test: C, Python, eBPF, API, and the lab (root)
 
 lint: setup ## style, types, import directions, sizes
 	@devtools/lint.sh
+
+fuzz: setup ## each fuzz target for FUZZ_SECONDS, default 600, under the sanitizers
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) devtools/fuzz.sh
 
 bench: setup ## measure what docs/performance.md states
 	@.venv/bin/python bench/reload.py --prefer

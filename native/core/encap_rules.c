@@ -15,7 +15,7 @@ const struct encap_rule encap_rules[GLB_ENCAP_COUNT] = {
 	[GLB_ENCAP_IP6IP6] = {"ip6ip6", GLB_FAMILIES_V6, .outer = true},
 	[GLB_ENCAP_4IN6] = {"4in6", GLB_FAMILIES_V4, .outer = true},
 	[GLB_ENCAP_6IN4] = {"6in4", GLB_FAMILIES_V6, .outer = true},
-	[GLB_ENCAP_L2DSR] = {"l2dsr", BOTH},
+	[GLB_ENCAP_L2DSR] = {"l2dsr", BOTH, .outer = false},
 	[GLB_ENCAP_L3DSR] = {"l3dsr", BOTH, .alike = true},
 	[GLB_ENCAP_NAT] = {"nat", BOTH, .alike = true},
 };

@@ -55,7 +55,19 @@ static enum glb_flow_event event_of(const struct glb_packet *packet)
 
 static bool is_available(const struct glb_backend *backend)
 {
-	return backend->state == GLB_STATE_ACTIVE && backend->health != GLB_HEALTH_UNHEALTHY;
+	return backend->state == GLB_STATE_ACTIVE && backend->health != GLB_HEALTH_UNHEALTHY && backend->weight > 0;
+}
+
+/* Whether the service's packets can still go to a backend. It need not be in the service's pool any more, but of a family that
+ * is: for those, and no others, glb_path_init() has seen to it that this director can send. */
+static bool is_there(const struct glb_snapshot *snapshot, const struct glb_packet *packet, uint32_t backend)
+{
+	const struct glb_service *service = &snapshot->services[packet->service];
+	const unsigned families = snapshot->tables[service->table].families | snapshot->tables[service->alt_table].families;
+
+	if (backend == GLB_INDEX_NONE || snapshot->backends[backend].state == GLB_STATE_INACTIVE)
+		return false;
+	return families & (snapshot->backends[backend].addr.family == GLB_FAMILY_V4 ? GLB_FAMILIES_V4 : GLB_FAMILIES_V6);
 }
 
 /* Whether a packet in mid-stream may belong to another hop than the first. The redirect module takes every UDP packet. */
@@ -125,7 +137,7 @@ static void remember(const struct glb_path *path, struct glb_flow_cache *cache, 
 
 	if (place != GLB_FLOW_NONE) {
 		own = glb_backend_ids_find(path->backend_ids, path->snapshot, glb_flow_cache_backend(cache, place));
-		if (own == GLB_INDEX_NONE || backends[own].state == GLB_STATE_INACTIVE) {
+		if (!is_there(path->snapshot, packet, own)) {
 			glb_flow_cache_forget(cache, place, GLB_FLOW_END_GONE);
 			place = GLB_FLOW_NONE;
 		} else if (is_outlived(cache, place, &backends[own], event)) {

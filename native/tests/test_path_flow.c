@@ -363,6 +363,60 @@ static void a_syn_again_goes_where_the_first_went(void)
 	stage_close(&s);
 }
 
+static void weight_0_takes_no_new_connections(void)
+{
+	struct glb_packet p;
+	struct stage s;
+	uint32_t own;
+
+	CHECK(stage_open(&s, 1));
+	p = send_tcp(&s, 4, 1, SYN);
+	own = first(&s, &p);
+	send_tcp(&s, 4, 1, ACK);
+	backend_of(&s, own)->weight = 0;
+	CHECK(load(&s));
+	p = send_tcp(&s, 4, 1, ACK);
+	CHECK(first(&s, &p) == own);
+	p = send_tcp(&s, 4, 1, SYN);
+	CHECK(first(&s, &p) == by_chain(&s, 4, 1) && first(&s, &p) != own && s.stats.replaced == 1);
+	stage_close(&s);
+}
+
+/* A service that goes to another pool: flows stay on a backend of the old one, which another service still uses, as long as this
+ * service could have such a backend. */
+static void stays_on_a_backend_of_another_pool(void)
+{
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		struct glb_packet p;
+		struct stage s;
+		uint32_t own;
+
+		CHECK(stage_open(&s, 1));
+		p = send_tcp(&s, 4, 1, SYN);
+		own = first(&s, &p);
+		send_tcp(&s, 4, 1, ACK);
+		s.make.pools[1] = (struct glb_pool_config){"other", s.make.backends[1], 1};
+		s.make.backends[1][0] = (struct glb_backend_config){.name = "new", .id = 99, .weight = 1, .addr = make_v4(10, 9, 9, 9)};
+		s.make.config.pool_count = 2;
+		s.make.services[0].pool = 1;
+		s.make.services[0].seed[0] = 77;
+		if (v6) { /* the old pool's service does not need an outer source, this one has none */
+			for (unsigned b = 0; b < BACKENDS; b++)
+				s.make.backends[0][b].addr = make_v6((uint8_t)(1 + b));
+			for (unsigned i = 1; i < 3; i++) {
+				s.make.services[i].encap = GLB_ENCAP_NAT;
+				s.make.services[i].hops = 1;
+				s.make.services[i].bind_count = 1;
+				s.make.binds[i][0] = s.make.binds[i][1];
+			}
+		}
+		CHECK(load(&s));
+		p = send_tcp(&s, 4, 1, ACK);
+		CHECK(p.verdict == GLB_VERDICT_FORWARD && first(&s, &p) == (v6 ? 99 : own) && s.stats.gone == v6);
+		stage_close(&s);
+	}
+}
+
 /* ---- bursts ---- */
 
 /* A burst of anything, with its flows more than once in it, goes where packets one by one go. */
@@ -422,6 +476,8 @@ int main(void)
 		{"dies with its backend", dies_with_its_backend},
 		{"a SYN ignores what takes no new connections", a_syn_ignores_what_takes_no_new_connections},
 		{"a SYN again goes where the first went", a_syn_again_goes_where_the_first_went},
+		{"weight 0 takes no new connections", weight_0_takes_no_new_connections},
+		{"stays on a backend of another pool", stays_on_a_backend_of_another_pool},
 		{"bursts equal single packets", bursts_equal_single_packets},
 	};
 

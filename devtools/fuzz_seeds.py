@@ -1,0 +1,86 @@
+"""Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots, flows.
+
+`fuzz_seeds.py FOLDER` makes FOLDER/parse, FOLDER/snapshot and FOLDER/flow_cache anew.
+"""
+
+import hashlib
+import ipaddress
+import json
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from glbpy import _native as native
+
+VECTORS = Path(__file__).resolve().parents[1] / "tests/vectors"
+VIP_V6 = bytes.fromhex("20010db8010000000000000000000010")  # of the vectors
+FUZZ_VIP_V6 = bytes.fromhex("20010db8000000000000000000000010")  # of native/tests/fuzz_parse.c
+SETTINGS = (0, 1, 2, 4, 9, 31)  # native/tests/fuzz_parse.c says what the bits mean
+
+
+def frames() -> Iterator[bytes]:
+    """Each distinct frame in front of an encapsulation and settings, in turn."""
+    vectors = json.loads((VECTORS / "frames.json").read_text())
+    distinct = sorted({case["frame"] for case in vectors["cases"]})
+    for number, text in enumerate(distinct):
+        frame = bytes.fromhex(text).replace(VIP_V6, FUZZ_VIP_V6)
+        settings = SETTINGS[number % len(SETTINGS)]
+        yield bytes([number % len(native.ENCAPSULATIONS), settings, 60]) + frame
+
+
+def snapshots() -> Iterator[bytes]:
+    """The services of the vectors on small pools, and one for each way to build a table."""
+    for case in json.loads((VECTORS / "classify.json").read_text()):
+        binds = [(service["id"], service["name"], service["binds"]) for service in case["services"]]
+        yield compiled([service(number, name, found) for number, name, found in binds if found])
+    bind = [["203.0.113.10/32", "tcp", 80, 80], ["2001:db8::/64", "any", 0, 65535]]
+    for extra in (
+        {"hops": 8},
+        {"algorithm": "maglev", "rows": 251},
+        {"policy": "glb", "alt_hash_fields": ("src_port",)},
+        {"flow_cache": True, "hops": 1, "source_bits_v4": 24},
+        {"encapsulation": "gre", "hops": 1},
+        {"unmatched": "reject"},
+    ):
+        yield compiled([service(1, "web", bind, **extra)])
+
+
+def service(number: int, name: str, binds: list[Any], **extra: Any) -> native.ServiceInput:
+    fields: dict[str, Any] = {"rows": 256, **extra}
+    return native.ServiceInput(
+        name, number, 0, bytes(16), bytes(16),
+        tuple(native.BindInput(ipaddress.ip_network(vip), *rest) for vip, *rest in binds), **fields,
+    )  # fmt: skip
+
+
+def compiled(services: list[native.ServiceInput]) -> bytes:
+    states = ("active", "draining", "filling", "inactive")
+    backends = tuple(
+        native.BackendInput(f"b{n}", n + 1, ipaddress.ip_address(f"10.1.0.{n + 1}"), states[n % 4])
+        for n in range(5)
+    )
+    return native.compile_snapshot(native.ConfigInput((native.PoolInput("pool", backends),), tuple(services)))
+
+
+def flows() -> Iterator[bytes]:
+    """Random operations, and a few flows that open, talk and end."""
+    talk = bytes(byte for flow in range(20) for what in (0, 1, 1, 2) for byte in (what, flow, 0))
+    yield bytes([63, 28]) + talk
+    for number in range(8):
+        yield random.Random(number).randbytes(600)
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    for target, inputs in (("parse", frames()), ("snapshot", snapshots()), ("flow_cache", flows())):
+        folder = root / target
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for data in inputs:
+            (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+
+
+main()
