@@ -6,11 +6,20 @@ A pure function of its arguments: equal ones give equal bytes on every director.
 import ipaddress
 from collections.abc import Mapping, Sequence
 
-from glbpy import _native, keys
-from glbpy._native import BackendInput, BindInput, ConfigInput, PoolInput, ServiceInput
+from glbpy import _native, keys, settling
+from glbpy._native import (
+    AltInput,
+    BackendInput,
+    BindInput,
+    ConfigInput,
+    PoolInput,
+    PriorInput,
+    ServiceInput,
+)
 from glbpy.desired import Desired, backend_path, service_path
 from glbpy.errors import InvalidInputError
-from glbpy.models import Document, Health, Pool, Service, check_whole, parse_range
+from glbpy.models import Document, Health, Pool, Service, State, check_whole, parse_range
+from glbpy.prior import Member, Prior
 from glbpy.snapshot import Snapshot
 from glbpy.status import Leaver
 
@@ -48,15 +57,20 @@ class NativeCompiler:
 def configuration(state: Desired, secret: bytes, health: Mapping[int, Health]) -> ConfigInput:
     """Return what libglb compiles. A backend without an entry in ``health`` is unknown."""
     document = state.document
-    position = {pool.name: i for i, pool in enumerate(document.pools)}
+    gone = settling.settling_members(state)
+    present = {pool.name for pool in document.pools}
+    every = [*document.pools, *(Pool(name=name) for name in sorted(gone.keys() - present))]
+    pools = [_pool(state, pool, gone.get(pool.name, ()), health) for pool in every]
+    position = {pool.name: i for i, pool in enumerate(pools)}
     return ConfigInput(
-        pools=tuple(_pool(state, pool, health) for pool in document.pools),
-        services=tuple(_service(state, s, position[s.pool], secret) for s in document.services),
+        pools=tuple(pools),
+        services=tuple(_service(state, s, pools, position, secret) for s in document.services),
         revision=state.revision,
     )
 
 
-def _pool(state: Desired, pool: Pool, health: Mapping[int, Health]) -> PoolInput:
+def _pool(state: Desired, pool: Pool, gone: Sequence[Member], health: Mapping[int, Health]) -> PoolInput:
+    """Return a pool's backends, and behind them those that are gone while connections to them settle."""
     backends = []
     for backend in pool.backends:
         number = state.ids[backend_path(pool.name, backend.name)]
@@ -71,22 +85,80 @@ def _pool(state: Desired, pool: Pool, health: Mapping[int, Health]) -> PoolInput
                 weight=backend.weight,
             )
         )
+    names = {backend.name for backend in pool.backends}
+    for member in gone:
+        free = member.name not in names
+        names.add(member.name)
+        backends.append(
+            BackendInput(
+                name=member.name if free else f"{member.name[:52]}~{member.id}",  # no document's name has a ~
+                id=member.id,
+                address=ipaddress.ip_address(member.address),
+                state=State.INACTIVE.value,
+                health=health.get(member.id, Health.UNKNOWN).value,
+                weight=member.weight,
+            )
+        )
     return PoolInput(pool.name, tuple(backends))
 
 
-def _service(state: Desired, service: Service, pool: int, secret: bytes) -> ServiceInput:
+def _prior(prior: Prior, pool: PoolInput, secret: bytes) -> PriorInput:
+    service = prior.service
+    position = {str(backend.address): i for i, backend in enumerate(pool.backends)}
+    return PriorInput(
+        members=tuple((position[m.address], m.weight, m.state.value) for m in prior.members),
+        seed=bytes.fromhex(service.seed) if service.seed else keys.row_seed(secret, service.pool),
+        hops=service.hops,
+        policy=service.policy,
+        algorithm=service.algorithm,
+    )
+
+
+def _alt(
+    priors: Sequence[Prior], pools: Sequence[PoolInput], position: Mapping[str, int], secret: bytes
+) -> AltInput | None:
+    """Return the look-up that these former states had in common."""
+    if not priors:
+        return None
+    service = priors[0].service
+    pool = position[service.pool]
+    affinity = service.source_affinity
+    return AltInput(
+        pool=pool,
+        hash_key=_hash_key(service, secret),
+        priors=tuple(_prior(prior, pools[pool], secret) for prior in priors),
+        rows=service.table_size,
+        hash_fields=service.hash_fields,
+        source_bits_v4=affinity.v4_bits if affinity else 32,
+        source_bits_v6=affinity.v6_bits if affinity else 128,
+    )
+
+
+def _hash_key(service: Service, secret: bytes) -> bytes:
+    return bytes.fromhex(service.hash_key) if service.hash_key else keys.flow_key(secret, service.name)
+
+
+def _service(
+    state: Desired,
+    service: Service,
+    pools: Sequence[PoolInput],
+    position: Mapping[str, int],
+    secret: bytes,
+) -> ServiceInput:
+    pool = position[service.pool]
+    own, alt = settling.split(state, service)
     binds = tuple(
         BindInput(ipaddress.ip_network(vip), service.protocol, *parse_range(port))
         for vip in service.vips
         for port in service.ports
     )
-    seed, hash_key = service.seed, service.hash_key
+    seed = service.seed
     affinity = service.source_affinity
     return ServiceInput(
         name=service.name,
         id=state.ids[service_path(service.name)],
         pool=pool,
-        hash_key=bytes.fromhex(hash_key) if hash_key else keys.flow_key(secret, service.name),
+        hash_key=_hash_key(service, secret),
         seed=bytes.fromhex(seed) if seed else keys.row_seed(secret, service.pool),
         binds=binds,
         rows=service.table_size,
@@ -99,6 +171,8 @@ def _service(state: Desired, service: Service, pool: int, secret: bytes) -> Serv
         source_bits_v4=affinity.v4_bits if affinity else 32,
         source_bits_v6=affinity.v6_bits if affinity else 128,
         flow_cache=service.flow_cache == "on",
+        priors=tuple(_prior(prior, pools[pool], secret) for prior in own),
+        alt=_alt(alt, pools, position, secret),
         gre_key=service.gre_key,
         dscp=service.dscp or 0,
         backend_port=service.backend_port,

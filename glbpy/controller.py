@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from glbpy import desired
+from glbpy import desired, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.encapsulation import remarks
@@ -30,6 +30,7 @@ from glbpy.store import HealthRecord, Revision, Store, Written, utc_now
 log = logging.getLogger(__name__)
 
 GAP_S = 0.05  # between compiles: at most 20 snapshots a second
+SETTLE_S = 0.5  # how often it is seen whether priors have settled, or filling backends are everywhere
 COMPILE_WAIT_S = 10.0  # how long a write waits to hear what it may break
 
 
@@ -46,8 +47,6 @@ class Controller:
         now: Callable[[], datetime] = utc_now,
         gap_s: float = GAP_S,
     ) -> None:
-        if len(directors) > 1:
-            raise ValueError("several directors need the filling step between them, which is not built yet")
         self.store = store
         self._compiler = compiler
         self._directors = {director.name: director for director in directors}
@@ -60,6 +59,7 @@ class Controller:
         self._inputs: object = None  # of the last good compile
         self._snapshot: Snapshot | None = None
         self._leavers: tuple[Leaver, ...] = ()
+        self._surprises: tuple[str, ...] = ()
         self._trouble: Trouble | None = None
         self._unsaved: dict[int, HealthRecord] = {}
         self._running = False
@@ -69,7 +69,8 @@ class Controller:
         """Run health checks, compiler and directors until the block ends. Forwarders go on after it."""
         self._dirty.set()
         self._running = True
-        work = [self._compile_loop(), *(director.run() for director in self._directors.values())]
+        directors = (director.run() for director in self._directors.values())
+        work = [self._compile_loop(), self._settle_loop(), *directors]
         tasks = [asyncio.create_task(one) for one in work]
         try:
             yield self
@@ -180,7 +181,7 @@ class Controller:
             actor="-", action="plan", secret=secret, sent=_pointers(document), dry_run=True,
         )  # fmt: skip
         running = self._snapshot
-        health = {number: self._monitor.record(number).health for number in written.before.ids.values()}
+        health = self._health(written.before) | self._health(written.after)
         if running is not None and running.revision != written.before.revision:
             running = None  # it is being compiled just now
         before = Side(written.before, self.store.secret, health, running.data if running else None)
@@ -278,8 +279,9 @@ class Controller:
 
         def work() -> Written:
             written = self.store.write(
-                checked, actor=actor, action=words, secret=secret, sent=sent, dry_run=dry_run
-            )
+                checked, actor=actor, action=words, secret=secret, sent=sent, dry_run=dry_run,
+                fill_first=len(self._directors) > 1,
+            )  # fmt: skip
             if not dry_run:
                 # From the thread: also when the caller has been cancelled meanwhile, the change takes effect.
                 loop.call_soon_threadsafe(self._dirty.set)
@@ -321,7 +323,7 @@ class Controller:
             return (), [*warnings, "the snapshot is still being compiled: see the directors' status"]
         if self._trouble is not None:
             return (), [*warnings, f"stored, but it does not compile: {self._trouble.message}"]
-        return self._leavers, warnings
+        return self._leavers, [*warnings, *self._surprises]
 
     async def wait(self, revision: int, timeout_s: float = 30.0) -> None:
         """Return once every director has confirmed ``revision``. Raises ForwarderError, code ``timeout``."""
@@ -386,23 +388,75 @@ class Controller:
     async def _compile_state(self, state: Desired) -> None:
         secret = self.store.secret
         self._monitor.watch(targets(state))
-        backends = [number for path, number in state.ids.items() if path.startswith("pools/")]
-        health = {number: self._monitor.record(number).health for number in backends}
+        health = self._health(state)
         inputs = (state.revision, secret, health)
         if inputs == self._inputs:
             return
         snapshot = await asyncio.to_thread(self._compiler.compile, state, secret, health)
-        leavers: list[Leaver] = []
-        for director in self._directors.values():
-            running = director.running or self._snapshot
-            if running is not None:
-                leavers += await asyncio.to_thread(self._compiler.leavers, running, snapshot)
-        for leaver in leavers:
-            log.warning("revision %d: %s", state.revision, leaver)
-        self._leavers = tuple(leavers)
+        leavers, surprises = await asyncio.to_thread(self._compare, snapshot)
+        for text in (*leavers, *surprises):
+            log.warning("revision %d: %s", state.revision, text)
+        self._leavers, self._surprises = leavers, surprises
         self._inputs, self._snapshot, self._trouble = inputs, snapshot, None
         for director in self._directors.values():
             director.want(snapshot)
+
+
+    def _health(self, state: Desired) -> dict[int, Health]:
+        return {number: self._monitor.record(number).health for number in settling.backend_ids(state)}
+
+    def _compare(self, snapshot: Snapshot) -> tuple[tuple[Leaver, ...], tuple[str, ...]]:
+        """Return who leaves chains of any director, and what would surprise one that follows later.
+
+        Compared with what each forwards from, and with what it may be loading just now.
+        """
+        leavers: dict[tuple[str, str], Leaver] = {}
+        surprises: list[str] = []
+        for director in self._directors.values():
+            running = director.running or self._snapshot
+            before = {s.digest: s for s in (running, self._snapshot) if s is not None}
+            for one in before.values():
+                for leaver in self._compiler.leavers(one, snapshot):
+                    known = leavers.get((leaver.service, leaver.backend))
+                    if known is None or known.rows < leaver.rows:
+                        leavers[leaver.service, leaver.backend] = leaver
+            if running is not None and len(self._directors) > 1:
+                surprises += self._surprises_for(director.name, running, snapshot)
+        return tuple(leavers.values()), tuple(surprises)
+
+    def _surprises_for(self, name: str, running: Snapshot, snapshot: Snapshot) -> list[str]:
+        """Return who will be first in rows in which a director does not have it at all, until it follows."""
+        return [
+            f"director {name} does not have {stranger.backend} in {stranger.first} rows of "
+            f"{stranger.service} in which it gets new connections now: until it follows they may break there"
+            for stranger in self._compiler.leavers(snapshot, running)
+            if stranger.first > 0
+        ]
+
+    async def _settle_loop(self) -> None:
+        """Forget what has settled, and end the filling of backends that every director has."""
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            try:
+                if await asyncio.to_thread(self._settle):
+                    self._dirty.set()
+            except GlbError as error:
+                log.error("settling: %s", error)
+
+    def _settle(self) -> bool:
+        changed = self.store.settle().changed
+        confirmed = [director.confirmed for director in self._directors.values()]
+        revisions = [snapshot.revision for snapshot in confirmed if snapshot is not None]
+        if len(revisions) < len(confirmed):
+            return changed
+        paths = settling.filled(self.desired, min(revisions))
+        if paths:
+            action = f"filled {', '.join(sorted(paths))}"
+            changed |= self.store.write(
+                lambda state: settling.activate(state, paths), actor="controller", action=action
+            ).changed
+            log.info("%s: every director has them, they take new connections now", action)
+        return changed
 
 
 def _pointers(document: Document) -> dict[str, str]:
@@ -411,10 +465,18 @@ def _pointers(document: Document) -> dict[str, str]:
 
 
 def targets(state: Desired) -> dict[int, Target]:
-    """Return what is to be checked, by backend id. Inactive backends are checked too: they may come back."""
-    return {
-        state.ids[desired.backend_path(pool.name, backend.name)]: Target(backend.address, pool.health_check)
-        for pool in state.document.pools
-        if pool.health_check is not None
-        for backend in pool.backends
-    }
+    """Return what is to be checked, by backend id. Inactive backends are checked too: they may come back.
+
+    So are those that were removed, while connections to them settle: a dead hop hides those behind it.
+    """
+    gone = settling.settling_members(state)
+    found = {}
+    for pool in state.document.pools:
+        if pool.health_check is None:
+            continue
+        for backend in pool.backends:
+            number = state.ids[desired.backend_path(pool.name, backend.name)]
+            found[number] = Target(backend.address, pool.health_check)
+        for member in gone.get(pool.name, ()):
+            found[member.id] = Target(member.address, pool.health_check)
+    return found

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from glbpy.errors import ConflictError, DocumentError, FieldError, NotFoundError, StaleError
 from glbpy.models import Backend, Document, Model, Pool, Service, State
+from glbpy.prior import Prior
 
 
 def service_path(service: str) -> str:
@@ -32,6 +33,9 @@ class Desired:
     document: Document = field(default_factory=Document)
     ids: Mapping[str, int] = field(default_factory=dict)  # path of a service or backend: its stable id
     versions: Mapping[str, int] = field(default_factory=dict)  # path: the revision that last changed it
+    # Path of a service: former states of its rows, newest first, that connections still live by.
+    priors: Mapping[str, tuple[Prior, ...]] = field(default_factory=dict)
+    filling: frozenset[str] = frozenset()  # paths of backends that become active once every director has them
 
     @classmethod
     def standalone(cls, document: Document) -> "Desired":

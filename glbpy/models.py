@@ -370,6 +370,11 @@ class Service(Model):
         description="on: directors remember which backend each flow was sent to: of use for services without "
         "second chance (one hop, UDP), and where backends change faster than chains keep up with.",
     )
+    settle_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = Field(
+        default=3600,
+        description="How long, after a change, backends stay appended to chains that they would leave, so "
+        "that connections to them go on; 0 = not at all. Left out: 3600, with policy glb 0. Needs gue.",
+    )
     policy: Literal["ordered", "glb"] = "ordered"
     unmatched: Literal["punt", "drop", "reject"] = Field(
         default="punt",
@@ -395,6 +400,13 @@ class Service(Model):
     def _default_size(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("algorithm") == "maglev" and data.get("table_size") is None:
             return {**data, "table_size": MAGLEV_SIZE_DEFAULT}
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_settling(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("policy") == "glb" and data.get("settle_seconds") is None:
+            return {**data, "settle_seconds": 0}
         return data
 
     @model_validator(mode="after")
@@ -439,6 +451,8 @@ class Service(Model):
         wrong: list[tuple[Sub, str]] = []
         if self.policy == "glb" and self.hops != 2:
             wrong.append((("hops",), "policy glb needs exactly 2 hops"))
+        if self.policy == "glb" and self.settle_seconds != 0:
+            wrong.append((("settle_seconds",), "must be 0 with policy glb: GLB's rows do not remember"))
         if self.policy == "glb" and self.protocol == "any":
             wrong.append((("protocol",), "policy glb takes tcp or udp, as GLB's directors do"))
         _reject("Service", wrong)

@@ -6,6 +6,7 @@ directors, and compared by the same code that compares snapshots before they go 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from glbpy.desired import Change, Desired, diff, find_backend, merge
 from glbpy.errors import ConflictError
 from glbpy.models import HOPS_MAX, Backend, Document, Health, Model, Service, State, check_whole
 from glbpy.moves import Moves, moves, same_rows
+from glbpy.settling import next_priors
 
 TRIALS_MAX = 16  # services for which it is tried how many hops would help; each trial compiles a table
 Reason = tuple[str, tuple[str, ...]]  # why, and what would prevent it
@@ -106,6 +108,7 @@ def offline_plan(old: Document, given: Document, prune: bool, unhealthy: Sequenc
         raise ConflictError("the secrets of the two documents differ: taking another rehashes every service")
     after = before.successor(merge(before.document, given, prune))
     check_whole(after.document)
+    after = replace(after, priors=next_priors(before, after, datetime.now(UTC)))
     if given.secret is not None:
         secret = bytes.fromhex(given.secret)
     health = offline_health(after, unhealthy)
@@ -181,7 +184,9 @@ class _Comparison:
 
         if now is None or _second_chance(now):
             hops = self._hops_that_keep(was, now) if leaving else None
-            more = () if hops is None else (f"hops: {hops} keeps it in its chains",)
+            more: tuple[str, ...] = () if hops is None else (f"hops: {hops} keeps it in its chains",)
+            if now is not None and now.settle_seconds == 0 and now.policy == "ordered":
+                more += ("settle_seconds above 0 keeps it for a time",)
             return tuple(breakage(x.backend, x.rows, min(x.first / rows, 1.0), *more) for x in leaving)
         # Connections live on first hops only, and end with them, though their backend may stay in the chain.
         cached = now.flow_cache == "on"

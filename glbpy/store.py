@@ -11,16 +11,17 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from glbpy import desired, keys
+from glbpy import desired, keys, settling
 from glbpy.desired import Desired, Edit
 from glbpy.errors import ConflictError, NotFoundError, StoreError
-from glbpy.models import Document, Health, Model, check_whole
+from glbpy.models import Backend, Document, Health, Model, State, check_whole
+from glbpy.prior import Member, Prior
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -32,7 +33,8 @@ CREATE TABLE revision (
     action TEXT NOT NULL,
     document TEXT NOT NULL,
     ids TEXT NOT NULL,
-    versions TEXT NOT NULL
+    versions TEXT NOT NULL,
+    settling TEXT NOT NULL
 ) STRICT;
 CREATE TABLE health (
     backend INTEGER PRIMARY KEY,
@@ -170,27 +172,43 @@ class Store:
         secret: bytes | None = None,
         sent: Mapping[str, str] | None = None,
         dry_run: bool = False,
+        fill_first: bool = False,
     ) -> Written:
         """Change the desired state: all of ``edit``, or, when it or a check raises, nothing.
 
         ``edit`` gets the current state and returns the whole new document; it must not call the store. A
         ``secret`` that differs is taken only while there are no services. ``sent`` says where errors point
-        (check_whole). With ``dry_run`` nothing is kept.
+        (check_whole). With ``dry_run`` nothing is kept. With ``fill_first`` backends that would begin to take
+        connections are filling, until a later write makes them active.
         Raises DocumentError, ConflictError, StoreError, and what ``edit`` raises.
         """
         with self._lock:
             before = after = self._current
             with self._transaction(keep=not dry_run):
-                document = edit(before)
+                document, filling = edit(before), before.filling
                 check_whole(document, sent)
                 if secret is not None:
                     self._adopt_secret(secret, before)
+                if fill_first:
+                    document, filling = settling.fill_first(before, document)
                 if document != before.document:
-                    after = self._next(before, document)
+                    after = self._next(before, document, filling)
                     self._insert(after, actor, action)
             if not dry_run:
                 self._current = after
                 self._secret = self._meta("secret") or b""
+            return Written(before, after)
+
+    def settle(self) -> Written:
+        """Forget the priors that have settled, as a revision of its own; none where there are none."""
+        with self._lock:
+            before = after = self._current
+            expiry = settling.next_expiry(before)
+            if expiry is not None and expiry <= self._now():
+                with self._transaction():
+                    after = self._next(before, before.document, before.filling)
+                    self._insert(after, "controller", "settle")
+                self._current = after
             return Written(before, after)
 
     def _adopt_secret(self, secret: bytes, before: Desired) -> None:
@@ -203,8 +221,8 @@ class Store:
             )
         self._set_meta("secret", secret)
 
-    def _next(self, before: Desired, document: Document) -> Desired:
-        """Number the revision, give new things ids, and raise the version of what changed."""
+    def _next(self, before: Desired, document: Document, filling: frozenset[str]) -> Desired:
+        """Number the revision, give new things ids, raise the version of what changed, keep prior states."""
         number = before.revision + 1
         old, new = desired.resources(before.document), desired.resources(document)
         versions = {
@@ -212,6 +230,7 @@ class Store:
             for path, value in new.items()
         }
         ids = {}
+        settled = settling.settling_members(before)
         for service in document.services:
             path = desired.service_path(service.name)
             ids[path] = before.ids.get(path) or self._new_id("service")
@@ -221,8 +240,17 @@ class Store:
                 known = old.get(path)
                 # Another address is another server: neither counters, health nor connections carry over.
                 same = known is not None and getattr(known, "address", None) == backend.address
-                ids[path] = before.ids[path] if same else self._new_id("backend")
-        return Desired(number, document, ids, versions)
+                ids[path] = before.ids[path] if same else self._id_again(settled.get(pool.name, ()), backend)
+        left = {path for path in filling if getattr(new.get(path), "state", None) == State.FILLING}
+        after = Desired(number, document, ids, versions, filling=frozenset(left))
+        return replace(after, priors=settling.next_priors(before, after, self._now()))
+
+    def _id_again(self, settling_members: Sequence[Member], backend: Backend) -> int:
+        """Return the id of a backend that comes back while it settles, or a new one."""
+        for member in settling_members:
+            if (member.name, member.address) == (backend.name, backend.address):
+                return member.id
+        return self._new_id("backend")
 
     def _new_id(self, kind: str) -> int:
         """Return an id, ≥ 1, that no other thing of this kind has or had."""
@@ -232,7 +260,7 @@ class Store:
 
     def _insert(self, state: Desired, actor: str, action: str) -> None:
         self._db.execute(
-            "INSERT INTO revision VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO revision VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 state.revision,
                 self._now().isoformat(),
@@ -241,10 +269,11 @@ class Store:
                 state.document.model_dump_json(exclude_none=True),
                 json.dumps(state.ids),
                 json.dumps(state.versions),
+                json.dumps(_settling_to_json(state)),
             ),
         )
-        # Forget the health of backends that are gone; ids are not used again.
-        kept = {i for path, i in state.ids.items() if path.startswith("pools/")}
+        # Forget the health of backends that are gone and settled; ids are not used again.
+        kept = set(settling.backend_ids(state))
         gone = [(i,) for (i,) in self._db.execute("SELECT backend FROM health") if i not in kept]
         self._db.executemany("DELETE FROM health WHERE backend = ?", gone)
 
@@ -252,11 +281,34 @@ class Store:
         if number == 0:
             return Desired()
         row = self._db.execute(
-            "SELECT document, ids, versions FROM revision WHERE number = ?", (number,)
+            "SELECT document, ids, versions, settling FROM revision WHERE number = ?", (number,)
         ).fetchone()
         if row is None:
             raise NotFoundError(f"revisions/{number}")
-        return Desired(number, Document.model_validate_json(row[0]), json.loads(row[1]), json.loads(row[2]))
+        left = json.loads(row[3])
+        known: dict[int, Desired] = {}
+        return Desired(
+            number,
+            Document.model_validate_json(row[0]),
+            json.loads(row[1]),
+            json.loads(row[2]),
+            {
+                path: tuple(self._prior(path, revision, at, known) for revision, at in priors)
+                for path, priors in left["priors"].items()
+            },
+            frozenset(left["filling"]),
+        )
+
+    def _prior(self, path: str, revision: int, ended_at: str, known: dict[int, Desired]) -> Prior:
+        """Return the state of a service's rows in a revision, from the store."""
+        if revision not in known:
+            document, ids = self._db.execute(
+                "SELECT document, ids FROM revision WHERE number = ?", (revision,)
+            ).fetchone()
+            known[revision] = Desired(revision, Document.model_validate_json(document), json.loads(ids))
+        state = known[revision]
+        service = state.service(path.removeprefix("services/"))
+        return settling.prior_of(state, service, datetime.fromisoformat(ended_at))
 
     # ---- revisions ----
 
@@ -316,3 +368,12 @@ class Store:
 
     def _set_meta(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _settling_to_json(state: Desired) -> dict[str, object]:
+    """Return what a change left behind; a prior state is a revision, and when that ended."""
+    priors = {
+        path: [(prior.revision, prior.ended_at.isoformat()) for prior in priors]
+        for path, priors in state.priors.items()
+    }
+    return {"priors": priors, "filling": sorted(state.filling)}

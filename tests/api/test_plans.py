@@ -14,11 +14,12 @@ from tests.api.live import Serve
 
 THIRD = {"name": "web3", "address": "10.0.0.13"}
 MORE = {"pools": [{"name": "web", "backends": [*POOL["backends"], THIRD]}], "services": []}
+FORGETFUL = {**DOCUMENT, "services": [{**service, "settle_seconds": 0} for service in DOCUMENT["services"]]}
 LESS = {"pools": [{"name": "web", "backends": POOL["backends"][:1]}], "services": []}
 
 
 def test_a_plan_is_what_the_write_reports_then(api: Api) -> None:
-    api.apply()
+    api.apply(FORGETFUL)
     plan = api("POST", "/v1/plan", MORE, status=200).json()
     assert (plan["revision"], plan["changed"], plan["breaks"]) == (1, True, True)
     [service] = plan["services"]
@@ -67,7 +68,7 @@ def test_the_command_asks_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyP
     server = Serve(tmp_path, "--no-forwarder")
     try:
         monkeypatch.setenv("GLB_URL", server.url)
-        for name, given in (("all", {**DOCUMENT, "secret": "ab" * 16}), ("more", MORE), ("less", LESS)):
+        for name, given in (("all", {**FORGETFUL, "secret": "ab" * 16}), ("more", MORE), ("less", LESS)):
             (tmp_path / f"{name}.json").write_text(json.dumps(given))
         run = CliRunner().invoke
         assert run(build(), ["apply", "-f", str(tmp_path / "all.json")]).exit_code == 0
@@ -75,7 +76,7 @@ def test_the_command_asks_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert result.exit_code == 1
         found = json.loads(result.stdout)
         # The same without the server, which knows the secret and the ids.
-        old = Document.model_validate({**DOCUMENT, "secret": "ab" * 16})
+        old = Document.model_validate({**FORGETFUL, "secret": "ab" * 16})
         offline = offline_plan(old, Document.model_validate(LESS), False, ()).model_dump(mode="json")
         assert {**found, "revision": 0} == offline
         text = run(build(), ["plan", "-f", str(tmp_path / "more.json")])

@@ -71,6 +71,7 @@ class FakeForwarder:
         self.pid = 1000
         self.refuse = False
         self.keep_error: str | None = None
+        self.opens: Callable[[bytes], Snapshot] = FakeCompiler().open  # NativeCompiler's, for real snapshots
         self._server: socketserver.ThreadingUnixStreamServer | None = None
 
     def start(self) -> None:
@@ -103,9 +104,10 @@ class FakeForwarder:
             if self.refuse:
                 error = {"code": "snapshot_refused", "message": "no outer source address"}
                 return {"ok": False, "error": error}
-            self.loads.append(json.loads(data))
+            opened = self.opens(data)
+            self.loads.append(json.loads(data) if data[:1] == b"{" else {"revision": opened.revision})
             self.times.append(time.monotonic())
-            self.digest = hashlib.md5(data).hexdigest()
+            self.digest = opened.digest
             generation = {"generation": len(self.loads), "revision": self.loads[-1]["revision"]}
             if self.keep_error is None:
                 Path(request["path"].removesuffix(".next")).write_bytes(data)

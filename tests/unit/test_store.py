@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from glbpy.models import Backend, Document, Health, State, parse
 from glbpy.store import HealthRecord, Store, utc_now
 
 BACKENDS = [{"name": f"web{n}", "address": f"10.0.0.1{n}"} for n in (1, 2, 3)]
-WEB = {
+WEB: dict[str, Any] = {
     "pools": [{"name": "web", "backends": BACKENDS}],
     "services": [{"name": "www", "vips": ["203.0.113.10"], "protocol": "tcp", "ports": [80], "pool": "web"}],
 }
@@ -62,7 +63,12 @@ def test_ids_are_stable_and_never_used_again(store: Store):
     apply(store, WEB)
     again = store.current().ids
     assert again["pools/web/backends/web1"] == ids["pools/web/backends/web1"]
-    assert again["pools/web/backends/web3"] == 4
+    assert again["pools/web/backends/web3"] == 3  # it settles: the same server is back
+    forgetful = [{**WEB["services"][0], "settle_seconds": 0}]
+    apply(store, {"services": forgetful})
+    store.write(lambda s: desired.remove_backend(s, "web", "web3"), actor="test", action="delete")
+    apply(store, {**WEB, "services": forgetful})
+    assert store.current().ids["pools/web/backends/web3"] == 4
 
 
 def test_another_address_is_another_backend(store: Store):
@@ -119,6 +125,8 @@ def test_health_makes_no_revision_and_goes_with_its_backend(store: Store):
     store.save_health(3, HealthRecord(health=Health.UNHEALTHY, since=utc_now()))
     assert store.current().revision == 1
     store.write(lambda s: desired.remove_backend(s, "web", "web3"), actor="test", action="delete")
+    assert list(store.health()) == [3]  # while connections to it settle
+    store.write(lambda s: desired.remove_service(s, "www"), actor="test", action="delete")
     assert store.health() == {}
 
 
@@ -194,6 +202,7 @@ def test_many_threads_write_and_none_is_lost(store: Store):
 WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from glbpy import desired
 from glbpy.models import Backend, Pool
 from glbpy.store import Store
