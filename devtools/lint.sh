@@ -18,6 +18,15 @@ check_sizes() { # C files about 500 lines at most
 }
 step check_sizes
 
+check_test_names() { # pytest imports the modules of these directories by their bare names
+	local twice
+	twice=$(git ls-files 'tests/*.py' | grep -v '/conftest.py$' | while read -r file; do
+		[ -e "$(dirname "$file")/__init__.py" ] || basename "$file"
+	done | sort | uniq -d)
+	[ -z "$twice" ] || { echo "two test modules of one name: $twice"; return 1; }
+}
+step check_test_names
+
 check_subjects() { # area: lowercase imperative; about 60 characters, 72 at most
 	local wrong
 	wrong=$(git log --format=%s --no-merges | grep -vP '^(?=.{1,72}$)[a-z0-9/_, -]+: [^A-Z ]' || true)
