@@ -52,7 +52,7 @@ static const struct config_key keys[] = {
 	KEY("eal", "senders", CONFIG_INTEGER, senders, RANGE(1, CONFIG_SENDERS_MAX)),
 	KEY("eal", "sender_lcores", CONFIG_INTEGERS, sender_lcores, RANGE(0, 1023), COUNT(sender_lcore_count)),
 	KEY("eal", "ring_size", CONFIG_INTEGER, ring_size, RANGE(64, 65536)),
-	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(2048, 65407)),
+	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(128, 65407)),
 	KEY("eal", "mbufs", CONFIG_INTEGER, mbufs, RANGE(1024, 1 << 22)),
 	KEY("punt", "neighbour_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_NEIGHBOUR], RANGE(1, 10000000)),
 	KEY("punt", "routing_rate", CONFIG_INTEGER, punt_rate[GLB_PUNT_ROUTING], RANGE(1, 10000000)),
