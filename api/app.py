@@ -1,5 +1,6 @@
 """The FastAPI application: puts routes, errors and access together. No behaviour of its own."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,7 @@ def create_app(controller: Controller, settings: Settings | None = None) -> Fast
     )
     app.state.controller = controller
     app.state.settings = settings
+    app.state.scraping = asyncio.Lock()
     for module in ROUTES:
         app.include_router(module.router)
     problems.install(app)

@@ -61,6 +61,39 @@ def lcores(stats: Mapping[str, Counters]) -> Iterator[Metric]:
     yield busy
 
 
+def loads(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield what the last load took, whether one was refused, and what is wrong."""
+    load = GaugeMetricFamily(
+        "glb_director_last_load_seconds", "Reading and checking the last snapshot.", labels=["director"]
+    )
+    switch = GaugeMetricFamily(
+        "glb_director_last_switch_seconds",
+        "From publishing it until the last worker had left the one before.",
+        labels=["director"],
+    )
+    refused = GaugeMetricFamily(
+        "glb_director_load_refused", "1 while the newest load is one that it refused.", labels=["director"]
+    )
+    trouble = GaugeMetricFamily(
+        "glb_director_trouble",
+        "1 while something is wrong; the status says what.",
+        labels=["director", "code"],
+    )
+    for director in directors:
+        name = [director.name]
+        if director.last_load is not None:
+            load.add_metric(name, director.last_load.load_us / 1e6)
+            switch.add_metric(name, director.last_load.switch_us / 1e6)
+        if director.reachable:
+            refused.add_metric(name, float(director.last_error is not None))
+        if director.trouble is not None:
+            trouble.add_metric([*name, director.trouble.code], 1)
+    yield load
+    yield switch
+    yield refused
+    yield trouble
+
+
 def ports(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
     """Yield the link and the driver's counters of each port."""
     labels = ["director", "port", "driver"]

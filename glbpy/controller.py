@@ -11,6 +11,7 @@ and status() says why.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -20,7 +21,7 @@ from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.encapsulation import remarks
 from glbpy.errors import ForwarderError, GlbError, NotFoundError
-from glbpy.health import Monitor, Probe, Target, check
+from glbpy.health import Checks, Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
 from glbpy.plan import Plan, Side, make_plan
 from glbpy.snapshot import Compiler, Snapshot
@@ -63,6 +64,7 @@ class Controller:
         self._trouble: Trouble | None = None
         self._unsaved: dict[int, HealthRecord] = {}
         self._running = False
+        self.compiles, self.compile_s = 0, 0.0  # so many, good or bad; the time that they took
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator["Controller"]:
@@ -114,6 +116,15 @@ class Controller:
             and record.health != Health.UNHEALTHY
             and backend.weight > 0,
         )
+
+    @property
+    def compile_trouble(self) -> Trouble | None:
+        """Why the newest revision does not compile; None: it does."""
+        return self._trouble
+
+    def checks(self) -> Mapping[int, Checks]:
+        """Return how many health checks there were, by backend id."""
+        return self._monitor.checks
 
     def director_statuses(self) -> list[DirectorStatus]:
         return [self.director_status(name) for name in self._directors]
@@ -392,7 +403,12 @@ class Controller:
         inputs = (state.revision, secret, health)
         if inputs == self._inputs:
             return
-        snapshot = await asyncio.to_thread(self._compiler.compile, state, secret, health)
+        began = time.monotonic()
+        try:
+            snapshot = await asyncio.to_thread(self._compiler.compile, state, secret, health)
+        finally:
+            self.compiles += 1
+            self.compile_s += time.monotonic() - began
         leavers, surprises = await asyncio.to_thread(self._compare, snapshot)
         for text in (*leavers, *surprises):
             log.warning("revision %d: %s", state.revision, text)

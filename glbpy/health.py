@@ -31,6 +31,15 @@ class Target:
     check: HealthCheck
 
 
+@dataclass
+class Checks:
+    """How many checks of a backend there were since it is watched, and how long they took together."""
+
+    passed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
 class CheckFailed(Exception):
     """A check found something wrong; the message says what."""
 
@@ -100,6 +109,7 @@ class Monitor:
         self._now = now
         self._jitter = jitter
         self._tasks: dict[int, tuple[Target, asyncio.Task[None]]] = {}
+        self.checks: dict[int, Checks] = {}  # by backend id
 
     def record(self, backend: int) -> HealthRecord:
         return self._records.get(backend, HealthRecord())
@@ -108,6 +118,7 @@ class Monitor:
         """Check exactly these from now on. Health of others is forgotten: nobody would find it changed."""
         for backend in self._tasks.keys() - targets.keys():
             self._tasks.pop(backend)[1].cancel()
+            self.checks.pop(backend, None)
         for backend in self._records.keys() - targets.keys():
             del self._records[backend]
             self._changed(backend, None)
@@ -117,7 +128,8 @@ class Monitor:
                 continue
             if known is not None:
                 known[1].cancel()
-            task = asyncio.create_task(self._run(backend, target), name=f"health {backend}")
+            checks = self.checks.setdefault(backend, Checks())
+            task = asyncio.create_task(self._run(backend, target, checks), name=f"health {backend}")
             self._tasks[backend] = (target, task)
 
     async def close(self) -> None:
@@ -128,7 +140,7 @@ class Monitor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, backend: int, target: Target) -> None:
+    async def _run(self, backend: int, target: Target, checks: Checks) -> None:
         loop = asyncio.get_running_loop()
         interval = target.check.interval_ms / 1000
         due = loop.time() + interval * self._jitter()
@@ -136,7 +148,11 @@ class Monitor:
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             due = max(due + interval, loop.time())  # after a stall: no burst of late checks
+            began = loop.time()
             passed, detail = await self._once(target)
+            checks.passed += passed
+            checks.failed += not passed
+            checks.seconds += loop.time() - began
             good, bad = (good + 1, 0) if passed else (0, bad + 1)
             self._judge(backend, target.check, good, bad, detail)
 

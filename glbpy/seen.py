@@ -17,6 +17,13 @@ class LastErrorSeen(Model):
     path: str
 
 
+class LastLoadSeen(Model):
+    """What the last good load took, in microseconds."""
+
+    load_us: int = Field(description="Reading and checking the file.")
+    switch_us: int = Field(description="Until the last worker had left the old snapshot.")
+
+
 class LcoreSeen(Model):
     """A worker lcore; in a pipeline also a receiver or sender. Counters are since the forwarder's start."""
 
@@ -88,10 +95,11 @@ class NextHopsSeen(Model):
 
 def details(seen: ForwarderStatus, paths: dict[int, str]) -> dict[str, object]:
     """Return what of ``seen`` has a model here. ``paths`` are POOL/BACKEND by id."""
-    error, hops = seen.last_error, seen.next_hops
+    error, load, hops = seen.last_error, seen.last_load, seen.next_hops
     return {
         "muted": seen.muted,
         "last_error": None if error is None else LastErrorSeen.model_validate(error.model_dump()),
+        "last_load": None if load is None else LastLoadSeen(load_us=load.load_us, switch_us=load.switch_us),
         "lcores": tuple(
             LcoreSeen.model_validate(lcore.model_dump(include=set(LcoreSeen.model_fields)))
             for lcore in seen.workers

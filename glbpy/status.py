@@ -7,7 +7,7 @@ from pydantic import Field
 
 from glbpy.desired import Change
 from glbpy.models import Health, Model, State
-from glbpy.seen import LastErrorSeen, LcoreSeen, NextHopsSeen, PortSeen, PuntSeen
+from glbpy.seen import LastErrorSeen, LastLoadSeen, LcoreSeen, NextHopsSeen, PortSeen, PuntSeen
 
 
 class Trouble(Model):
@@ -78,6 +78,7 @@ class DirectorStatus(Model):
     last_error: LastErrorSeen | None = Field(
         default=None, description="Why it refused the last snapshot that it was given; null: it did not."
     )
+    last_load: LastLoadSeen | None = None
     lcores: tuple[LcoreSeen, ...] = ()
     ports: tuple[PortSeen, ...] = ()
     punt: tuple[PuntSeen, ...] = ()

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -332,6 +332,13 @@ class Store:
             raise NotFoundError(f"revisions/{number}")
         document = Document.model_validate_json(row[3])
         return Revision(number=number, created_at=row[0], actor=row[1], action=row[2], document=document)
+
+    def written_at(self, numbers: Collection[int]) -> dict[int, datetime]:
+        """Return when these revisions were written; those that are not there are left out."""
+        query = "SELECT number, created_at FROM revision WHERE number = ?"
+        with self._lock:
+            rows = [row for number in numbers for row in self._db.execute(query, (number,))]
+        return {number: datetime.fromisoformat(at) for number, at in rows}
 
     def diff(self, before: int, after: int) -> list[desired.Change]:
         """Return what changed from one revision to another; 0 is the empty state before the first."""

@@ -1,11 +1,14 @@
-"""/metrics for Prometheus. Counters come from the shared memory of the forwarders, by name and not by id."""
+"""/metrics for Prometheus. Counters come from the shared memory of the forwarders, by name and not by id.
+
+One scrape at a time: others wait, so that however many ask, one thread is busy with it.
+"""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from api import forwarder_metrics
+from api import control_metrics, forwarder_metrics
 from api.deps import Controlled
 from glbpy import __version__, counters
 from glbpy._native import FLOW_STATS, REASONS, reason_verdict
@@ -34,20 +37,25 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
-async def metrics(controller: Controlled) -> Response:
+async def metrics(request: Request, controller: Controlled) -> Response:
     """Counters and gauges in Prometheus' text format."""
-    body = await asyncio.to_thread(Scrape(controller).text)
+    async with request.app.state.scraping:
+        body = await asyncio.to_thread(lambda: Scrape(controller).text())
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 class Scrape(Collector):
-    """All that one scrape sees. Made on the controller's loop; read in a thread."""
+    """All that one scrape sees, beside the controller's loop, which goes on: each thing is looked at once.
+
+    Forwarders are not asked: the controller knows what they said half a second ago at most.
+    """
 
     def __init__(self, controller: Controller) -> None:
         self.state: Desired = controller.desired
         self.backends: list[BackendStatus] = controller.backend_statuses()
         self.directors: list[DirectorStatus] = controller.director_statuses()
-        self.compiles = controller.status().compile_trouble is None
+        self.compiles = controller.compile_trouble is None
+        self.work = control_metrics.Work(controller, self.backends)
         self.stats: dict[str, Counters] = {}
 
     def text(self) -> bytes:
@@ -63,7 +71,9 @@ class Scrape(Collector):
         yield info()
         yield gauge("glb_revision", "Newest revision of the configuration.", [([], self.state.revision)])
         yield gauge("glb_compiles", "1 when the configuration compiles.", [([], self.compiles)])
+        yield from self.work.collect()
         yield from self.director_gauges()
+        yield from forwarder_metrics.loads(self.directors)
         yield from self.backend_gauges()
         yield from self.packets()
         yield from self.effort()
