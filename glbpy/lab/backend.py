@@ -4,8 +4,7 @@ import resource
 import sys
 from pathlib import Path
 
-from glbpy.lab import echo, netns, slow
-from glbpy.lab.encapsulations import NAT_PORT, NAT_UDP_PORT
+from glbpy.lab import netns, slow
 from glbpy.lab.topology import PORT, Backend
 
 FILES_MAX = 65536  # descriptors of one nginx, as far as the hard limit allows; a /slow takes two
@@ -39,12 +38,9 @@ http {{
     server {{
         listen {port} backlog=16384;
         listen [::]:{port} ipv6only=on backlog=16384;
-        listen {nat_port};
-        listen [::]:{nat_port} ipv6only=on;
         add_header X-Backend {name} always;
         location / {{ return 200 "{name}\\n"; }}
         location = /healthz {{ return 200 "ok\\n"; }}
-        location = /ends {{ return 200 "$remote_addr $remote_port $server_addr $server_port\n"; }}
         location = /slow {{
             proxy_pass http://unix:{run}/slow.sock;
             proxy_http_version 1.1;
@@ -63,32 +59,22 @@ def write_config(name: str, run: Path) -> Path:
     """Write nginx's configuration for the backend `name` below `run`, a directory; return its path."""
     config = run / "nginx.conf"
     files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    whole = NGINX.format(
-        run=run, name=name, port=PORT, nat_port=NAT_PORT, files=files, connections=files // 2
-    )
-    config.write_text(whole)
+    config.write_text(NGINX.format(run=run, name=name, port=PORT, files=files, connections=files // 2))
     return config
 
 
-def start(backend: Backend, run: Path, udp: bool = False) -> dict[str, int]:
-    """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready().
-
-    `udp`: also the one that answers UDP.
-    """
+def start(backend: Backend, run: Path) -> dict[str, int]:
+    """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready()."""
     run.mkdir(parents=True, exist_ok=True)
     socket = run / "slow.sock"
     socket.unlink(missing_ok=True)
     config = write_config(backend.name, run)
     script = [sys.executable, "-I", "-S", slow.__file__, str(socket), backend.name]
     server = ["nginx", "-p", str(run), "-e", str(run / "nginx.log"), "-c", str(config)]
-    pids = {
+    return {
         f"{backend.name}-slow": netns.spawn(backend.ns, script, run / "slow.log"),
         f"{backend.name}-nginx": netns.spawn(backend.ns, server, run / "nginx.log"),
     }
-    if udp:
-        script = [sys.executable, "-I", "-S", echo.__file__, str(NAT_UDP_PORT), backend.name]
-        pids[f"{backend.name}-echo"] = netns.spawn(backend.ns, script, run / "echo.log")
-    return pids
 
 
 def wait_ready(backend: Backend, run: Path) -> None:

@@ -5,13 +5,12 @@ every command another /sys.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from glbpy.lab import netns
-from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6
-from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, Backend
+from glbpy.lab.topology import DIRECTOR4, Backend
 
 
 def mount(run: Path) -> Path:
@@ -28,20 +27,15 @@ def tool(backend: Backend, run: Path, command: str, *options: str) -> str:
     return netns.run_in(backend.ns, [netns.find_program("glb-redirect"), command, *where, *options])
 
 
-def attach(backend: Backend, run: Path, peers: Iterable[Backend], options: Sequence[str] = ()) -> None:
-    """Attach glb-redirect to the backend's eth0; the director and `peers` may send to it.
-
-    `options` are those for encapsulations other than GUE; with them come the director's other sources, too.
-    """
-    allowed = [DIRECTOR4, DIRECTOR6, *([OUTER_PREFIX_V4, OUTER_PREFIX_V6] if options else [])]
-    others = [address for peer in peers if peer != backend for address in (peer.address4, peer.address6)]
-    known = ["--allow", *allowed, *(["--peer", *others] if others else [])]
-    tool(backend, run, "attach", "eth0", *known, *options)
+def attach(backend: Backend, run: Path, peers: Iterable[Backend]) -> None:
+    """Attach glb-redirect to the backend's eth0; the director and `peers` may send to it."""
+    addresses = ",".join(peer.address4 for peer in peers if peer != backend)
+    tool(backend, run, "attach", "eth0", "--allow", DIRECTOR4, *(["--peer", addresses] if addresses else []))
 
 
 def allow(backend: Backend, run: Path, peer: Backend) -> None:
     """Let `peer` send to the backend, and it to `peer`."""
-    tool(backend, run, "allow", "add", peer.address4, peer.address6, "--peer")
+    tool(backend, run, "allow", "add", peer.address4, "--peer")
 
 
 def detach(backend: Backend, run: Path) -> None:
@@ -50,7 +44,7 @@ def detach(backend: Backend, run: Path) -> None:
 
 def forget(backend: Backend, run: Path, peer: Backend) -> None:
     """Undo allow()."""
-    tool(backend, run, "allow", "remove", peer.address4, peer.address6)
+    tool(backend, run, "allow", "remove", peer.address4)
 
 
 def counters(backend: Backend, run: Path) -> dict[str, int]:

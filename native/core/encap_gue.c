@@ -4,8 +4,6 @@
  */
 #include "outer.h"
 
-enum { SOURCE_PORT_BASE = 0x8000 }; /* the other 15 bits vary by flow */
-
 /* UDP and GUE, behind either IP header; the hops follow. */
 struct gue_header {
 	struct glb_udp udp;
@@ -62,7 +60,7 @@ static struct gue_header gue_header(const struct glb_packet *packet, uint32_t ud
 {
 	return (struct gue_header){
 		.udp = {
-			.sport = glb_be16_put((uint16_t)(SOURCE_PORT_BASE | outer_varies(packet))),
+			.sport = glb_be16_put((uint16_t)(GUE_SOURCE_PORT_BASE | outer_varies(packet))),
 			.dport = glb_be16_put(GLB_GUE_PORT),
 			.length = glb_be16_put((uint16_t)udp_length),
 		},

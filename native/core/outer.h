@@ -109,6 +109,7 @@ void ip_write(const struct glb_path *path, const struct glb_packet *packet, uint
 void gue_v4_frame(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
 
 enum {
+	GUE_SOURCE_PORT_BASE = 0x8000, /* the other 15 bits vary by flow */
 	GUE_V4_BYTES = 36, /* without hops */
 	GUE_V6_BYTES = 56,
 	GUE_V4_HOP_BYTES = 4,

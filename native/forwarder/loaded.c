@@ -90,7 +90,10 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		if (loaded->remembers)
 			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}
-	return ret;
+	if (ret != 0)
+		return ret;
+	glb_fast_free(&loaded->fast);
+	return glb_fast_make(&loaded->fast, &loaded->paths[0], ports->count, error);
 }
 
 int loaded_ports_changed(struct loaded *loaded, const struct glb_director *director, const struct ports *ports,
@@ -160,6 +163,7 @@ void loaded_free(struct loaded *loaded)
 		return;
 	if (loaded->bytes != NULL)
 		munmap(loaded->bytes, loaded->map_len);
+	glb_fast_free(&loaded->fast);
 	free(loaded->service_slot);
 	free(loaded->backend_slot);
 	free(loaded->next_hops);

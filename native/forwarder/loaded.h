@@ -7,10 +7,12 @@
 #include "config.h"
 #include "port.h"
 
+#include <glb/fast.h>
 #include <glb/path.h>
 
 struct loaded {
 	struct glb_path paths[CONFIG_PORTS_MAX]; /* by index of the port */
+	struct glb_fast fast;                    /* for all of them */
 	struct glb_snapshot snapshot;            /* all zero when there is none */
 	uint32_t *service_slot;                  /* counter slot by index of the service; SLOT_NONE = not counted */
 	uint32_t *backend_slot;

@@ -13,8 +13,7 @@
 
 enum {
 	GLB_CAPTURE_VERSION = 1,
-	GLB_CAPTURE_SNAPLEN = 2008, /* bytes of a frame that a record holds, unless asked for otherwise; the rest is cut off */
-	GLB_CAPTURE_SNAPLEN_MAX = 16344,
+	GLB_CAPTURE_DATA = 2008, /* bytes of a frame that fit a record; the rest is cut off */
 	GLB_CAPTURE_SLOTS = 1024, /* records of a ring, a power of two */
 };
 
@@ -29,7 +28,7 @@ struct glb_capture_header {
 	uint32_t version;    /* GLB_CAPTURE_VERSION */
 	uint32_t rings;      /* one for each worker */
 	uint32_t slots;      /* of a ring */
-	uint32_t record_bytes; /* from record to record: sizeof(struct glb_capture_record) and the data, a multiple of 8 */
+	uint32_t record_bytes;
 	uint64_t first_ring; /* offset */
 	uint64_t ring_bytes; /* from ring to ring */
 	uint64_t file_bytes;
@@ -59,8 +58,8 @@ struct glb_capture_record {
 	uint8_t reason;     /* enum glb_reason */
 	uint8_t hops;       /* of the chain */
 	uint8_t pad[10];
-	uint8_t data[];
+	uint8_t data[2008]; /* GLB_CAPTURE_DATA */
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_capture_record) == 40, "capture record")
+GLB_STATIC_ASSERT(sizeof(struct glb_capture_record) == 2048, "capture record")
 
 #endif
