@@ -1,0 +1,157 @@
+"""Punt in a pipeline: any worker hands packets to the kernel, the first sender those that come from it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from oracle.build import ARP, IPV4, ethernet, ipv4, tcp, udp
+
+from dataplane.rig import VIP, Director, Wire
+from dataplane.test_punt import (
+    DIRECTOR,
+    FLOOD,
+    PEER,
+    Speaker,
+    Two,
+    exchange,
+    neighbours,
+    ping,
+    speakers,
+    start,
+    two,
+)
+
+__all__ = ["speakers", "two"]
+
+Make = Callable[..., Director]
+Name = Callable[[str], str]
+
+WORKERS = 2
+BURST = 32  # of a class in each worker at once, however low its rate
+ARGS = ["--no-huge", "-m", "160", "--no-pci"]
+
+
+def pipeline(make: Make, name: Name, two: Two, **rates: int) -> Director:
+    return start(
+        make, name, two, forward={"run_model": "pipeline"}, eal={"workers": WORKERS, "args": ARGS}, punt=rates
+    )
+
+
+@pytest.fixture
+def wire(two: Two) -> Iterator[Wire]:
+    with two.peer.entered():
+        made = Wire("far0")
+    yield made
+    made.close()
+
+
+def test_the_kernel_is_reachable(
+    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker], wire: Wire
+) -> None:
+    """Both ways, beside packets to a VIP, by both workers; all of it is counted."""
+    director = pipeline(make, name, two)
+    for family in (4, 6):
+        assert ping(two.peer, DIRECTOR[family])[:2] == (10, 10)
+        assert ping(two.director, PEER[family], "-s", "1400")[:2] == (10, 10)
+        assert neighbours(two.peer, "far0")[DIRECTOR[family]] == two.mac
+        speaker = speakers(family)
+        for _ in range(6):
+            with speaker.connect() as session:
+                exchange(session, os.urandom(50000))
+    wire.send(
+        (ethernet(ipv4(PEER[4], VIP, 6, tcp(port, 80)), IPV4, dst=two.mac) for port in range(1024, 1124)),
+        pace_s=0.0005,
+    )
+    assert len(wire.receive(100)) == 100
+    status = director.client.status()
+    punt = status.punt[0]
+    assert punt.classes["neighbour"].to_kernel >= 2
+    assert punt.classes["routing"].to_kernel > 100
+    assert punt.classes["other"].to_kernel >= 40
+    assert punt.from_kernel_dropped == 0
+    assert all(each.limited == each.queue_full == each.refused == 0 for each in punt.classes.values())
+    workers = [lcore for lcore in status.workers if lcore.role == "worker"]
+    assert all(worker.rx_packets > 50 for worker in workers)
+    assert director.terminate() == 0
+
+
+def frames_of(two: Two, kind: str, number: int) -> list[bytes]:
+    """That many packets of a class, each of another flow where there are flows."""
+    flows = range(1024, 1024 + number)
+    match kind:
+        case "neighbour":
+            addresses = socket.inet_aton(PEER[4]) + bytes(6) + socket.inet_aton(DIRECTOR[4])
+            request = bytes.fromhex("00010800060400010200000000aa") + addresses
+            return [ethernet(request, ARP, dst="ff:ff:ff:ff:ff:ff")] * number
+        case "routing":
+            return [
+                ethernet(ipv4(PEER[4], DIRECTOR[4], 6, tcp(port, 179)), IPV4, dst=two.mac) for port in flows
+            ]
+        case _:
+            return [
+                ethernet(ipv4(PEER[4], DIRECTOR[4], 17, udp(port, 9)), IPV4, dst=two.mac) for port in flows
+            ]
+
+
+def test_each_class_keeps_to_its_rate(make: Make, name: Name, two: Two, wire: Wire) -> None:
+    """Of each worker; what one class has used up is still there for the others."""
+    began = time.monotonic()
+    director = pipeline(make, name, two, neighbour_rate=1, routing_rate=1, other_rate=1)
+    number, spent = 300, set[str]()
+    for kind in ("other", "routing", "neighbour"):
+        wire.send(frames_of(two, kind, number), pace_s=0.0002)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            classes = director.client.status().punt[0].classes
+            if classes[kind].limited + classes[kind].to_kernel >= number:
+                break
+            time.sleep(0.02)
+        found = classes[kind]
+        lanes = 1 if kind == "neighbour" else WORKERS  # frames without flow are one worker's
+        passed = time.monotonic() - began
+        assert BURST * lanes <= found.to_kernel <= (BURST + passed) * WORKERS
+        assert number <= found.limited + found.to_kernel <= number + 60  # the peer's kernel has some, too
+        spent.add(kind)
+        assert all(classes[each].limited == 0 for each in classes.keys() - spent), kind
+    counters = director.counters()
+    classes = director.client.status().punt[0].classes
+    assert counters["punt_limited"] == sum(each.limited for each in classes.values())
+
+
+def test_routing_survives_a_flood(
+    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker]
+) -> None:
+    """Of one flow, so that one worker gets it all: sessions stay, new ones come, neighbours are found."""
+    director = pipeline(make, name, two, other_rate=500)
+    sessions = {family: speakers(family) for family in (4, 6)}
+    kept = {family: each.connect() for family, each in sessions.items()}
+    frame = ethernet(ipv4(PEER[4], DIRECTOR[4], 17, udp(5, 9, bytes(18))), IPV4, dst=two.mac)
+    command = ["ip", "netns", "exec", two.peer.name, sys.executable, "-c", FLOOD, "far0", frame.hex(), "3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
+        director.wait_for("punt_limited", 1000)
+        times = []
+        while flood.poll() is None:
+            for family, session in kept.items():
+                times.append(exchange(session, b"keepalive" * 20))
+                two.peer.ip("neigh", "flush", "dev", "far0")
+                with sessions[family].connect() as fresh:
+                    exchange(fresh, b"open")
+        assert flood.stdout
+        sent = int(flood.stdout.read())
+    for session in kept.values():
+        exchange(session, b"still here")
+        session.close()
+    status = director.client.status()
+    classes = status.punt[0].classes
+    print(f"{sent / 3:.0f} packets/s; exchanges: median {sorted(times)[len(times) // 2] * 1000:.2f} ms, "
+          f"worst {max(times) * 1000:.2f} ms, {len(times)} in all")  # fmt: skip
+    assert len(times) >= 4
+    assert sent > 10000
+    assert classes["other"].limited > 1000
+    for kind in ("neighbour", "routing"):
+        assert classes[kind].limited == classes[kind].queue_full == 0
+        assert classes[kind].to_kernel > 0
