@@ -9,143 +9,121 @@ on the other. Uses no network.
 """
 
 import argparse
-import ipaddress
-import json
 import os
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import results
+from cases import CASES, Case, Stock
 from dataplane.rig import to_toml
-from oracle.build import IPV4, IPV6, ethernet, ipv4, ipv6, tcp
 
-from glbpy import _native as native
-from glbpy import forwarder, pcap
+from glbpy import forwarder
+from glbpy.errors import ForwarderError
 
 RX_POOL_SPARE = 16384  # buffers beside those that hold the packets of the file
 TESTPMD = "dpdk-testpmd"
+WARM_TIMEOUT_S = 30
+HITS_WARM = 0.999  # of the packets, before a case of hits is measured
+HITS_OFF = 0.05  # how far from what it should be their share may be in a measurement
+
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One line of the table: what the packets and the snapshot are like. ``target`` is in ns."""
-
-    name: str
-    target: float
-    flows: int = 100_000
-    services: int = 10
-    tables: int = 10
-    backends: int = 10
-    family: int = 4
-    service: dict[str, Any] = field(default_factory=dict)
-    flow_cache: int = 0  # entries a worker
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-CASES = (
-    Case("gue-v4-1k", 10, flows=1000),
-    Case("gue-v4-100k", 8),
-    Case("gue-v4-1m", 18, flows=1_000_000),
-    Case("gue-v6-100k", 14, family=6),
-    Case("hash4-100k", 11, service={"hash_fields": ("src_addr", "dst_addr", "src_port", "dst_port")}),
-    Case("hops4-100k", 13, service={"hops": 4}),
-    Case("services-10k", 12, services=10_000, tables=100),
-    Case("backends-1k", 15, backends=1000),
-)
+def cpus() -> tuple[int, int]:
+    """The CPU of everything else, and the one of the worker."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise SystemExit("two CPUs are needed: one for the worker alone")
+    return allowed[0], allowed[-1]
 
 
-def vip(number: int, family: int) -> Any:
-    """The VIP of a service; 10,000 of them fit."""
-    return ipaddress.ip_address("203.0.0.0" if family == 4 else "2001:db8:203::") + number
+def megabytes(packets: int) -> int:
+    """Memory for EAL: the buffers that hold the file's packets, and some."""
+    return 64 + (packets + RX_POOL_SPARE) * 512 // 2**20
 
 
-def snapshot(case: Case) -> bytes:
-    start = ipaddress.ip_address("10.0.0.1")
-    pools = tuple(
-        native.PoolInput(
-            f"pool{p}",
-            tuple(
-                native.BackendInput(f"b{b}", 1 + p * case.backends + b, start + p * case.backends + b)
-                for b in range(case.backends)
-            ),
-        )
-        for p in range(case.tables)
-    )
-    options: dict[str, Any] = {"hash_fields": ("src_addr",)} | case.service
-    services = tuple(
-        native.ServiceInput(
-            name=f"www{n}", id=n + 1, pool=n % case.tables,
-            hash_key=bytes(16), seed=bytes([n % case.tables] * 16),
-            binds=(native.BindInput(ipaddress.ip_network(vip(n, case.family)), "tcp", 80, 80),), **options,
-        )
-        for n in range(case.services)
-    )  # fmt: skip
-    return native.compile_snapshot(native.ConfigInput(pools, services, 1))
-
-
-def frames(case: Case) -> list[bytes]:
-    """One 64-byte (v6: 78-byte) packet of each flow, in random order; flows spread over the services."""
-    rng = random.Random(1)
-    order = list(range(case.flows))
-    rng.shuffle(order)
-    clients = ipaddress.ip_address("100.64.0.1" if case.family == 4 else "2001:db8:1::1")
-    packets = []
-    for n in order:
-        client, server = str(clients + n), str(vip(n % case.services, case.family))
-        segment = tcp(1024 + n % 60000, 80)
-        if case.family == 4:
-            packets.append(ethernet(ipv4(client, server, 6, segment), IPV4).ljust(64, b"\0"))
-        else:
-            packets.append(ethernet(ipv6(client, server, 6, segment), IPV6))
-    return packets
-
-
-def director(folder: Path, case: Case, cpus: tuple[int, int]) -> str:
-    mbufs = case.flows + RX_POOL_SPARE
+def director(folder: Path, snapshot: Path, packets: Sequence[Path], flows: int, **sections: Any) -> str:
+    """A configuration for as many workers as there are files of packets; ``sections`` go over it."""
+    everything, worker = cpus()
+    mbufs = (flows + RX_POOL_SPARE) * len(packets)
+    sources = ",".join(f"rx_pcap={path}" for path in packets)
     document: dict[str, Any] = {
         "director": {
-            "name": f"bench-{os.getpid()}",
-            "snapshot": str(folder / "snapshot.glb"),
-            "run_dir": str(folder / "run"),
+            "name": f"bench-{os.getpid()}", "snapshot": str(snapshot), "run_dir": str(folder / "run"),
         },
         "forward": {
             "outer_source_v4": "172.16.0.1", "gateway_mac": "02:00:00:00:00:fe", "filter_mac": False,
             "idle": "busy", "mtu": 0,
         },
         "eal": {
-            "args": ["--no-huge", "-m", str(64 + mbufs * 512 // 2**20), "--no-pci"], "workers": 1,
-            "main_lcore": cpus[0], "worker_lcores": [cpus[1]], "mbufs": mbufs, "mbuf_bytes": 128,
+            "args": ["--no-huge", "-m", str(megabytes(flows) * len(packets)), "--no-pci"],
+            "workers": len(packets), "main_lcore": everything,
+            "worker_lcores": [worker, everything][: len(packets)], "mbufs": mbufs, "mbuf_bytes": 128,
         },
         "stats": {"service_slots": 16384, "backend_slots": 262144},
-        "port": [{"devargs": f"net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1"}],
+        "port": [{"devargs": f"net_pcap0,{sources},infinite_rx=1"}],
     }  # fmt: skip
+    for name, keys in sections.items():
+        document[name] = {**document.get(name, {}), **keys}
     return to_toml(document)
 
 
-def busiest(pid: int) -> int:
-    """The thread that uses most CPU time now: the one that polls."""
-    tids = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
-    before = {tid: cpu_ns(pid, tid) for tid in tids}
-    time.sleep(0.3)
-    return max(tids, key=lambda tid: cpu_ns(pid, tid) - before[tid])
+class Running:
+    """A forwarder of its own, until the end of the ``with``."""
+
+    def __init__(self, folder: Path, document: str) -> None:
+        (folder / "director.toml").write_text(document)
+        self.client = forwarder.Forwarder(folder / "run/control.sock")
+        self._command = [str(forwarder.find_program()), "--config", str(folder / "director.toml")]
+        self._log = folder / "log"
+
+    def __enter__(self) -> "Running":
+        self.pid = forwarder.start(self._command, self.client.socket_path, log=self._log, timeout_s=120)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.stop()
+        forwarder.wait_gone(self.pid)
+
+
+def polling(pid: int) -> dict[int, int]:
+    """Thread ids of the lcores but the main one, by number of the lcore."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if name.startswith("rte-worker-"):
+            found[int(name.rpartition("-")[2])] = int(task.name)
+    return found
 
 
 def cpu_ns(pid: int, tid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[0])
 
 
-def cost(pid: int, packets: Callable[[], int], seconds: float) -> float:
-    """CPU time of the polling thread by packet, in ns."""
-    tid = busiest(pid)
+def first(tids: dict[int, int]) -> int:
+    return tids[min(tids)]
+
+
+def alone(tid: int) -> None:
+    """Give a thread its CPU."""
     os.sched_setscheduler(tid, os.SCHED_FIFO, os.sched_param(1))
+
+
+def cost(pid: int, packets: Callable[[], int], seconds: float) -> float:
+    """CPU time of the only polling thread by packet, in ns."""
+    tid = first(polling(pid))
+    alone(tid)
     time.sleep(0.2)
     before, used = packets(), cpu_ns(pid, tid)
     time.sleep(seconds)
@@ -155,15 +133,14 @@ def cost(pid: int, packets: Callable[[], int], seconds: float) -> float:
     return (used_after - used) / (after - before)
 
 
-def measure_testpmd(folder: Path, case: Case, cpus: tuple[int, int], seconds: float) -> float:
-    mbufs = case.flows + RX_POOL_SPARE
+def measure_testpmd(folder: Path, packets: Path, flows: int, seconds: float) -> float:
+    everything, worker = cpus()
     command = [
-        "stdbuf", "-oL", TESTPMD, "-l", f"{cpus[0]},{cpus[1]}", "--file-prefix", f"glbbench{os.getpid()}",
-        "--no-huge", "-m", str(64 + mbufs * 512 // 2**20), "--no-pci",
-        "--vdev", f"net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1",
-        "--", "-i", "--forward-mode=macswap", "--mbuf-size=256", f"--total-num-mbufs={mbufs}",
-        "--no-flush-rx",
-        "--burst=32", "--nb-cores=1",
+        "stdbuf", "-oL", TESTPMD, "-l", f"{everything},{worker}", "--file-prefix", f"glbbench{os.getpid()}",
+        "--no-huge", "-m", str(megabytes(flows)), "--no-pci",
+        "--vdev", f"net_pcap0,rx_pcap={packets},infinite_rx=1",
+        "--", "-i", "--forward-mode=macswap", "--mbuf-size=256",
+        f"--total-num-mbufs={flows + RX_POOL_SPARE}", "--no-flush-rx", "--burst=32", "--nb-cores=1",
     ]  # fmt: skip
     with (folder / "testpmd.log").open("wb") as log:
         pipe = subprocess.PIPE
@@ -181,60 +158,111 @@ def measure_testpmd(folder: Path, case: Case, cpus: tuple[int, int], seconds: fl
                 return answer
         raise SystemExit(f"testpmd ended: {(folder / 'testpmd.log').read_text()[-500:]}")
 
-    def packets() -> int:
+    def count() -> int:
         return int(ask("show port stats 0", "RX-packets:").split("RX-packets:")[1].split()[0])
 
     try:
         ask("start", "packet forwarding - ports")
-        return cost(program.pid, packets, seconds)
+        return cost(program.pid, count, seconds)
     finally:
         program.stdin.write("quit\n")
         program.stdin.close()
         program.stdout.read()
-        program.wait(timeout=30)
+        program.wait(timeout=60)
 
 
-def measure_forwarder(folder: Path, case: Case, cpus: tuple[int, int], seconds: float) -> float:
-    (folder / "director.toml").write_text(director(folder, case, cpus))
-    client = forwarder.Forwarder(folder / "run/control.sock")
-    program = str(forwarder.find_program())
-    pid = forwarder.start(
-        [program, "--config", str(folder / "director.toml")], client.socket_path, log=folder / "log",
-        timeout_s=120,
-    )  # fmt: skip
-    try:
-        took = cost(pid, lambda: client.status().workers[0].rx_packets, seconds)
-        counters = client.status().counters
-        wrong = {reason: n for reason, n in counters.items() if n and reason != "forwarded"}
-        if wrong:
-            raise SystemExit(f"{case.name}: not all was forwarded: {wrong}")
-        return took
-    finally:
-        client.stop()
-        forwarder.wait_gone(pid)
+def flow_counts(client: forwarder.Forwarder) -> tuple[int, int]:
+    """Hits and misses of the first worker's flow cache."""
+    flows = client.status().workers[0].flows
+    return (flows.hits, flows.misses) if flows is not None else (0, 0)
 
 
-Say = Callable[[str], None]
+def hit_share(client: forwarder.Forwarder, before: tuple[int, int]) -> float:
+    hits, misses = (after - then for after, then in zip(flow_counts(client), before, strict=True))
+    return hits / max(hits + misses, 1)
 
 
-def run(case: Case, rounds: int, seconds: float, cpus: tuple[int, int], say: Say) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as work:
-        folder = Path(work)
-        (folder / "snapshot.glb").write_bytes(snapshot(case))
-        packets = frames(case)
-        pcap.write(folder / "in.pcap", packets, range(len(packets)))
-        del packets
-        floors, added = [], []
-        for number in range(rounds):
-            floors.append(measure_testpmd(folder, case, cpus, seconds))
-            added.append(measure_forwarder(folder, case, cpus, seconds) - floors[-1])
-            say(f"{case.name} {number + 1}/{rounds}: {added[-1]:.1f} ns above {floors[-1]:.1f}")
-    median = statistics.median(added)
-    return {
-        "name": case.name, "unit": "ns", "median": round(median, 2), "min": round(min(added), 2),
-        "max": round(max(added), 2), "n": rounds, "floor_median": round(statistics.median(floors), 2),
-        "target": case.target, "met": median <= case.target,
-    }  # fmt: skip
+def warm_up(client: forwarder.Forwarder, name: str) -> None:
+    """Wait until the flow cache knows the flows."""
+    end, share = time.monotonic() + WARM_TIMEOUT_S, 0.0
+    while share < HITS_WARM:
+        if time.monotonic() > end:
+            raise SystemExit(f"{name}: only {share:.1%} hits after {WARM_TIMEOUT_S} s")
+        before = flow_counts(client)
+        time.sleep(0.2)
+        share = hit_share(client, before)
+
+
+def check_forwarded(client: forwarder.Forwarder, name: str) -> None:
+    wrong = {reason: n for reason, n in client.status().counters.items() if n and reason != "forwarded"}
+    if wrong:
+        raise SystemExit(f"{name}: not all was forwarded: {wrong}")
+
+
+def measure_forwarder(folder: Path, case: Case, stock: Stock, seconds: float) -> float:
+    snapshot = stock.snapshot(case)
+    begin = stock.snapshot(case, hops=1) if case.hit == 1 else snapshot
+    document = director(
+        folder, begin, [stock.packets(case)], case.flows, flow_cache={"entries": case.entries}
+    )
+    with Running(folder, document) as running:
+        client = running.client
+        alone(first(polling(running.pid)))
+        if case.hit == 1:
+            warm_up(client, case.name)
+            client.load(snapshot)
+        before = flow_counts(client)
+        took = cost(running.pid, lambda: client.status().workers[0].rx_packets, seconds)
+        share = hit_share(client, before)
+        if case.hit is not None and abs(share - case.hit) > HITS_OFF:
+            raise SystemExit(f"{case.name}: {share:.1%} of the packets hit the cache, not {case.hit:.0%}")
+        check_forwarded(client, case.name)
+    return took
+
+
+class Measured:
+    """A case's rounds so far: floors, and what the forwarder took above them."""
+
+    def __init__(self, case: Case, stock: Stock) -> None:
+        self.case, self.stock = case, stock
+        self.floors: list[float] = []
+        self.added: list[float] = []
+
+    def round(self, seconds: float) -> None:
+        packets = self.stock.packets(self.case)
+        try:
+            floor = measure_testpmd(self.stock.folder, packets, self.case.flows, seconds)
+            added = measure_forwarder(self.stock.folder, self.case, self.stock, seconds) - floor
+        except ForwarderError as error:
+            raise SystemExit(f"{self.case.name}: {error}") from error
+        self.floors.append(floor)
+        self.added.append(added)
+        say(f"{self.case.name} round {len(self.added)}: {added:.1f} ns above {floor:.1f}")
+
+    def result(self, base: float | None) -> results.Result:
+        """``base``: what the target is above, if known."""
+        target = self.case.target
+        if self.case.above:
+            target += base if base is not None else base_target(self.case.above)
+        return results.summarise(self.case.name, "ns", self.added, target, floors=self.floors)
+
+
+def base_target(name: str) -> float:
+    return next(case.target for case in CASES if case.name == name)
+
+
+def measure(cases: Sequence[Case], stock: Stock, rounds: int, seconds: float) -> list[results.Result]:
+    """All cases once in each round, so that what changes while it runs changes for all."""
+    measured = [Measured(case, stock) for case in cases]
+    for _ in range(rounds):
+        for each in measured:
+            each.round(seconds)
+    return summaries(measured)
+
+
+def summaries(measured: Sequence[Measured]) -> list[results.Result]:
+    medians = {each.case.name: each.result(None).median for each in measured}
+    return [each.result(medians.get(each.case.above)) for each in measured]
 
 
 def main() -> int:
@@ -250,21 +278,12 @@ def main() -> int:
     unknown = set(options.names) - {case.name for case in cases}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    cpus = sorted(os.sched_getaffinity(0))
-    if len(cpus) < 2:
-        parser.error("two CPUs are needed: one for the worker alone")
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
-    results = [run(case, options.rounds, options.seconds, (cpus[0], cpus[-1]), say) for case in cases]
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
+        found = measure(cases, Stock(Path(folder)), options.rounds, options.seconds)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    for result in results:
-        print(
-            f"{result['name']:16} {result['median']:7.1f} ns  ({result['min']:.1f} to {result['max']:.1f}) "
-            f"above {result['floor_median']:.1f}  target {result['target']:g}"
-        )
+        results.write(options.json, found)
+    for result in found:
+        print(results.line(result))
     return 0
 
 

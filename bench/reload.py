@@ -3,6 +3,10 @@
 Packets come from memory (net_pcap, infinite_rx) and the driver throws away what is sent, so the worker never
 waits. The snapshots have 100 services that share ten row tables, and lie on tmpfs. Uses no network.
 
+With every load, the kernel is asked how long the main and the worker lcore had to wait for a CPU that others
+used meanwhile (run_delay). A load is undisturbed when that is less than 0.1 ms: what is slow then is the
+forwarder's own.
+
     bench/reload.py [--rate 100] [--seconds 10] [--rows 65536] [--prefer] [--json]
 """
 
@@ -14,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from oracle.build import IPV4, ethernet, ipv4, tcp
 from glbpy import _native as native
 from glbpy import forwarder, pcap
 
+SLOW_US, QUIET_US = 1000, 100
 SERVICES, POOLS, BACKENDS, FLOWS = 100, 10, 50, 4096
 
 
@@ -77,16 +83,39 @@ devargs = "net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1"
 """
 
 
+@dataclass(frozen=True)
+class Load:
+    load_us: int
+    switch_us: int
+    waited_us: int  # main and worker lcore, for a CPU
+
+
+class Waits:
+    """Time that a forwarder's main and worker lcores were ready to run and did not."""
+
+    def __init__(self, pid: int) -> None:
+        tasks = Path(f"/proc/{pid}/task")
+        names = {int(task.name): (task / "comm").read_text() for task in tasks.iterdir()}
+        lcores = [tid for tid, name in names.items() if tid == pid or name.startswith("rte-worker")]
+        self.files = [tasks / str(tid) / "schedstat" for tid in lcores]
+
+    def total_us(self) -> int:
+        return sum(int(file.read_text().split()[1]) for file in self.files) // 1000
+
+
 def reload(
-    client: forwarder.Forwarder, paths: list[Path], rate: float, seconds: float
-) -> list[forwarder.Loaded]:
+    client: forwarder.Forwarder, waits: Waits, paths: list[Path], rate: float, seconds: float
+) -> list[Load]:
     """Load the files in turn, ``rate`` times a second or as fast as it goes."""
-    loads, start = [], time.monotonic()
+    loads: list[Load] = []
+    start = time.monotonic()
     while (now := time.monotonic()) < start + seconds:
         due = start + len(loads) / rate
         if now < due:
             time.sleep(due - now)
-        loads.append(client.load(paths[len(loads) % len(paths)]))
+        before = waits.total_us()
+        loaded = client.load(paths[len(loads) % len(paths)])
+        loads.append(Load(loaded.load_us, loaded.switch_us, waits.total_us() - before))
     return loads
 
 
@@ -104,10 +133,23 @@ def spread(values: list[int]) -> dict[str, float]:
     return {"median": statistics.median(values), "p99": cuts[98], "max": max(values)}
 
 
+def disturbances(loads: list[Load]) -> dict[str, Any]:
+    """Whose the slow switches are. A lcore that waits for a CPU explains a switch if it waited as long."""
+    slow = [load for load in loads if load.switch_us > SLOW_US]
+    quiet = [load.switch_us for load in loads if load.waited_us < QUIET_US]
+    return {
+        "over_1_ms": len(slow),
+        "of_these_waiting": sum(load.waited_us >= load.switch_us // 2 for load in slow),
+        "undisturbed": len(quiet),
+        "undisturbed_switch_us": spread(quiet) if len(quiet) > 1 else None,
+    }
+
+
 def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -> dict[str, Any]:
     paths = [folder / "a.glb", folder / "b.glb"]
     for number, path in enumerate(paths):
         path.write_bytes(compiled(rows, number + 1, draining=number))
+    (folder / "kept.glb").write_bytes(paths[1].read_bytes())  # in force from the first packet on
     frames = [
         ethernet(ipv4(f"198.51.100.{n % 250}", f"203.0.113.{n % SERVICES}", 6, tcp(1024 + n, 80)), IPV4)
         for n in range(FLOWS)
@@ -127,7 +169,7 @@ def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -
             prefer(pid)
         before = client.status()
         began = time.monotonic()
-        loads = reload(client, paths, rate, seconds)
+        loads = reload(client, Waits(pid), paths, rate, seconds)
         took = time.monotonic() - began
         after = client.status()
     finally:
@@ -147,6 +189,7 @@ def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -
         "missed": after.ports[0].rx_missed,
         "load_us": spread([load.load_us for load in loads]),
         "switch_us": spread([load.switch_us for load in loads]),
+        **disturbances(loads),
     }
 
 

@@ -990,13 +990,14 @@ class CaptureFile:
 
     def take(self) -> list[CaptureRecord]:
         """Return what has come since the last call, ring by ring, and make room for more."""
-        found = []
+        found, size = [], self._header.record_bytes
         for index in range(self._header.rings):
             ring = self._ring(index)
-            records = ffi.cast("struct glb_capture_record *", ring + 1)
+            records = ffi.cast("uint8_t *", ring + 1)
             head = ring.head
             for n in range(ring.tail, head):
-                found.append(_capture_record(records[n % self._header.slots], index))
+                at = records + n % self._header.slots * size
+                found.append(_capture_record(ffi.cast("struct glb_capture_record *", at), index))
             ring.tail = head
         return found
 
@@ -1009,7 +1010,7 @@ class CaptureFile:
 def _capture_record(record: Any, worker: int) -> CaptureRecord:
     at = {lib.GLB_CAPTURE_INGRESS: "ingress", lib.GLB_CAPTURE_EGRESS: "egress", lib.GLB_CAPTURE_DROP: "drop"}
     return CaptureRecord(
-        time_ns=record.time_ns, frame=bytes(ffi.buffer(record.data)[: record.data_len]),
+        time_ns=record.time_ns, frame=bytes(ffi.buffer(record.data, record.data_len)),
         frame_len=record.frame_len, worker=worker, port=record.port, at=at[record.at],
         verdict=verdict_name(record.verdict), reason=reason_name(record.reason),
         service=record.service, backend=record.backend, hops=record.hops,

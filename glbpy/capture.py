@@ -81,6 +81,7 @@ def capture(
     reason: str | None = None,
     count: int | None = None,
     seconds: int = 60,
+    snaplen: int | None = None,
     started: Callable[[], None] = lambda: None,
 ) -> Result:
     """Write matching packets to ``target`` until ``count`` are written, ``seconds`` are over, or interrupted.
@@ -99,6 +100,8 @@ def capture(
         wanted["client"] = prefix
     if reason is not None:
         wanted["reason"] = reason
+    if snaplen is not None:
+        wanted["snaplen"] = snaplen
     try:
         file = target.open("wb")
     except OSError as error:

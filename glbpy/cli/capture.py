@@ -28,6 +28,9 @@ def capture(
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many packets.")] = None,
     seconds: Annotated[int, typer.Option(min=1, max=3595, help="Stop after this time.")] = 60,
+    snaplen: Annotated[
+        int | None, typer.Option(min=1, max=16344, help="Keep so many bytes of a packet; default 2008.")
+    ] = None,
     socket: Annotated[Path | None, typer.Option(help="Control socket; default: the only one here.")] = None,
 ) -> None:
     """Capture live from the forwarder on this machine, with each packet's verdict as its comment.
@@ -43,6 +46,7 @@ def capture(
         result = capturing.capture(
             Forwarder(socket or capturing.find()), target,
             at=places, service=service, prefix=client, reason=drop_reason, count=count, seconds=seconds,
+            snaplen=snaplen,
             started=lambda: typer.echo(f"capturing for up to {seconds} s; Ctrl-C ends it", err=True),
         )  # fmt: skip
     typer.echo(f"{result.packets} packets written, {result.missed} missed", err=True)

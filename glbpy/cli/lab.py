@@ -1,18 +1,29 @@
 """`glb lab`: a whole load-balanced network in network namespaces of this machine."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glbpy.cli.signals import interruptible, uninterruptible
 from glbpy.lab.driver import Driver
+from glbpy.lab.encapsulations import Encapsulation
 
 if TYPE_CHECKING:
+    from glbpy.lab.encapsulations import LabService
     from glbpy.lab.lab import Lab
 
 Name = Annotated[str, typer.Option(help="Which lab: several can run side by side.")]
 
 DriverOption = Annotated[Driver, typer.Option("--driver", help="How the director's port gets its packets.")]
+
+EncapsulationOption = Annotated[
+    list[Encapsulation] | None,
+    typer.Option(
+        "--encapsulation",
+        help="Also a service whose packets get to the backends like this; several: the option again.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,11 +34,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(lab, name="lab")
 
     @lab.command()
-    def up(name: Name = "lab", driver: DriverOption = Driver.AF_PACKET) -> None:
+    def up(
+        name: Name = "lab",
+        driver: DriverOption = Driver.AF_PACKET,
+        encapsulation: EncapsulationOption = None,
+    ) -> None:
         """Bring a lab up and leave it running; `glb` without --url then talks to it."""
         the_lab = find(name)
         with interruptible():
-            bring_up(the_lab, driver)
+            bring_up(the_lab, driver, encapsulation or [])
 
     @lab.command()
     def down(name: Name = "lab") -> None:
@@ -84,7 +99,7 @@ def find(name: str) -> "Lab":
     return Lab(name)
 
 
-def bring_up(lab: "Lab", driver: Driver) -> bool:
+def bring_up(lab: "Lab", driver: Driver, encapsulations: Sequence[Encapsulation] = ()) -> bool:
     """Bring a lab up, saying how far it is; false, having said so, when it was up."""
     from rich.console import Console
 
@@ -93,6 +108,7 @@ def bring_up(lab: "Lab", driver: Driver) -> bool:
         fresh = lab.up(
             lambda text: progress.update(text) if console.is_terminal else console.print(f"· {text}"),
             driver,
+            encapsulations,
         )
     state = lab.state()
     console.print(
@@ -100,7 +116,14 @@ def bring_up(lab: "Lab", driver: Driver) -> bool:
         f"  ip netns exec {state.namespaces.client} curl http://{state.vip4}:{state.port}/",
         soft_wrap=True,
     )
+    for service in state.services:
+        console.print(f"  {describe(service)}", soft_wrap=True)
     return fresh
+
+
+def describe(service: "LabService") -> str:
+    where = " and ".join(service.vips)
+    return f"{service.name:<10} {service.encapsulation:<6} on {where} {service.protocol} port {service.port}"
 
 
 def show(lab: "Lab") -> None:
@@ -125,6 +148,8 @@ def show(lab: "Lab") -> None:
     console.print(
         f"service  {state.service} on {state.vip4} and {state.vip6} port {state.port}", soft_wrap=True
     )
+    for service in state.services:
+        console.print(f"         {describe(service)}", soft_wrap=True)
     console.print(f"driver   {state.driver}, of director1's port")
     console.print(f"files    {lab.path}", soft_wrap=True)
     if broken:

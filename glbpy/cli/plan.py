@@ -6,6 +6,8 @@ import typer
 
 from glbpy.cli.remote import Token, Url, connect
 
+NAMES = 5  # of backends in a line
+
 
 def register(app: typer.Typer) -> None:
     @app.command()
@@ -58,6 +60,14 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
+def group(breaks: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Put backends together that leave for the same reason, and that the same would help."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in breaks:
+        found.setdefault((one["why"], *one["prevent"]), []).append(one)
+    return list(found.values())
+
+
 def render(found: dict[str, Any]) -> None:
     """Print a plan for people."""
     from rich.text import Text
@@ -84,12 +94,15 @@ def render(found: dict[str, Any]) -> None:
             out.print(f"{name}: {moved}, none between backends that stay as they are")
         for note in service["notes"]:
             out.print(Text(f"    {note}"))
-        for one in service["breaks"]:
-            leaves = f"  ! {one['backend']} leaves {one['rows']} rows, first in {one['first']}"
-            lost = f"{percent(one['share'])} of connections" if one["first"] else "what older changes left it"
-            out.print(Text(f"{leaves}: can break {lost}", style="yellow"))
-            out.print(Text(f"    why: {one['why']}"))
-            for help_ in one["prevent"]:
+        for alike in group(service["breaks"]):
+            rows, first, share = (sum(one[key] for one in alike) for key in ("rows", "first", "share"))
+            names = [one["backend"] for one in alike[:NAMES]]
+            more = f" and {len(alike) - NAMES} more" if len(alike) > NAMES else ""
+            leaves = f"{', '.join(names)}{more} leave{'s' if len(alike) == 1 else ''} {rows} rows"
+            lost = f"{percent(share)} of connections" if first else "what older changes left there"
+            out.print(Text(f"  ! {leaves}, first in {first}: can break {lost}", style="yellow"))
+            out.print(Text(f"    why: {alike[0]['why']}"))
+            for help_ in alike[0]["prevent"]:
                 out.print(Text(f"    instead: {help_}"))
     breaking = [service["service"] for service in found["services"] if service["breaks"]]
     if breaking:

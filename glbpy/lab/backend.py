@@ -4,7 +4,8 @@ import resource
 import sys
 from pathlib import Path
 
-from glbpy.lab import netns, slow
+from glbpy.lab import echo, netns, slow
+from glbpy.lab.encapsulations import NAT_PORT, NAT_UDP_PORT
 from glbpy.lab.topology import PORT, Backend
 
 FILES_MAX = 65536  # descriptors of one nginx, as far as the hard limit allows; a /slow takes two
@@ -38,9 +39,12 @@ http {{
     server {{
         listen {port} backlog=16384;
         listen [::]:{port} ipv6only=on backlog=16384;
+        listen {nat_port};
+        listen [::]:{nat_port} ipv6only=on;
         add_header X-Backend {name} always;
         location / {{ return 200 "{name}\\n"; }}
         location = /healthz {{ return 200 "ok\\n"; }}
+        location = /ends {{ return 200 "$remote_addr $remote_port $server_addr $server_port\n"; }}
         location = /slow {{
             proxy_pass http://unix:{run}/slow.sock;
             proxy_http_version 1.1;
@@ -59,22 +63,32 @@ def write_config(name: str, run: Path) -> Path:
     """Write nginx's configuration for the backend `name` below `run`, a directory; return its path."""
     config = run / "nginx.conf"
     files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    config.write_text(NGINX.format(run=run, name=name, port=PORT, files=files, connections=files // 2))
+    whole = NGINX.format(
+        run=run, name=name, port=PORT, nat_port=NAT_PORT, files=files, connections=files // 2
+    )
+    config.write_text(whole)
     return config
 
 
-def start(backend: Backend, run: Path) -> dict[str, int]:
-    """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready()."""
+def start(backend: Backend, run: Path, udp: bool = False) -> dict[str, int]:
+    """Start the backend's programs, which write below `run`; return their pids by name. See wait_ready().
+
+    `udp`: also the one that answers UDP.
+    """
     run.mkdir(parents=True, exist_ok=True)
     socket = run / "slow.sock"
     socket.unlink(missing_ok=True)
     config = write_config(backend.name, run)
     script = [sys.executable, "-I", "-S", slow.__file__, str(socket), backend.name]
     server = ["nginx", "-p", str(run), "-e", str(run / "nginx.log"), "-c", str(config)]
-    return {
+    pids = {
         f"{backend.name}-slow": netns.spawn(backend.ns, script, run / "slow.log"),
         f"{backend.name}-nginx": netns.spawn(backend.ns, server, run / "nginx.log"),
     }
+    if udp:
+        script = [sys.executable, "-I", "-S", echo.__file__, str(NAT_UDP_PORT), backend.name]
+        pids[f"{backend.name}-echo"] = netns.spawn(backend.ns, script, run / "echo.log")
+    return pids
 
 
 def wait_ready(backend: Backend, run: Path) -> None:

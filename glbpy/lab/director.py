@@ -5,6 +5,7 @@ the API is reachable from the host although `glb serve` lives in the director's 
 """
 
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,8 @@ from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
 from glbpy.lab import netns, topology
 from glbpy.lab.driver import DEVARGS, Driver
-from glbpy.lab.topology import DIRECTOR4, MTU, ROUTER_MAC
+from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6, Encapsulation, Extra
+from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, MTU, ROUTER_MAC
 from glbpy.process import start_time
 
 NAME = "director1"
@@ -26,9 +28,9 @@ snapshot = "{run}/snapshot.glb"
 run_dir = "{run}"
 
 [forward]
-outer_source_v4 = "{source}"
-gateway_mac = "{gateway}"
-mtu = {mtu}
+outer_source_v4 = "{source_v4}"
+outer_source_v6 = "{source_v6}"
+{more}mtu = {mtu}
 idle = "adaptive"
 
 [eal]
@@ -44,16 +46,30 @@ backend_slots = 256
 """
 
 
-def write_config(lab: str, run: Path, driver: Driver) -> Path:
-    """Write the director's TOML file below `run`, its run directory; return its path."""
+# Outer packets without ports have sources that vary by flow: receive queues and routers tell them apart.
+PREFIXES = f"""\
+outer_source_prefix_v4 = "{OUTER_PREFIX_V4}"
+outer_source_prefix_v6 = "{OUTER_PREFIX_V6}"
+"""
+
+
+def write_config(lab: str, run: Path, driver: Driver, services: Collection[Extra] = ()) -> Path:
+    """Write the director's TOML file below `run`, its run directory; return its path.
+
+    With l2dsr the next hops are the kernel's, since packets go to the backends' own MAC addresses.
+    """
+    more = PREFIXES if services else ""
+    if not any(each.encapsulation == Encapsulation.L2DSR for each in services):
+        more += f'gateway_mac = "{ROUTER_MAC}"\n'
     run.mkdir(parents=True, exist_ok=True)
     path = run / "director.toml"
     path.write_text(
         CONFIG.format(
             instance=f"{lab}-{NAME}",
             run=run,
-            source=DIRECTOR4,
-            gateway=ROUTER_MAC,
+            source_v4=DIRECTOR4,
+            source_v6=DIRECTOR6,
+            more=more,
             mtu=MTU,
             devargs=DEVARGS[driver],
         )

@@ -4,7 +4,7 @@ Nothing stays in memory between calls: what runs is found in the run directory a
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from glbpy.client import Client, Target, path_of
@@ -13,12 +13,22 @@ from glbpy.forwarder import Forwarder
 from glbpy.lab import backend as programs
 from glbpy.lab import director, netns, redirect, topology
 from glbpy.lab.driver import Driver
+from glbpy.lab.encapsulations import (
+    POOL_V4,
+    POOL_V6,
+    Encapsulation,
+    Extra,
+    extras,
+    loopback_vips,
+    redirect_options,
+    uses_udp,
+)
 from glbpy.lab.rundir import Namespaces, RunDir, State
-from glbpy.lab.topology import PORT, VIP4, VIP6, Backend
+from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, PORT, VIP4, VIP6, Backend
 from glbpy.lab.traffic import Client as TrafficClient
 from glbpy.lab.traffic import request
 
-SERVICE, POOL = "www", "web"
+SERVICE, POOL = "www", POOL_V4
 BACKENDS = 3
 INTERVAL_MS, TIMEOUT_MS, RISE, FALL = 300, 300, 2, 3
 DETECTION_S = (FALL * INTERVAL_MS + TIMEOUT_MS) / 1000  # within which a dead backend is found
@@ -26,16 +36,24 @@ DETECTION_S = (FALL * INTERVAL_MS + TIMEOUT_MS) / 1000  # within which a dead ba
 Say = Callable[[str], None]
 
 
-def document(backends: list[Backend]) -> dict[str, Any]:
-    """The lab's configuration, as for `glb apply`."""
+def document(backends: list[Backend], services: Collection[Extra] = ()) -> dict[str, Any]:
+    """The lab's configuration, as for `glb apply`, with further services."""
     check = {"type": "http", "port": PORT, "path": "/healthz"}
     times = {"interval_ms": INTERVAL_MS, "timeout_ms": TIMEOUT_MS, "rise": RISE, "fall": FALL}
-    members = [{"name": each.name, "address": each.address4} for each in backends]
+    pools = {POOL: [{"name": each.name, "address": each.address4} for each in backends]}
+    if any(each.pool == POOL_V6 for each in services):
+        pools[POOL_V6] = [{"name": each.name, "address": each.address6} for each in backends]
     service = {"name": SERVICE, "vips": [VIP4, VIP6], "protocol": "tcp", "ports": [PORT], "pool": POOL}
     fields = ["src_addr", "dst_addr", "src_port", "dst_port"]  # so that one client's connections spread
     return {
-        "pools": [{"name": POOL, "backends": members, "health_check": check | times}],
-        "services": [service | {"hops": 2, "hash_fields": fields}],
+        "pools": [
+            {"name": name, "backends": members, "health_check": check | times}
+            for name, members in pools.items()
+        ],
+        "services": [
+            service | {"hops": 2, "hash_fields": fields},
+            *(each.document() for each in services),
+        ],
     }
 
 
@@ -49,22 +67,24 @@ class Lab:
 
     # ---- up and down ----
 
-    def up(self, say: Say = lambda text: None, driver: Driver = Driver.AF_PACKET) -> bool:
+    def up(
+        self,
+        say: Say = lambda text: None,
+        driver: Driver = Driver.AF_PACKET,
+        encapsulations: Collection[Encapsulation] = (),
+    ) -> bool:
         """Bring the lab up; false when it was up already. On failure or interruption, takes it down again.
 
         What a crash has left is removed first; but where programs still run, or the lab is up on another
-        driver, LabError.
+        driver or with other encapsulations, LabError.
         """
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces: run it as root")
         with self.rundir.locked():
             if running := self.rundir.read():
                 broken = self.broken()
-                if not broken and running.driver != driver:
-                    raise LabError(
-                        f"lab {self.name} is up on {running.driver}, not {driver}: "
-                        f"glb lab down --name {self.name} first, or --name another"
-                    )
+                if not broken:
+                    self._check_same(running, driver, encapsulations)
                 if not broken:
                     return False
                 if self.rundir.traces()["processes"]:
@@ -74,7 +94,7 @@ class Lab:
                     )
             self.rundir.remove()
             try:
-                self._up(say, driver)
+                self._up(say, driver, encapsulations)
             except BaseException as error:
                 said = self.logs() if isinstance(error, LabError) else ""
                 self.rundir.remove()
@@ -83,19 +103,31 @@ class Lab:
                 raise
         return True
 
-    def _up(self, say: Say, driver: Driver) -> None:
+    def _check_same(self, running: State, driver: Driver, encapsulations: Collection[Encapsulation]) -> None:
+        """Raises LabError when the lab that is up is not the one that is asked for."""
+        down = f"glb lab down --name {self.name} first, or --name another"
+        if running.driver != driver:
+            raise LabError(f"lab {self.name} is up on {running.driver}, not {driver}: {down}")
+        if extras(running.encapsulations) != extras(encapsulations):
+            has = ", ".join(running.encapsulations) or "none"
+            raise LabError(f"lab {self.name} is up with other encapsulations ({has}): {down}")
+
+    def _up(self, say: Say, driver: Driver, encapsulations: Collection[Encapsulation]) -> None:
         backends = [Backend(self.name, number) for number in range(1, BACKENDS + 1)]
+        services = extras(encapsulations)
         say("network: client, router, director")
         topology.build_core(self.name)
+        vips = {vip for each in services for vip in each.vips}
+        topology.route_vips(self.name, DIRECTOR4, DIRECTOR6, sorted(vips))
         redirect.mount(self.path)
         pids: dict[str, int] = {}
         for each in backends:
             say(f"{each.name}: nginx and glb-redirect")
-            pids |= self._start_backend(each, backends)
+            pids |= self._start_backend(each, backends, services)
         for each in backends:
             programs.wait_ready(each, self.path / each.name)
         say(f"director1: glb serve and glb-forwarder on {driver}")
-        director.write_config(self.name, self.director_dir, driver)
+        director.write_config(self.name, self.director_dir, driver, services)
         pids["serve"], url = director.start_serve(self.name, self.director_dir)
         state = State(
             name=self.name,
@@ -114,20 +146,24 @@ class Lab:
             vip6=VIP6,
             port=PORT,
             driver=driver,
+            encapsulations=sorted(encapsulations),
+            services=[each.describe() for each in services],
             pids=pids,
         )
         director.wait_answer(pids["serve"], url, self.director_dir)
         say("configuration, and a first request")
         with Client(Target(url, None, f"lab {self.name}")) as api:
-            api.post("/v1/apply", document(backends))
+            api.post("/v1/apply", document(backends, services))
         director.wait_answer(pids["serve"], url, self.director_dir, "/readyz")
         self._wait_traffic(state)
         self.rundir.write(state)
 
-    def _start_backend(self, backend: Backend, peers: list[Backend]) -> dict[str, int]:
-        topology.build_backend(backend)
-        redirect.attach(backend, self.path, peers)
-        return programs.start(backend, self.path / backend.name)
+    def _start_backend(
+        self, backend: Backend, peers: list[Backend], services: Collection[Extra]
+    ) -> dict[str, int]:
+        topology.build_backend(backend, loopback_vips(services))
+        redirect.attach(backend, self.path, peers, redirect_options(services))
+        return programs.start(backend, self.path / backend.name, uses_udp(services))
 
     def _wait_traffic(self, state: State) -> None:
         """Return when both VIPs have answered."""
@@ -177,6 +213,10 @@ class Lab:
             return Forwarder(self.director_dir / "control.sock", timeout_s=2.0).status().pid
         except ForwarderError:
             return None
+
+    def extras(self) -> list[Extra]:
+        """The services with other encapsulations."""
+        return extras(self.state().encapsulations)
 
     def backends(self) -> list[Backend]:
         return [self.backend(name) for name in self.state().backends]
@@ -230,19 +270,19 @@ class Lab:
         state = self.state()
         others = self.backends()
         new = Backend(self.name, max(each.number for each in others) + 1)
-        pids = self._start_backend(new, others)
+        services = self.extras()
+        pids = self._start_backend(new, others, services)
         for each in others:
             redirect.allow(each, self.path, new)
         programs.wait_ready(new, self.path / new.name)
         spaces = state.namespaces.model_copy(update={"backends": [*state.namespaces.backends, new.ns]})
         self._update(namespaces=spaces, backends=[*state.backends, new.name], pids=state.pids | pids)
         with self.api() as api:
-            api.request(
-                "PUT",
-                path_of("pools", POOL, "backends", new.name),
-                {"name": new.name, "address": new.address4},
-                {"If-None-Match": "*"},
-            )
+            for pool, address in ((POOL, new.address4), (POOL_V6, new.address6)):
+                if pool == POOL or any(each.pool == pool for each in services):
+                    path = path_of("pools", pool, "backends", new.name)
+                    body = {"name": new.name, "address": address}
+                    api.request("PUT", path, body, {"If-None-Match": "*"})
         return new
 
     def remove_backend(self, name: str) -> None:
@@ -250,7 +290,8 @@ class Lab:
         state = self.state()
         gone = self.backend(name)
         with self.api() as api:
-            api.delete(path_of("pools", POOL, "backends", name))
+            for pool in sorted({POOL, *(each.pool for each in self.extras())}):
+                api.delete(path_of("pools", pool, "backends", name))
             self.wait_in_force(api)
         netns.stop(netns.processes(gone.ns))
         redirect.detach(gone, self.path)
@@ -295,7 +336,7 @@ class Lab:
     def revive_backend(self, name: str) -> None:
         """Undo kill_backend()."""
         backend = self.backend(name)
-        pids = programs.start(backend, self.path / name)
+        pids = programs.start(backend, self.path / name, uses_udp(self.extras()))
         programs.wait_ready(backend, self.path / name)
         topology.plug(backend)
         self._update(pids=self.state().pids | pids)

@@ -5,12 +5,13 @@ every command another /sys.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from glbpy.lab import netns
-from glbpy.lab.topology import DIRECTOR4, Backend
+from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6
+from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, Backend
 
 
 def mount(run: Path) -> Path:
@@ -27,15 +28,20 @@ def tool(backend: Backend, run: Path, command: str, *options: str) -> str:
     return netns.run_in(backend.ns, [netns.find_program("glb-redirect"), command, *where, *options])
 
 
-def attach(backend: Backend, run: Path, peers: Iterable[Backend]) -> None:
-    """Attach glb-redirect to the backend's eth0; the director and `peers` may send to it."""
-    addresses = ",".join(peer.address4 for peer in peers if peer != backend)
-    tool(backend, run, "attach", "eth0", "--allow", DIRECTOR4, *(["--peer", addresses] if addresses else []))
+def attach(backend: Backend, run: Path, peers: Iterable[Backend], options: Sequence[str] = ()) -> None:
+    """Attach glb-redirect to the backend's eth0; the director and `peers` may send to it.
+
+    `options` are those for encapsulations other than GUE; with them come the director's other sources, too.
+    """
+    allowed = [DIRECTOR4, DIRECTOR6, *([OUTER_PREFIX_V4, OUTER_PREFIX_V6] if options else [])]
+    others = [address for peer in peers if peer != backend for address in (peer.address4, peer.address6)]
+    known = ["--allow", *allowed, *(["--peer", *others] if others else [])]
+    tool(backend, run, "attach", "eth0", *known, *options)
 
 
 def allow(backend: Backend, run: Path, peer: Backend) -> None:
     """Let `peer` send to the backend, and it to `peer`."""
-    tool(backend, run, "allow", "add", peer.address4, "--peer")
+    tool(backend, run, "allow", "add", peer.address4, peer.address6, "--peer")
 
 
 def detach(backend: Backend, run: Path) -> None:
@@ -44,7 +50,7 @@ def detach(backend: Backend, run: Path) -> None:
 
 def forget(backend: Backend, run: Path, peer: Backend) -> None:
     """Undo allow()."""
-    tool(backend, run, "allow", "remove", peer.address4)
+    tool(backend, run, "allow", "remove", peer.address4, peer.address6)
 
 
 def counters(backend: Backend, run: Path) -> dict[str, int]:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from glbpy.errors import LabError
 from glbpy.lab import netns, topology
 from glbpy.lab.driver import Driver
+from glbpy.lab.encapsulations import Encapsulation, LabService
 
 LABS = Path("/run/glb/lab")
 EAL = Path("/var/run/dpdk")
@@ -50,6 +51,8 @@ class State(BaseModel):
     vip6: str
     port: int
     driver: Driver  # of the director's port
+    encapsulations: list[Encapsulation]  # other than that of `service`
+    services: list[LabService]  # with those
     pids: dict[str, int]  # of the lab's programs, by name
 
 

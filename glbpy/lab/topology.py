@@ -20,6 +20,7 @@ are from private and documentation ranges and exist inside the namespaces only.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from glbpy.errors import InvalidInputError
@@ -146,16 +147,14 @@ def build_core(lab: str) -> None:
     route_vips(lab, DIRECTOR4, DIRECTOR6)
 
 
-def route_vips(lab: str, via4: str, via6: str) -> None:
+def route_vips(lab: str, via4: str, via6: str, vips: Iterable[str] = (VIP4, VIP6)) -> None:
     """Have the router send the VIPs to these addresses, normally the director's."""
-    netns.ip(
-        namespace(lab, "router"),
-        [f"route replace {VIP4}/32 via {via4}", f"route replace {VIP6}/128 via {via6}"],
-    )
+    lines = [f"route replace {vip} via {via6 if ':' in vip else via4}" for vip in vips]
+    netns.ip(namespace(lab, "router"), lines)
 
 
-def build_backend(backend: Backend) -> None:
-    """Make a backend and plug it into the bridge."""
+def build_backend(backend: Backend, vips: Iterable[str] = ()) -> None:
+    """Make a backend and plug it into the bridge. It has the VIPs of `www`, and these."""
     router = namespace(backend.lab, "router")
     netns.add(backend.ns)
     netns.sysctl(backend.ns, EVERYWHERE | BACKEND)
@@ -166,8 +165,7 @@ def build_backend(backend: Backend) -> None:
     netns.ip(
         backend.ns,
         [
-            f"addr add {VIP4}/32 dev lo",
-            f"addr add {VIP6}/128 dev lo nodad",
+            *(f"addr add {vip} dev lo{' nodad' if ':' in vip else ''}" for vip in (VIP4, VIP6, *vips)),
             *addresses(f"{backend.address4}/24", f"{backend.address6}/64", "10.0.0.1", "2001:db8:b::1"),
         ],
     )

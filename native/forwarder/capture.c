@@ -13,22 +13,21 @@
 struct capture {
 	struct capture_filter filter;
 	struct glb_capture_header *header; /* the mapping; the reader may write to it, so that nothing in it is trusted */
-	unsigned workers;
+	size_t record_bytes;
+	size_t ring_bytes;
 	size_t bytes;
 	char path[4096];
 	struct {
 		uint64_t head; /* the worker's own count */
 		uint64_t missed;
-		uint64_t pad[6];
+		uint32_t filled; /* bytes of the record in hand: the reader may write to that itself */
+		uint32_t pad[11];
 	} own[]; /* by ring */
 };
 
-static const uint64_t ring_bytes =
-	sizeof(struct glb_capture_ring) + GLB_CAPTURE_SLOTS * sizeof(struct glb_capture_record);
-
 static struct glb_capture_ring *ring_at(const struct capture *capture, unsigned index)
 {
-	return (void *)((uint8_t *)capture->header + sizeof(struct glb_capture_header) + index * ring_bytes);
+	return (void *)((uint8_t *)capture->header + sizeof(struct glb_capture_header) + index * capture->ring_bytes);
 }
 
 static int map_file(struct capture *capture)
@@ -65,8 +64,9 @@ struct capture *capture_create(const char *path, unsigned workers, const struct 
 		return NULL;
 	}
 	capture->filter = *filter;
-	capture->workers = workers;
-	capture->bytes = sizeof(struct glb_capture_header) + workers * ring_bytes;
+	capture->record_bytes = (sizeof(struct glb_capture_record) + filter->snaplen + 7) / 8 * 8;
+	capture->ring_bytes = sizeof(struct glb_capture_ring) + GLB_CAPTURE_SLOTS * capture->record_bytes;
+	capture->bytes = sizeof(struct glb_capture_header) + workers * capture->ring_bytes;
 	snprintf(capture->path, sizeof(capture->path), "%s", path);
 	ret = map_file(capture);
 	if (ret != 0) {
@@ -76,8 +76,8 @@ struct capture *capture_create(const char *path, unsigned workers, const struct 
 	}
 	*capture->header = (struct glb_capture_header){
 		.magic = "GLBCAPT", .version = GLB_CAPTURE_VERSION, .rings = workers, .slots = GLB_CAPTURE_SLOTS,
-		.record_bytes = sizeof(struct glb_capture_record), .first_ring = sizeof(struct glb_capture_header),
-		.ring_bytes = ring_bytes, .file_bytes = capture->bytes,
+		.record_bytes = (uint32_t)capture->record_bytes, .first_ring = sizeof(struct glb_capture_header),
+		.ring_bytes = capture->ring_bytes, .file_bytes = capture->bytes,
 	};
 	capture->header->magic[7] = '\n';
 	return capture;
@@ -125,9 +125,9 @@ static bool matches(const struct capture_filter *filter, enum glb_capture_at at,
 		in_prefix(&packet->src, &filter->client, filter->client_bits));
 }
 
-void capture_packet(struct capture *capture, unsigned index, enum glb_capture_at at,
-		    const struct glb_snapshot *snapshot, const struct glb_packet *packet, uint16_t port,
-		    const uint8_t *data, uint32_t data_len, uint32_t frame_len)
+struct glb_capture_record *capture_begin(struct capture *capture, unsigned index, enum glb_capture_at at,
+					 const struct glb_snapshot *snapshot, const struct glb_packet *packet, uint16_t port,
+					 uint32_t frame_len)
 {
 	struct glb_capture_ring *ring = ring_at(capture, index);
 	const uint64_t head = capture->own[index].head;
@@ -136,16 +136,16 @@ void capture_packet(struct capture *capture, unsigned index, enum glb_capture_at
 	struct timespec now;
 
 	if (!matches(&capture->filter, at, service, packet))
-		return;
+		return NULL;
 	if (head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) >= GLB_CAPTURE_SLOTS) {
 		__atomic_store_n(&ring->missed, ++capture->own[index].missed, __ATOMIC_RELAXED);
-		return;
+		return NULL;
 	}
-	record = (struct glb_capture_record *)(void *)(ring + 1) + head % GLB_CAPTURE_SLOTS;
+	record = (void *)((uint8_t *)(ring + 1) + head % GLB_CAPTURE_SLOTS * capture->record_bytes);
 	clock_gettime(CLOCK_REALTIME, &now);
 	record->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	record->frame_len = frame_len;
-	record->data_len = data_len < GLB_CAPTURE_DATA ? data_len : GLB_CAPTURE_DATA;
+	record->data_len = 0;
 	record->service = service;
 	record->backend = packet->chain_len != 0 && packet->chain[0] < snapshot->backend_count
 				  ? snapshot->backends[packet->chain[0]].id : GLB_ID_NONE;
@@ -154,7 +154,21 @@ void capture_packet(struct capture *capture, unsigned index, enum glb_capture_at
 	record->verdict = packet->verdict;
 	record->reason = packet->reason;
 	record->hops = packet->chain_len;
-	memcpy(record->data, data, record->data_len);
-	capture->own[index].head = head + 1;
-	__atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
+	capture->own[index].filled = 0;
+	return record;
+}
+
+void capture_add(struct capture *capture, unsigned index, struct glb_capture_record *record, const uint8_t *data, uint32_t len)
+{
+	const uint32_t filled = capture->own[index].filled, room = capture->filter.snaplen - filled;
+
+	len = len < room ? len : room;
+	memcpy(record->data + filled, data, len);
+	record->data_len = capture->own[index].filled = filled + len;
+}
+
+void capture_end(struct capture *capture, unsigned index)
+{
+	capture->own[index].head++;
+	__atomic_store_n(&ring_at(capture, index)->head, capture->own[index].head, __ATOMIC_RELEASE);
 }

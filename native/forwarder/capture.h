@@ -2,7 +2,7 @@
  *
  * The main lcore starts and stops it; there is one at a time, and it ends by itself after some seconds, whatever becomes of its
  * reader. A worker looks at one pointer per burst; when it is NULL, that is all it costs. When it is not, a packet costs the
- * match, and one that matches a copy of at most GLB_CAPTURE_DATA bytes into the worker's own ring, or a count when that is full.
+ * match, and one that matches a copy of its first bytes into the worker's own ring, or a count when that is full.
  */
 #ifndef FORWARDER_CAPTURE_H
 #define FORWARDER_CAPTURE_H
@@ -22,6 +22,7 @@ struct capture_filter {
 	int reason;          /* enum glb_reason, or CAPTURE_ANY */
 	struct glb_addr client; /* family NONE = any */
 	unsigned client_bits;   /* length of the prefix */
+	uint32_t snaplen;       /* bytes of a frame to be copied, 1..GLB_CAPTURE_SNAPLEN_MAX */
 };
 
 struct capture;
@@ -38,9 +39,16 @@ void capture_free(struct capture *capture);
 /* Before the stages: marks the packets as having neither service nor client, since not all are parsed. */
 void capture_prepare(struct glb_packet *packets, unsigned n);
 
-/* Copies what matches of `data_len` bytes at `data`, a packet's frame at this point. `snapshot` is the one that it was decided by. */
-void capture_packet(struct capture *capture, unsigned ring, enum glb_capture_at at, const struct glb_snapshot *snapshot,
-		    const struct glb_packet *packet, uint16_t port, const uint8_t *data, uint32_t data_len,
-		    uint32_t frame_len);
+/* A record for a packet whose frame has `frame_len` bytes at this point; NULL when it does not match, or the ring is full. `snapshot` is
+ * the one that it was decided by. */
+struct glb_capture_record *capture_begin(struct capture *capture, unsigned ring, enum glb_capture_at at,
+					 const struct glb_snapshot *snapshot, const struct glb_packet *packet, uint16_t port,
+					 uint32_t frame_len);
+
+/* The next bytes of its frame, as far as they fit. */
+void capture_add(struct capture *capture, unsigned ring, struct glb_capture_record *record, const uint8_t *data, uint32_t len);
+
+/* The record is complete: the reader may have it. */
+void capture_end(struct capture *capture, unsigned ring);
 
 #endif

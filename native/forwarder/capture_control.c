@@ -74,6 +74,14 @@ static int read_reason(const char *name, int *reason, struct glb_error *error)
 	return glb_error_set(error, -EINVAL, "reason: must be the name of a counter");
 }
 
+static int read_snaplen(const json_t *value, uint32_t *snaplen, struct glb_error *error)
+{
+	if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > GLB_CAPTURE_SNAPLEN_MAX)
+		return glb_error_set(error, -EINVAL, "snaplen: must be 1 to %d bytes", GLB_CAPTURE_SNAPLEN_MAX);
+	*snaplen = (uint32_t)json_integer_value(value);
+	return 0;
+}
+
 int capture_read_filter(const json_t *request, struct capture_filter *filter, unsigned *seconds, struct glb_error *error)
 {
 	const json_t *limit = json_object_get(request, "seconds");
@@ -81,7 +89,7 @@ int capture_read_filter(const json_t *request, struct capture_filter *filter, un
 	json_t *value;
 	int ret = 0;
 
-	*filter = (struct capture_filter){.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY};
+	*filter = (struct capture_filter){.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY, .snaplen = GLB_CAPTURE_SNAPLEN};
 	if (!json_is_integer(limit) || json_integer_value(limit) < 1 || json_integer_value(limit) > CAPTURE_SECONDS_MAX)
 		return glb_error_set(error, -EINVAL, "seconds: must be 1 to %d", CAPTURE_SECONDS_MAX);
 	*seconds = (unsigned)json_integer_value(limit);
@@ -92,6 +100,8 @@ int capture_read_filter(const json_t *request, struct capture_filter *filter, un
 			ret = read_client(json_string_value(value), filter, error);
 		else if (strcmp(field, "reason") == 0)
 			ret = read_reason(json_string_value(value), &filter->reason, error);
+		else if (strcmp(field, "snaplen") == 0)
+			ret = read_snaplen(value, &filter->snaplen, error);
 		else if (strcmp(field, "service") == 0 && json_is_integer(value) && json_integer_value(value) > 0 &&
 			 json_integer_value(value) <= UINT32_MAX)
 			filter->service = (uint32_t)json_integer_value(value);

@@ -9,7 +9,7 @@
 
 enum { CAPTURE_SECONDS_MAX = 3600 };
 
-/* Reads {"at": ["ingress", …], "service": ID, "reason": NAME, "client": "PREFIX", "seconds": N}; every field but `seconds` may be
+/* Reads {"at": ["ingress", …], "service": ID, "reason": NAME, "client": "PREFIX", "snaplen": N, "seconds": N}; every field but `seconds` may be
  * missing. Returns 0, or -EINVAL with *error naming the field. */
 int capture_read_filter(const json_t *request, struct capture_filter *filter, unsigned *seconds, struct glb_error *error);
 

@@ -38,23 +38,22 @@ enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct
 			   struct rte_mbuf *mbuf)
 {
 	struct punt_lane *lane = &punt->lanes[worker];
-	enum glb_reason reason = (enum glb_reason)packet->reason;
+	enum glb_punt_class class;
 
-	if (punt_wanted(reason)) {
-		enum glb_punt_class class = glb_punt_classify(packet);
-
-		if (!glb_bucket_take(&lane->bucket[class], now_ns())) {
-			count_add(&lane->limited[class], 1);
-			reason = GLB_REASON_PUNT_LIMITED;
-		} else if (rte_ring_mp_enqueue(punt->to_kernel[class], mbuf) != 0) {
-			count_add(&lane->full[class], 1);
-			reason = GLB_REASON_PUNT_FULL;
-		} else {
-			return reason;
-		}
+	if (!punt_wanted(packet->reason)) {
+		rte_pktmbuf_free(mbuf);
+		return packet->reason;
 	}
-	rte_pktmbuf_free(mbuf);
-	return reason;
+	class = glb_punt_classify(packet);
+	if (!glb_bucket_take(&lane->bucket[class], now_ns())) {
+		count_add(&lane->limited[class], 1);
+		return GLB_REASON_PUNT_LIMITED;
+	}
+	if (rte_ring_mp_enqueue(punt->to_kernel[class], mbuf) != 0) {
+		count_add(&lane->full[class], 1);
+		return GLB_REASON_PUNT_FULL;
+	}
+	return packet->reason;
 }
 
 static unsigned relay(struct punt_port *punt)

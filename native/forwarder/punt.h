@@ -73,8 +73,8 @@ static inline bool punt_wanted(unsigned reason)
 	return reason != GLB_REASON_OTHER_MAC && reason != GLB_REASON_OWN_MAC && reason != GLB_REASON_MUTED;
 }
 
-/* A worker hands over a packet whose verdict is PUNT, with its buffer. Returns the packet's own reason when the buffer was taken, the
- * same for what the kernel has no use for (for other MACs, or our own) when it was freed, and else, also freed, why it is dropped. */
+/* A worker hands over a packet whose verdict is PUNT, with its buffer. Returns the packet's own reason when the buffer was taken, or,
+ * for what the kernel has no use for, freed; else why it is to be dropped: then the buffer is still the worker's. */
 enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct glb_packet *packet,
 			   struct rte_mbuf *mbuf);
 

@@ -57,20 +57,45 @@ static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **
 	return tx_send(&worker->ports->port[port], worker->index, mbufs, n);
 }
 
-/* For a capture: the packet's frame as it is now in the buffer, where it is still whole. */
+/* For a capture: a frame of `frame_len` bytes, which begins with `len` bytes at `data` and goes on in `rest`. */
+static void show(struct worker *worker, enum glb_capture_at at, const struct glb_packet *packet, uint16_t port,
+		 const uint8_t *data, uint32_t len, const struct rte_mbuf *rest, uint32_t frame_len)
+{
+	struct capture *capture = worker->capturing;
+	struct glb_capture_record *record = capture_begin(capture, worker->index, at, worker->captured_by, packet, port,
+							  frame_len);
+
+	if (record == NULL)
+		return;
+	capture_add(capture, worker->index, record, data, len);
+	for (; rest != NULL; rest = rest->next)
+		capture_add(capture, worker->index, record, rte_pktmbuf_mtod(rest, const uint8_t *), rte_pktmbuf_data_len(rest));
+	capture_end(capture, worker->index);
+}
+
+/* The packet's frame as it is now in the buffer, where it is still whole. */
 static void show_buffer(struct worker *worker, enum glb_capture_at at, const struct glb_packet *packet,
 			struct rte_mbuf *mbuf)
 {
-	capture_packet(worker->capturing, worker->index, at, worker->captured_by, packet, mbuf->port,
-		       rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), rte_pktmbuf_pkt_len(mbuf));
+	show(worker, at, packet, mbuf->port, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), mbuf->next,
+	     rte_pktmbuf_pkt_len(mbuf));
 }
 
-/* For a capture: the packet's frame as it came, also where an attempt at encapsulating it failed. */
+/* The packet's frame as it came, also where an attempt at encapsulating it failed. */
 static void show_received(struct worker *worker, enum glb_capture_at at, const struct glb_packet *packet,
 			  const struct rte_mbuf *mbuf)
 {
-	capture_packet(worker->capturing, worker->index, at, worker->captured_by, packet, mbuf->port, packet->data,
-		       packet->data_len, packet->frame_len);
+	const bool gathered = packet->data == worker->scratch; /* then it is all there */
+
+	show(worker, at, packet, mbuf->port, packet->data, packet->data_len, gathered ? NULL : mbuf->next, packet->frame_len);
+}
+
+/* The end of a packet that is not sent. */
+static void discard(struct worker *worker, const struct glb_packet *packet, struct rte_mbuf *mbuf)
+{
+	if (worker->capturing != NULL && packet->verdict == GLB_VERDICT_DROP)
+		show_received(worker, GLB_CAPTURE_DROP, packet, mbuf);
+	rte_pktmbuf_free(mbuf);
 }
 
 /* Sends the first n of `mbufs` by a port, given by index; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
@@ -170,10 +195,10 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, str
 		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
 			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
 			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+			if (packet->verdict == GLB_VERDICT_DROP)
+				discard(worker, packet, mbufs[i]);
 		} else {
-			if (worker->capturing != NULL && packet->verdict == GLB_VERDICT_DROP)
-				show_received(worker, GLB_CAPTURE_DROP, packet, mbufs[i]);
-			rte_pktmbuf_free(mbufs[i]);
+			discard(worker, packet, mbufs[i]);
 		}
 	}
 	return ready;

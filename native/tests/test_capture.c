@@ -20,8 +20,12 @@ struct view {
 	size_t len;
 	struct glb_capture_header *header;
 	struct glb_capture_ring *ring; /* of worker 1 */
-	struct glb_capture_record *records;
 };
+
+static struct glb_capture_record *record_at(const struct view *view, unsigned n)
+{
+	return (void *)((uint8_t *)(view->ring + 1) + n * view->header->record_bytes);
+}
 
 static struct view open_view(void)
 {
@@ -35,7 +39,6 @@ static struct view open_view(void)
 	close(fd);
 	view.header = (void *)view.map;
 	view.ring = (void *)(view.map + view.header->first_ring + view.header->ring_bytes);
-	view.records = (void *)(view.ring + 1);
 	return view;
 }
 
@@ -48,7 +51,13 @@ static uint8_t frame[4096];
 
 static void show(struct capture *capture, enum glb_capture_at at, const struct glb_packet *packet, uint32_t len)
 {
-	capture_packet(capture, 1, at, &snapshot, packet, 0, frame, len, len);
+	struct glb_capture_record *record = capture_begin(capture, 1, at, &snapshot, packet, 0, len);
+
+	if (record == NULL)
+		return;
+	capture_add(capture, 1, record, frame, len / 3); /* in two pieces */
+	capture_add(capture, 1, record, frame + len / 3, len - len / 3);
+	capture_end(capture, 1);
 }
 
 static struct glb_packet packet_of(uint32_t service, uint8_t last_byte)
@@ -63,6 +72,7 @@ static void the_filter_decides(void)
 {
 	const struct capture_filter filter = {
 		.at = GLB_CAPTURE_INGRESS, .service = 9, .reason = GLB_REASON_FORWARDED, .client_bits = 25,
+		.snaplen = 96,
 		.client = {.bytes = {192, 0, 2, 0}, .family = GLB_FAMILY_V4},
 	};
 	struct capture *capture = capture_create(path, 2, &filter, NULL);
@@ -72,8 +82,8 @@ static void the_filter_decides(void)
 	CHECK(memcmp(view.header->magic, "GLBCAPT\n", 8) == 0 && view.header->rings == 2);
 	CHECK(view.header->file_bytes == view.len);
 	show(capture, GLB_CAPTURE_INGRESS, &good, 60);
-	CHECK(view.ring->head == 1 && view.records[0].service == 9 && view.records[0].backend == 101);
-	CHECK(view.records[0].hops == 2 && view.records[0].at == GLB_CAPTURE_INGRESS && view.records[0].time_ns != 0);
+	CHECK(view.ring->head == 1 && record_at(&view, 0)->service == 9 && record_at(&view, 0)->backend == 101);
+	CHECK(record_at(&view, 0)->hops == 2 && record_at(&view, 0)->at == GLB_CAPTURE_INGRESS && record_at(&view, 0)->time_ns != 0);
 	show(capture, GLB_CAPTURE_EGRESS, &good, 60);
 	bad = packet_of(0, 127);
 	show(capture, GLB_CAPTURE_INGRESS, &bad, 60);
@@ -93,24 +103,50 @@ static void the_filter_decides(void)
 
 static void a_record_holds_what_fits(void)
 {
-	const struct capture_filter filter = {.at = GLB_CAPTURE_DROP, .reason = CAPTURE_ANY};
+	const struct capture_filter filter = {.at = GLB_CAPTURE_DROP, .reason = CAPTURE_ANY, .snaplen = GLB_CAPTURE_SNAPLEN};
 	struct capture *capture = capture_create(path, 2, &filter, NULL);
 	struct glb_packet packet = packet_of(GLB_INDEX_NONE, 1);
 	struct view view = open_view();
 
 	packet.chain_len = 0;
-	frame[GLB_CAPTURE_DATA - 1] = 0xab;
+	frame[GLB_CAPTURE_SNAPLEN - 1] = 0xab;
 	show(capture, GLB_CAPTURE_DROP, &packet, sizeof(frame));
-	CHECK(view.records[0].frame_len == sizeof(frame) && view.records[0].data_len == GLB_CAPTURE_DATA);
-	CHECK(view.records[0].data[GLB_CAPTURE_DATA - 1] == 0xab);
-	CHECK(view.records[0].service == GLB_ID_NONE && view.records[0].backend == GLB_ID_NONE);
+	CHECK(record_at(&view, 0)->frame_len == sizeof(frame) && record_at(&view, 0)->data_len == GLB_CAPTURE_SNAPLEN);
+	CHECK(record_at(&view, 0)->data[GLB_CAPTURE_SNAPLEN - 1] == 0xab);
+	CHECK(record_at(&view, 0)->service == GLB_ID_NONE && record_at(&view, 0)->backend == GLB_ID_NONE);
 	munmap(view.map, view.len);
 	capture_free(capture);
 }
 
+static void a_record_is_as_long_as_asked_for(void)
+{
+	static const uint32_t lengths[] = {1, 60, GLB_CAPTURE_SNAPLEN_MAX};
+	struct glb_packet packet = packet_of(0, 1);
+
+	for (unsigned i = 0; i < sizeof(frame); i++)
+		frame[i] = (uint8_t)(i * 7);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct capture_filter filter = {.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY, .snaplen = lengths[i]};
+		const uint32_t kept = lengths[i] < sizeof(frame) ? lengths[i] : (uint32_t)sizeof(frame);
+		struct capture *capture = capture_create(path, 2, &filter, NULL);
+		struct view view = open_view();
+
+		CHECK(view.header->record_bytes >= sizeof(struct glb_capture_record) + lengths[i]);
+		CHECK(view.header->record_bytes % 8 == 0 && view.header->file_bytes == view.len);
+		for (unsigned n = 0; n < GLB_CAPTURE_SLOTS; n++)
+			show(capture, GLB_CAPTURE_INGRESS, &packet, sizeof(frame));
+		for (unsigned n = 0; n < GLB_CAPTURE_SLOTS; n += GLB_CAPTURE_SLOTS - 1) {
+			CHECK(record_at(&view, n)->data_len == kept && record_at(&view, n)->frame_len == sizeof(frame));
+			CHECK(memcmp(record_at(&view, n)->data, frame, kept) == 0);
+		}
+		munmap(view.map, view.len);
+		capture_free(capture);
+	}
+}
+
 static void a_full_ring_counts_what_it_misses(void)
 {
-	const struct capture_filter filter = {.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY};
+	const struct capture_filter filter = {.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY, .snaplen = GLB_CAPTURE_SNAPLEN};
 	struct capture *capture = capture_create(path, 2, &filter, NULL);
 	struct glb_packet packet = packet_of(0, 1);
 	struct view view = open_view();
@@ -122,7 +158,7 @@ static void a_full_ring_counts_what_it_misses(void)
 	for (unsigned i = 0; i < 3; i++)
 		show(capture, GLB_CAPTURE_INGRESS, &packet, 60 + i);
 	CHECK(view.ring->head == GLB_CAPTURE_SLOTS + 2 && view.ring->missed == 4);
-	CHECK(view.records[0].data_len == 60 && view.records[1].data_len == 61);
+	CHECK(record_at(&view, 0)->data_len == 60 && record_at(&view, 1)->data_len == 61);
 	view.ring->head = 1ULL << 60; /* a reader may write what it likes: the worker goes by its own count */
 	view.ring->tail = GLB_CAPTURE_SLOTS + 2;
 	for (unsigned i = 0; i < 2 * GLB_CAPTURE_SLOTS; i++)
@@ -134,7 +170,7 @@ static void a_full_ring_counts_what_it_misses(void)
 
 static void a_path_that_cannot_be_is_refused(void)
 {
-	const struct capture_filter filter = {.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY};
+	const struct capture_filter filter = {.at = GLB_CAPTURE_INGRESS, .reason = CAPTURE_ANY, .snaplen = GLB_CAPTURE_SNAPLEN};
 	struct glb_error error = {0};
 
 	CHECK(capture_create("/nonexistent/capture", 1, &filter, &error) == NULL && error.code == -2);
@@ -145,6 +181,7 @@ int main(void)
 	static const struct check_case cases[] = {
 		{"the filter decides", the_filter_decides},
 		{"a record holds what fits", a_record_holds_what_fits},
+		{"a record is as long as asked for", a_record_is_as_long_as_asked_for},
 		{"a full ring counts what it misses", a_full_ring_counts_what_it_misses},
 		{"a path that cannot be is refused", a_path_that_cannot_be_is_refused},
 	};

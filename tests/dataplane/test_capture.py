@@ -126,6 +126,40 @@ def test_punts_have_no_service_of_an_earlier_packet(
     assert second == "ingress: punt (not_vip); worker 0"
 
 
+def test_frames_in_several_buffers_are_whole(
+    make: Callable[..., Director], name: Callable[[str], str], segment: Segment, tmp_path: Path
+) -> None:
+    """Buffers of 2048 bytes and frames of 5000: as they came, as they were sent, and as one was dropped."""
+    for interface in ("director0", "far0"):
+        segment.namespace.ip("link", "set", interface, "mtu", "9000")
+    director = make(
+        name("long"), "net_pcap0,iface=director0,phy_mac=1", prefix=segment.prefix, forward={"mtu": 5100},
+        eal={"mbuf_bytes": 2048},
+    )  # fmt: skip
+    snapshot(director.snapshot)
+    director.start()
+    frames = [
+        ethernet(ipv4("192.0.2.7", "203.0.113.10", 6, tcp(port, 80, bytes(n % 251 for n in range(length)))),
+                 IPV4, dst=segment.mac)
+        for port, length in ((1024, 5000), (1025, 5060), (1026, 100))
+    ]  # fmt: skip
+    places = ("--at", "ingress", "--at", "egress", "--at", "drop")
+    filters = ("--client", "192.0.2.7")
+    with capturing(director, tmp_path / "all.pcapng", *places, *filters, "--snaplen", "9000", "--count", "6"):
+        segment.wire.send(frames, pace_s=0.05)
+        sent = segment.wire.receive(2)
+    found = pcap.read(tmp_path / "all.pcapng")
+    seen: dict[str, list[bytes]] = {"ingress": [], "egress": [], "drop": []}
+    for comment, frame in zip(comments(tmp_path / "all.pcapng"), found.frames(), strict=True):
+        seen[comment.split(":")[0]].append(frame)
+    assert seen == {"ingress": frames, "egress": sent, "drop": [frames[1]]}
+    assert [len(frame) for frame in sent] == [len(frames[0]) + 40, len(frames[2]) + 40]
+    with capturing(director, tmp_path / "cut.pcapng", *filters, "--snaplen", "3000", "--count", "3"):
+        segment.wire.send(frames, pace_s=0.05)
+    cut = pcap.read(tmp_path / "cut.pcapng")
+    assert list(cut.frames()) == [frame[:3000] for frame in frames]
+
+
 def test_it_ends_by_itself_and_one_runs_at_a_time(director: Director) -> None:
     path = Path(director.client.capture(seconds=1))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -183,6 +217,8 @@ def test_captures_come_and_go_under_traffic(director: Director, segment: Segment
         ({"seconds": 1, "client": "somebody"}, "is no address"),
         ({"seconds": 1, "reason": "boredom"}, "reason: "),
         ({"seconds": 1, "service": 0}, "service: "),
+        ({"seconds": 1, "snaplen": 0}, "snaplen: must be 1 to 16344"),
+        ({"seconds": 1, "snaplen": 16345}, "snaplen: must be 1 to 16344"),
         ({"seconds": 1, "colour": "blue"}, "colour: "),
     ],
 )

@@ -66,6 +66,8 @@ def test_status_has_what_drives_a_lab(lab: Lab) -> None:
         "vip6": "str",
         "port": "int",
         "driver": "str",
+        "encapsulations": "list",
+        "services": "list",
         "pids": "dict",
     }
     spaces = status["namespaces"]

@@ -305,6 +305,10 @@ def test_the_command_prints_json_and_text(tmp_path: Path) -> None:
     assert "why: it is removed from pool web" in text
     assert "instead: drain it first, and go on when it has no connections left" in text
     assert text.endswith("connections can break: www\n")
+    many = run(tmp_path, document(pool(8)), document(pool(9)))
+    [line] = [line for line in many.stdout.splitlines() if "!" in line]
+    assert line.startswith("  ! web/b1, web/b2, web/b3, web/b4, web/b5 and 3 more leave ")
+    assert line.endswith("rows, first in 0: can break what older changes left there")
 
 
 def test_exit_codes(tmp_path: Path) -> None:

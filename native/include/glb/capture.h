@@ -13,7 +13,8 @@
 
 enum {
 	GLB_CAPTURE_VERSION = 1,
-	GLB_CAPTURE_DATA = 2008, /* bytes of a frame that fit a record; the rest is cut off */
+	GLB_CAPTURE_SNAPLEN = 2008, /* bytes of a frame that a record holds, unless asked for otherwise; the rest is cut off */
+	GLB_CAPTURE_SNAPLEN_MAX = 16344,
 	GLB_CAPTURE_SLOTS = 1024, /* records of a ring, a power of two */
 };
 
@@ -28,7 +29,7 @@ struct glb_capture_header {
 	uint32_t version;    /* GLB_CAPTURE_VERSION */
 	uint32_t rings;      /* one for each worker */
 	uint32_t slots;      /* of a ring */
-	uint32_t record_bytes;
+	uint32_t record_bytes; /* from record to record: sizeof(struct glb_capture_record) and the data, a multiple of 8 */
 	uint64_t first_ring; /* offset */
 	uint64_t ring_bytes; /* from ring to ring */
 	uint64_t file_bytes;
@@ -58,8 +59,8 @@ struct glb_capture_record {
 	uint8_t reason;     /* enum glb_reason */
 	uint8_t hops;       /* of the chain */
 	uint8_t pad[10];
-	uint8_t data[2008]; /* GLB_CAPTURE_DATA */
+	uint8_t data[];
 };
-GLB_STATIC_ASSERT(sizeof(struct glb_capture_record) == 2048, "capture record")
+GLB_STATIC_ASSERT(sizeof(struct glb_capture_record) == 40, "capture record")
 
 #endif

@@ -44,8 +44,8 @@ enum glb_reason {
 	GLB_REASON_L4_TRUNCATED,       /* TCP, UDP or ICMP header cut off */
 	GLB_REASON_ICMP_QUOTE_TRUNCATED, /* the packet quoted by an ICMP error is cut before its ports */
 	/* drop: ours, but it cannot go on */
-	GLB_REASON_NO_BACKEND,         /* the service has no backend that may take packets */
-	GLB_REASON_TOO_LONG,           /* encapsulated, it would exceed an IPv4 total length of 65535 or the egress MTU */
+	GLB_REASON_NO_BACKEND,         /* no backend of the service may take packets, or its encapsulation does not reach it */
+	GLB_REASON_TOO_LONG,           /* as sent, it would exceed the egress MTU, or what a length field of its outer IP header holds */
 	GLB_REASON_NO_HEADROOM,        /* no room for the outer header in the buffer, or it is shared and may not be written to */
 	GLB_REASON_TX_FULL,            /* the transmit queue did not take it */
 	GLB_REASON_NO_NEXT_HOP,        /* the next hop of the backend has no known MAC address */
