@@ -1,10 +1,12 @@
-"""How a service chooses, with a real client and real servers: maglev, weights, and source affinity.
+"""How a service chooses, with a real client and real servers: maglev, weights, hash fields, source affinity.
 
 Whom each connection gets to is compared with what libglb makes of its first packet and the snapshot in force.
 """
 
+import itertools
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from oracle.build import IPV4, IPV6, ethernet, ipv4, ipv6, tcp
 from glbpy import offline
 from glbpy.client import path_of
 from glbpy.lab import netns
+from glbpy.lab.encapsulations import NAT_PORT
 from glbpy.lab.lab import Lab, document
-from glbpy.lab.topology import CLIENT4, CLIENT6, PORT, VIP4, VIP6
+from glbpy.lab.topology import CLIENT4, CLIENT6, DIRECTOR4, DIRECTOR6, PORT, VIP4, VIP6
 from glbpy.lab.traffic import Client, request
 from tests.lab.stayers import Stayers
 
@@ -23,6 +26,11 @@ PROBES = 240
 SOURCES = {
     4: [f"198.51.100.{n}" for n in range(64, 96)],
     6: [f"2001:db8:c::1:{n:x}" for n in range(0xF0, 0x110)],
+}
+FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")
+MANY = {
+    4: ("203.0.113.96/28", [f"203.0.113.{n}" for n in range(96, 112)]),
+    6: ("2001:db8:f:3::/64", [f"2001:db8:f:3::{n:x}" for n in range(16)]),
 }
 
 
@@ -43,9 +51,9 @@ class Oracle:
         snapshot = Path(lab.director_dir, "snapshot.glb").read_bytes()
         self.path = offline.Case(snapshot, offline.EXAMPLE).path()
 
-    def backend(self, source: str, sport: int, vip: str) -> str:
+    def backend(self, source: str, sport: int, vip: str, port: int = PORT) -> str:
         v6 = ":" in vip
-        packet = (ipv6 if v6 else ipv4)(source, vip, 6, tcp(sport, PORT))
+        packet = (ipv6 if v6 else ipv4)(source, vip, 6, tcp(sport, port))
         return self.path.decide(ethernet(packet, IPV6 if v6 else IPV4)).chain[0].name
 
 
@@ -91,13 +99,63 @@ def test_weights_share_out_new_connections_and_0_keeps_the_old_ones(lab: Lab, cl
         stayers.finish()
 
 
+@pytest.fixture
+def clients(lab: Lab) -> Iterator[None]:
+    """The client has all of SOURCES."""
+    namespace = lab.state().namespaces.client
+    every = [f"{source}/{32 if v == 4 else 128}" for v, sources in SOURCES.items() for source in sources]
+    nodad = {each: " nodad" if ":" in each else "" for each in every}
+    netns.ip(namespace, [f"address replace {each} dev eth0{nodad[each]}" for each in every])
+    yield
+    netns.ip(namespace, [f"address del {each} dev eth0" for each in every])
+
+
+@pytest.fixture
+def prefixes(lab: Lab) -> None:
+    """Whole prefixes lead to the director, and are its backends' own."""
+    router, via = lab.state().namespaces.router, {4: DIRECTOR4, 6: DIRECTOR6}
+    netns.ip(router, [f"route replace {prefix} via {via[v]}" for v, (prefix, _) in MANY.items()])
+    for each in lab.backends():
+        netns.ip(each.ns, [f"route replace local {prefix} dev lo" for prefix, _ in MANY.values()])
+
+
 @pytest.mark.parametrize("v", [4, 6])
-def test_source_affinity_keeps_a_network_together(lab: Lab, v: int) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["src_port"],
+        ["dst_addr"],
+        ["dst_port"],
+        ["src_addr", "dst_addr"],
+        ["src_port", "dst_port"],
+        list(FIELDS),
+    ],
+    ids="+".join,
+)
+def test_hash_fields_and_nothing_else_decide(
+    lab: Lab, clients: None, prefixes: None, fields: list[str], v: int
+) -> None:
+    """Connections of 2 addresses to 2 ports, each with each; 16 ports and 2 VIPs, or the other way round."""
+    apply(lab, vips=[prefix for prefix, _ in MANY.values()], ports=[PORT, NAT_PORT], hash_fields=fields)
+    oracle, namespace = Oracle(lab), lab.state().namespaces.client
+    sports, vips = (2, 16) if "dst_addr" in fields else (16, 2)
+    every = (SOURCES[v][:2], range(20000, 20000 + sports), MANY[v][1][:vips], (PORT, NAT_PORT))
+    answers: dict[tuple[str | int, ...], set[str]] = defaultdict(set)
+    for source, sport, vip, port in itertools.product(*every):
+        backend, _ = ask(namespace, source, vip, port, sport)
+        assert backend == oracle.backend(source, sport, vip, port)
+        values = dict(zip(FIELDS, (source, vip, sport, port), strict=True))
+        answers[tuple(values[field] for field in fields)].add(backend)
+    assert {len(each) for each in answers.values()} == {1}
+    if len(answers) >= 16:  # two rows may well have one backend
+        assert len(set.union(*answers.values())) > 1
+
+
+@pytest.mark.parametrize("v", [4, 6])
+def test_source_affinity_keeps_a_network_together(lab: Lab, clients: None, v: int) -> None:
     """32 clients of two networks, /28 and /120, and several connections of each."""
     namespace, vip = lab.state().namespaces.client, {4: VIP4, 6: VIP6}[v]
     apply(lab, hash_fields=["src_addr"], source_affinity={"v4_bits": 28, "v6_bits": 120})
-    bits = {4: "32", 6: "128 nodad"}[v]
-    netns.ip(namespace, [f"address replace {source}/{bits} dev eth0" for source in SOURCES[v]])
     oracle = Oracle(lab)
     networks = []
     for half in (SOURCES[v][:16], SOURCES[v][16:]):
@@ -111,17 +169,17 @@ def test_source_affinity_keeps_a_network_together(lab: Lab, v: int) -> None:
         networks.append(answers)
     apply(lab, hash_fields=["src_addr"])  # each address by itself
     assert len({ask(namespace, source, vip)[0] for source in SOURCES[v]}) > 1
-    netns.ip(namespace, [f"address del {source}/{bits.split()[0]} dev eth0" for source in SOURCES[v]])
 
 
-def ask(namespace: str, source: str, vip: str) -> tuple[str, int]:
-    """Return who answers a request from this address, and the port that it came from."""
+def ask(namespace: str, source: str, vip: str, port: int = PORT, sport: int = 0) -> tuple[str, int]:
+    """Return who answers a request from this address and port (0: any), and the port that it came from."""
     with netns.entered(namespace):
         client = socket.socket(socket.AF_INET6 if ":" in vip else socket.AF_INET)
     with client:
         client.settimeout(5)
-        client.bind((source, 0))
-        client.connect((vip, PORT))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind((source, sport))
+        client.connect((vip, port))
         client.sendall(b"GET / HTTP/1.0\r\nHost: lab\r\n\r\n")
         with client.makefile("rb") as answer:
             lines = answer.read().decode().lower().split("\r\n")

@@ -264,6 +264,44 @@ def test_without_room_uploads_stand_still(lab: Lab, narrow: None, tmp_path: Path
         upload_and_download(lab, service, service.vips[0], tmp_path, timeout_s=1)
 
 
+# --- paths that are narrower on the client's side
+
+NARROW = 1300
+
+
+@pytest.fixture(scope="module")
+def far(lab: Lab) -> Iterator[None]:
+    """The router must send the client 1300 bytes at most, and says so to whoever sends it more."""
+    router = lab.state().namespaces.router
+    routes = [f"{CLIENT4}/32 dev client", f"{CLIENT6}/128 dev client"]
+    netns.ip(router, [f"route replace {route} mtu lock {NARROW}" for route in routes])
+    yield
+    netns.ip(router, [f"route del {route}" for route in routes])
+    forget_paths(lab)
+
+
+def forget_paths(lab: Lab) -> None:
+    for backend in lab.backends():
+        netns.ip(backend.ns, ["route flush cache"])
+        netns.run_in(backend.ns, ["ip", "-6", "route", "flush", "cache"])
+
+
+@cases
+def test_too_big_reaches_the_sender(lab: Lab, far: None, service: Extra, vip: str, tmp_path: Path) -> None:
+    """The router's ICMP goes to the VIP, and by way of the director to the backend that sent too much."""
+    forget_paths(lab)
+    answer = tmp_path / "answer"
+    curl = ["curl", "-gsS", "-m", "10", "-o", str(answer), "-w", "%header{x-backend}"]
+    where = url(service, vip, "/slow?seconds=0&bytes=100000")
+    name = netns.run_in(lab.state().namespaces.client, [*curl, where])
+    assert answer.read_bytes() == pattern(name, 0, 100_000)
+    routes = {
+        each.name: netns.run_in(each.ns, ["ip", "route", "get", client_address(vip)])
+        for each in lab.backends()
+    }
+    assert {each for each, route in routes.items() if f"mtu {NARROW}" in route} == {name}
+
+
 # --- what is on the wire
 
 

@@ -10,6 +10,7 @@ other, each with a pool of one backend: who answers says which service it was. :
     whole  any  any        203.0.113.80, 2001:db8:f:2::8  backend3
 """
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -34,7 +35,7 @@ HOST = {4: "203.0.113.70", 6: "2001:db8:f:1::7"}
 WHOLE = {4: "203.0.113.80", 6: "2001:db8:f:2::8"}
 VIPS = {4: VIP4, 6: VIP6}
 SILENCE_S = 0.9  # before the kernel sends its SYN once more
-IP_FREEBIND, IPV6_FREEBIND = 15, 78
+FREEBIND = {4: (socket.IPPROTO_IP, 15), 6: (socket.IPPROTO_IPV6, 78)}
 
 
 class Server:
@@ -45,8 +46,8 @@ class Server:
         self.selector = selectors.DefaultSelector()
         with netns.entered(namespace):
             for family, vip, option in (
-                (socket.AF_INET, FIRST[4], (socket.IPPROTO_IP, IP_FREEBIND)),
-                (socket.AF_INET6, FIRST[6], (socket.IPPROTO_IPV6, IPV6_FREEBIND)),
+                (socket.AF_INET, FIRST[4], FREEBIND[4]),
+                (socket.AF_INET6, FIRST[6], FREEBIND[6]),
             ):
                 datagrams = socket.socket(family, socket.SOCK_DGRAM)
                 self.selector.register(datagrams, selectors.EVENT_READ)
@@ -144,6 +145,45 @@ def ask(lab: Lab, vip: str, port: int, kind: socket.SocketKind = socket.SOCK_STR
             return "refused"
         except TimeoutError:
             return "silence"
+
+
+@pytest.mark.parametrize("v", [4, 6])
+@pytest.mark.parametrize("protocol", [socket.IPPROTO_UDP, 50, 132, 253], ids=["udp", "esp", "sctp", "253"])
+def test_any_protocol_takes_those_without_ports_too(laid_over: Lab, v: int, protocol: int) -> None:
+    lab, vip, there = laid_over, WHOLE[v], 0
+    family, kind = socket.AF_INET6 if v == 6 else socket.AF_INET, socket.SOCK_RAW
+    if protocol == socket.IPPROTO_UDP:
+        kind, there = socket.SOCK_DGRAM, 7  # any port
+    apply(lab, services(lab, "drop"))
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for backend in lab.backends():
+            with netns.entered(backend.ns):
+                servers[backend.name] = stack.enter_context(socket.socket(family, kind, protocol))
+            servers[backend.name].setsockopt(*FREEBIND[v], 1)
+            servers[backend.name].bind((vip, there))
+            servers[backend.name].setblocking(False)
+        with netns.entered(lab.state().namespaces.client):
+            client = stack.enter_context(socket.socket(family, kind, protocol))
+        client.settimeout(3)
+        client.connect((vip, there))
+        client.send(b"who are you?")
+        servers["backend3"].settimeout(3)
+        question, sender = servers["backend3"].recvfrom(2000)  # with the IP header, when IPv4 and raw
+        assert question.endswith(b"who are you?")
+        assert sender[0] == client.getsockname()[0]
+        servers["backend3"].sendto(b"backend3", sender)
+        assert client.recv(2000).endswith(b"backend3")
+        for name in ("backend1", "backend2"):
+            with pytest.raises(BlockingIOError):
+                servers[name].recv(2000)
+
+
+@pytest.mark.parametrize("v", [4, 6])
+def test_any_protocol_is_pinged(laid_over: Lab, v: int) -> None:
+    apply(laid_over, services(laid_over, "drop"))
+    ping = ["ping", "-n", "-q", "-c", "3", "-i", "0.01", "-W", "2", WHOLE[v]]
+    assert "3 received" in netns.run_in(laid_over.state().namespaces.client, ping)
 
 
 def counters(lab: Lab) -> dict[str, int]:
