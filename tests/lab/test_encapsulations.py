@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from glbpy.lab.encapsulations import (
     Encapsulation,
     Extra,
 )
-from glbpy.lab.lab import Lab
+from glbpy.lab.lab import Lab, document
 from glbpy.lab.slow import pattern
 from glbpy.lab.topology import CLIENT4, CLIENT6, MTU
 from glbpy.lab.traffic import Client, Connection, request
@@ -406,18 +407,17 @@ def test_l3dsr_carries_its_dscp(client: Client, taps: list[Tap], name: str) -> N
     assert set(marks) == {DSCP}
 
 
-@pytest.mark.parametrize("name", [each.name for each in EXTRAS if each.encapsulation in TUNNELS])
-def test_outer_dscp_is_the_clients(lab: Lab, taps: list[Tap], name: str) -> None:
-    service = next(each for each in EXTRAS if each.name == name)
-    vip, wanted = service.vips[0], 46 << 2
+def marks(lab: Lab, taps: list[Tap], service: Extra, sent: int) -> set[tuple[int, int]]:
+    """Outer and inner TOS or traffic class, as backends get them, of packets that were sent with `sent`."""
+    vip = service.vips[0]
     with netns.entered(lab.state().namespaces.client):
         asking = socket.socket(socket.AF_INET6 if ":" in vip else socket.AF_INET)
     with asking:
         asking.settimeout(3)
         if ":" in vip:
-            asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, wanted)
+            asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, sent)
         else:
-            asking.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, wanted)
+            asking.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, sent)
         asking.connect((vip, service.port))
         asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert asking.recv(12) == b"HTTP/1.1 200"
@@ -425,7 +425,36 @@ def test_outer_dscp_is_the_clients(lab: Lab, taps: list[Tap], name: str) -> None
         # Before it is closed: a reset would come without the socket's marks.
         frames = [frame for tap in taps for frame in tap.frames() if ports in frame]
     assert len(frames) >= 3
-    assert {tos(frame[14:]) for frame in frames} == {wanted}
+    inner = [frame[: frame.index(ports)][-40 if ":" in vip else -20 :] for frame in frames]
+    return {(tos(frame[14:]), tos(header)) for frame, header in zip(frames, inner, strict=True)}
+
+
+@pytest.mark.parametrize("name", [each.name for each in EXTRAS if each.encapsulation in TUNNELS])
+def test_outer_dscp_is_the_clients(lab: Lab, taps: list[Tap], name: str) -> None:
+    service = next(each for each in EXTRAS if each.name == name)
+    assert marks(lab, taps, service, 46 << 2) == {(46 << 2, 46 << 2)}
+
+
+def test_outer_dscp_of_the_service(lab: Lab, taps: list[Tap]) -> None:
+    """A number, or 0 when nothing is said; and the client's packet comes out with its own."""
+    www = Extra("www", Encapsulation.GUE, 10, "web")
+    assert marks(lab, taps, www, 46 << 2) == {(0, 46 << 2)}
+    tunnels = [each for each in EXTRAS if each.encapsulation in TUNNELS]
+    whole = document(lab.backends(), EXTRAS)
+    for service in whole["services"]:
+        if service.get("encapsulation") in TUNNELS:
+            service |= {"outer_dscp": 10, "ecn": "zero"}
+    apply(lab, whole)
+    try:
+        seen = {each.name: marks(lab, taps, each, 46 << 2) for each in tunnels}
+    finally:
+        apply(lab, document(lab.backends(), EXTRAS))
+    assert seen == {each.name: {(10 << 2, 46 << 2)} for each in tunnels}
+
+
+def apply(lab: Lab, whole: dict[str, Any]) -> None:
+    with lab.api() as api:
+        lab.wait_in_force(api, api.post(path_of("apply"), whole)["revision"])
 
 
 # --- congestion marks, RFC 6040
