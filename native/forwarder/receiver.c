@@ -5,6 +5,7 @@
 #include "order.h"
 #include "trace.h"
 
+#include <glb/punt.h>
 #include <glb/steer.h>
 
 #include <rte_ethdev.h>
@@ -35,6 +36,36 @@ static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigne
 	return workers;
 }
 
+/* Whether a packet is one of those that keep the director reachable, wherever it goes to. */
+static bool is_urgent(const struct rte_mbuf *mbuf)
+{
+	struct glb_packet packet = {
+		.data = rte_pktmbuf_mtod(mbuf, const uint8_t *), .data_len = rte_pktmbuf_data_len(mbuf),
+		.frame_len = rte_pktmbuf_pkt_len(mbuf), .verdict = GLB_VERDICT_FORWARD,
+	};
+
+	glb_packet_parse(&packet, 1);
+	return glb_punt_classify(&packet) != GLB_PUNT_OTHER;
+}
+
+/* Puts n packets into a worker's ring, those that are urgent also into its reserve. Returns how many it does not take: the first of
+ * `mbufs` afterwards. */
+static unsigned put(struct receiver *receiver, unsigned worker, struct rte_mbuf **mbufs, unsigned n)
+{
+	struct rings *rings = receiver->rings;
+	struct rte_ring *ring = rings->steer[receiver->index][worker];
+	const unsigned room = rte_ring_free_count(ring);
+	const unsigned fit = room > rings->reserve ? RTE_MIN(room - rings->reserve, n) : 0;
+	unsigned lost = 0;
+
+	rings_put(rings, ring, &rings->worker_bell[worker], mbufs, fit);
+	for (unsigned i = fit; i < n; i++)
+		if (rings->reserve == 0 || !is_urgent(mbufs[i]) ||
+		    rings_put(rings, ring, &rings->worker_bell[worker], &mbufs[i], 1) == 0)
+			mbufs[lost++] = mbufs[i];
+	return lost;
+}
+
 /* Hands a burst, sorted, to the workers of the set; what a ring does not take is dropped. Returns how many those were. */
 static unsigned steer(struct receiver *receiver, uint64_t workers, unsigned packets, uint64_t bytes)
 {
@@ -44,17 +75,16 @@ static unsigned steer(struct receiver *receiver, uint64_t workers, unsigned pack
 	for (; workers != 0; workers &= workers - 1) {
 		const unsigned worker = (unsigned)__builtin_ctzll(workers), n = receiver->counts[worker];
 		struct rte_mbuf **mbufs = receiver->mbufs[worker];
-		struct rte_ring *ring = rings->steer[receiver->index][worker];
-		unsigned put;
+		unsigned over;
 
 		if (rings->lossless)
-			rings_wait_for_room(ring);
-		put = rings_put(rings, ring, &rings->worker_bell[worker], mbufs, n);
-		for (unsigned i = put; i < n; i++)
+			rings_wait_for_room(rings->steer[receiver->index][worker]);
+		over = put(receiver, worker, mbufs, n);
+		for (unsigned i = 0; i < over; i++)
 			bytes -= mbufs[i]->pkt_len;
-		rte_pktmbuf_free_bulk(mbufs + put, n - put);
+		rte_pktmbuf_free_bulk(mbufs, over);
 		receiver->counts[worker] = 0;
-		lost += n - put;
+		lost += over;
 	}
 	count_add(&receiver->stats->tx_packets, packets - lost);
 	count_add(&receiver->stats->tx_bytes, bytes);

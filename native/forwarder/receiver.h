@@ -1,7 +1,8 @@
 /* A receiver: the first stage of a pipeline. Takes packets from its rx queue of every port, and puts each into the ring of its flow's worker.
  *
  * The flow's hash is the NIC's where it is valid, else libglb's (glb/steer.h): all packets of a flow go to one worker, in order. A worker
- * whose ring is full loses packets, counted as steer_ring_full, and the others notice nothing.
+ * whose ring is full loses packets, counted as steer_ring_full, and the others notice nothing. Where the kernel is reached through this program,
+ * the last places are for ARP, neighbour discovery, BGP and BFD: what else comes is shed first.
  */
 #ifndef FORWARDER_RECEIVER_H
 #define FORWARDER_RECEIVER_H

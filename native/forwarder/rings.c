@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { ROOM_POLL_US = 20 };
+enum {
+	ROOM_POLL_US = 20,
+	RESERVE_SHARE = 16, /* of a ring's places */
+};
 
 unsigned rings_lcore(unsigned n)
 {
@@ -56,6 +59,15 @@ static int make_all(struct rings *rings, const struct config *config, struct glb
 	return 0;
 }
 
+/* Where the kernel is reached through this program (punt.h), a flood may not keep out what it is reached by. */
+static unsigned reserve_of(const struct config *config)
+{
+	for (unsigned i = 0; i < config->port_count; i++)
+		if (config->ports[i].punt != CONFIG_PUNT_NONE)
+			return (unsigned)config->ring_size / RESERVE_SHARE;
+	return 0;
+}
+
 struct rings *rings_open(const struct config *config, bool lossless, struct glb_error *error)
 {
 	struct rings *rings = rte_zmalloc("glb_rings", sizeof(*rings), RTE_CACHE_LINE_SIZE);
@@ -71,6 +83,7 @@ struct rings *rings_open(const struct config *config, bool lossless, struct glb_
 	rings->senders = (unsigned)config->senders;
 	rings->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
 	rings->lossless = lossless;
+	rings->reserve = lossless ? 0 : reserve_of(config);
 	if (make_all(rings, config, error) != 0) {
 		rings_close(rings);
 		return NULL;

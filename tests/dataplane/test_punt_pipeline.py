@@ -24,6 +24,7 @@ from dataplane.test_punt import (
     start,
     two,
 )
+from dataplane.test_watchdog import stopped, wait, worker_thread
 
 __all__ = ["speakers", "two"]
 
@@ -32,12 +33,13 @@ Name = Callable[[str], str]
 
 WORKERS = 2
 BURST = 32  # of a class in each worker at once, however low its rate
+RING = 1024  # eal.ring_size
 ARGS = ["--no-huge", "-m", "160", "--no-pci"]
 
 
-def pipeline(make: Make, name: Name, two: Two, **rates: int) -> Director:
+def pipeline(make: Make, name: Name, two: Two, workers: int = WORKERS, **rates: int) -> Director:
     return start(
-        make, name, two, forward={"run_model": "pipeline"}, eal={"workers": WORKERS, "args": ARGS}, punt=rates
+        make, name, two, forward={"run_model": "pipeline"}, eal={"workers": workers, "args": ARGS}, punt=rates
     )
 
 
@@ -104,12 +106,13 @@ def test_each_class_keeps_to_its_rate(make: Make, name: Name, two: Two, wire: Wi
     number, spent = 300, set[str]()
     for kind in ("other", "routing", "neighbour"):
         wire.send(frames_of(two, kind, number), pace_s=0.0002)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            classes = director.client.status().punt[0].classes
-            if classes[kind].limited + classes[kind].to_kernel >= number:
-                break
-            time.sleep(0.02)
+
+        def seen(kind: str = kind) -> int:
+            each = director.client.status().punt[0].classes[kind]
+            return each.limited + each.to_kernel
+
+        assert wait(lambda: seen() >= number)
+        classes = director.client.status().punt[0].classes
         found = classes[kind]
         lanes = 1 if kind == "neighbour" else WORKERS  # frames without flow are one worker's
         passed = time.monotonic() - began
@@ -120,6 +123,24 @@ def test_each_class_keeps_to_its_rate(make: Make, name: Name, two: Two, wire: Wi
     counters = director.counters()
     classes = director.client.status().punt[0].classes
     assert counters["punt_limited"] == sum(each.limited for each in classes.values())
+
+
+def test_a_full_ring_is_full_for_the_rest_first(make: Make, name: Name, two: Two, wire: Wire) -> None:
+    """A worker that does nothing for a while: its ring still takes neighbours and routing."""
+    director = pipeline(make, name, two, workers=1)
+    urgent = frames_of(two, "neighbour", 30) + frames_of(two, "routing", 20)
+    before = director.client.status().punt[0].classes
+    with stopped(worker_thread(director.pid)):
+        wire.send(frames_of(two, "other", 3000), pace_s=0.0001)
+        director.wait_for("steer_ring_full", 3000 - RING)
+        wire.send(urgent, pace_s=0.0005)
+        time.sleep(0.2)
+    assert wait(lambda: director.client.status().punt[0].classes["routing"].to_kernel == 20)
+    classes = director.client.status().punt[0].classes
+    assert classes["neighbour"].to_kernel >= before["neighbour"].to_kernel + 30
+    handled = classes["other"].to_kernel + classes["other"].limited + classes["other"].queue_full
+    assert handled <= RING
+    assert director.counters()["steer_ring_full"] >= 3000 - RING
 
 
 def test_routing_survives_a_flood(
