@@ -20,11 +20,7 @@ fuzz: setup ## each fuzz target for FUZZ_SECONDS, default 600, under the sanitiz
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) devtools/fuzz.sh
 
 bench: setup ## measure what docs/performance.md states (root, some minutes)
-	@.venv/bin/python bench/reload.py --prefer
-	@.venv/bin/python bench/idle.py --prefer
-	@.venv/bin/python bench/run_models.py --prefer
-	@.venv/bin/python bench/ports.py
-	@.venv/bin/python bench/takeover.py
+	@.venv/bin/python bench/operation.py --prefer --page
 
 lab: setup ## bring the lab up and leave it running
 	@.venv/bin/glb lab up --driver $(or $(DRIVER),af_packet)

@@ -4,13 +4,16 @@ Run as root: .venv/bin/python bench/ports.py [--packets N] [--rounds N]
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import results
 from dataplane.rig import VIP, Director, Segment, config, snapshot
 from oracle.build import IPV4, ethernet, ipv4, tcp
 
@@ -25,8 +28,8 @@ BURST = 200
 
 def measure(devargs: str, packets: int, folder: Path) -> tuple[float, float, int]:
     """TSC cycles of polls that brought packets, by forwarded packet; packets a burst; packets lost."""
-    segment = Segment()
-    director = Director(folder, config("bench-ports", folder, devargs), segment.prefix)
+    name, segment = f"bench-ports-{os.getpid()}", Segment()
+    director = Director(folder, config(name, folder, devargs), segment.prefix)
     try:
         snapshot(director.snapshot)
         director.start()
@@ -45,8 +48,27 @@ def measure(devargs: str, packets: int, folder: Path) -> tuple[float, float, int
     finally:
         if director.pid:
             director.kill()
-        forwarder.remove_traces("bench-ports")
+        forwarder.remove_traces(name)
         segment.close()
+
+
+def measure_all(rounds: int, packets: int) -> dict[str, list[tuple[float, float, int]]]:
+    """Return each driver's rounds; every driver is in each round."""
+    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in PORTS}
+    for _ in range(rounds):
+        for name, devargs in PORTS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found[name].append(measure(devargs, packets, Path(folder) / "run"))
+    return found
+
+
+def figures(rounds: int, packets: int) -> Iterator[results.Result]:
+    for name, done in measure_all(rounds, packets).items():
+        cycles, bursts, lost = zip(*done, strict=True)
+        port = name.removeprefix("net_").replace("_", "-")
+        yield results.summarise(f"{port}-cost", "cycles", cycles, None)
+        yield results.summarise(f"{port}-burst", "packets", bursts, None)
+        yield results.summarise(f"{port}-lost", "packets", lost, None)
 
 
 def main() -> None:
@@ -54,12 +76,8 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=20000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    for name, devargs in PORTS.items():
-        results = []
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                results.append(measure(devargs, options.packets, Path(folder) / "run"))
-        cycles, bursts, lost = zip(*results, strict=True)
+    for name, done in measure_all(options.rounds, options.packets).items():
+        cycles, bursts, lost = zip(*done, strict=True)
         print(
             f"{name}: {statistics.median(cycles):.0f} cycles a packet "
             f"({min(cycles):.0f} to {max(cycles):.0f}), "

@@ -14,6 +14,7 @@ import argparse
 import ipaddress
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -24,10 +25,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import results
+from machine import aside, prefer
 from oracle.build import IPV4, ethernet, ipv4, tcp
 
 from glbpy import _native as native
 from glbpy import forwarder, pcap
+from glbpy.errors import ForwarderError
 
 SLOW_US, QUIET_US = 1000, 100
 SERVICES, POOLS, BACKENDS, FLOWS = 100, 10, 50, 4096
@@ -119,15 +123,6 @@ def reload(
     return loads
 
 
-def prefer(pid: int) -> None:
-    """Give all threads of a process the most weight: for machines that have other work, too."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.setpriority(os.PRIO_PROCESS, int(task.name), -20)
-    group = Path(f"/proc/{pid}/autogroup")
-    if group.exists():
-        group.write_text("-20")
-
-
 def spread(values: list[int]) -> dict[str, float]:
     cuts = statistics.quantiles(values, n=100, method="inclusive")
     return {"median": statistics.median(values), "p99": cuts[98], "max": max(values)}
@@ -143,6 +138,15 @@ def disturbances(loads: list[Load]) -> dict[str, Any]:
         "undisturbed": len(quiet),
         "undisturbed_switch_us": spread(quiet) if len(quiet) > 1 else None,
     }
+
+
+def end(client: forwarder.Forwarder, pid: int) -> None:
+    """Stop a forwarder, one way or the other: what went wrong before is what is to be told."""
+    try:
+        client.stop()
+    except ForwarderError:
+        os.kill(pid, signal.SIGKILL)
+    forwarder.wait_gone(pid)
 
 
 def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -> dict[str, Any]:
@@ -169,12 +173,12 @@ def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -
             prefer(pid)
         before = client.status()
         began = time.monotonic()
-        loads = reload(client, Waits(pid), paths, rate, seconds)
+        with aside(min(os.sched_getaffinity(0))):
+            loads = reload(client, Waits(pid), paths, rate, seconds)
         took = time.monotonic() - began
         after = client.status()
     finally:
-        client.stop()
-        forwarder.wait_gone(pid)
+        end(client, pid)
     first, last = before.workers[0], after.workers[0]
     received = last.rx_packets - first.rx_packets
     return {
@@ -191,6 +195,29 @@ def run(folder: Path, rate: float, seconds: float, rows: int, preferred: bool) -
         "switch_us": spread([load.switch_us for load in loads]),
         **disturbances(loads),
     }
+
+
+def figures(rounds: int, seconds: float, preferred: bool) -> list[results.Result]:
+    """Reload 100 times a second."""
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
+            found.append(run(Path(folder), 100, seconds, 65536, preferred))
+
+    def one(name: str, unit: str, values: list[float], target: float | None = None) -> results.Result:
+        return results.summarise(f"reload-{name}", unit, values, target)
+
+    quiet = [each["undisturbed_switch_us"]["max"] / 1000 for each in found if each["undisturbed_switch_us"]]
+    return [
+        one("rate", "a second", [each["loads_per_s"] for each in found]),
+        one("forwarded", "million packets a second", [each["packets_per_s"] / 1e6 for each in found]),
+        one("lost", "packets", [each["lost"] + each["missed"] for each in found], 0),
+        one("check-p99", "ms", [each["load_us"]["p99"] / 1000 for each in found]),
+        one("switch-median", "ms", [each["switch_us"]["median"] / 1000 for each in found]),
+        one("switch-p99", "ms", [each["switch_us"]["p99"] / 1000 for each in found], 1),
+        one("switch-max", "ms", [each["switch_us"]["max"] / 1000 for each in found]),
+        *([one("switch-undisturbed-max", "ms", quiet)] if quiet else []),
+    ]
 
 
 def main() -> int:

@@ -2,32 +2,36 @@
 
 One worker run-to-completion; the same over a pipeline (receiver, worker, sender). Uses no network.
 
-Where the lcores have to share CPUs, the rate is the scheduler's. So the CPU time that each kind of lcore took
-for a packet is printed, too (threads' own time, without what others took, with their empty polls): with a CPU
-for each lcore, the pipeline is at least as fast as its slowest kind says.
+Workers are on the last CPU, and share it; receiver and sender share the first. So the CPU time that each kind
+of lcore took for a packet is printed, too (threads' own time, without what others took, with their empty
+polls): with a CPU for each lcore, the pipeline is at least as fast as its slowest kind says. All sleep when
+they have nothing to do (idle = adaptive), and leave the CPU to the others.
 
     bench/run_models.py [--seconds 5] [--runs 3] [--prefer]
 """
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from dataplane.rig import config, snapshot, to_toml
+import results
+from dataplane.rig import VIP, config, snapshot, to_toml
+from machine import prefer
 from oracle.build import IPV4, ethernet, ipv4, tcp
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from reload import prefer
-
 from glbpy import forwarder, pcap
+from glbpy.errors import ForwarderError
 
 FLOWS = 4096
 MODELS: dict[str, tuple[str, int]] = {
@@ -38,9 +42,9 @@ MODELS: dict[str, tuple[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Result:
+class Throughput:
     rate: float  # packets sent a second
-    lost: int  # at full rings
+    lost: float  # at full rings, of the received
     ns: dict[str, float]  # CPU time of a packet by role
 
 
@@ -54,12 +58,23 @@ def cpu_ns(pid: int) -> dict[int, int]:
     return found
 
 
-def measure(folder: Path, run_model: str, workers: int, seconds: float, preferred: bool) -> Result:
+def places(run_model: str, workers: int) -> dict[str, Any]:
+    """Workers on the last CPU, all else on the first: what two CPUs do best."""
+    allowed = sorted(os.sched_getaffinity(0))
+    eal: dict[str, Any] = {"main_lcore": allowed[0], "worker_lcores": [allowed[-1]] * workers}
+    if run_model == "pipeline":
+        eal |= {"receiver_lcores": [allowed[0]], "sender_lcores": [allowed[0]]}
+    return eal
+
+
+def measure(folder: Path, run_model: str, workers: int, seconds: float, preferred: bool) -> Throughput:
     name = f"bench-{os.getpid()}"
     document = config(
         name, folder, f"net_pcap0,rx_pcap={folder}/in.pcap,infinite_rx=1",
         forward={"run_model": run_model, "filter_mac": False, "mtu": 0},
-        eal={"args": ["--no-huge", "-m", "160", "--no-pci"], "workers": workers},
+        eal={
+            "args": ["--no-huge", "-m", "160", "--no-pci"], "workers": workers, **places(run_model, workers),
+        },
     )  # fmt: skip
     (folder / "director.toml").write_text(to_toml(document))
     client = forwarder.Forwarder(folder / "run/control.sock")
@@ -76,7 +91,10 @@ def measure(folder: Path, run_model: str, workers: int, seconds: float, preferre
         time.sleep(seconds)
         after, cpu_after, end = client.status(), cpu_ns(pid), time.monotonic()
     finally:
-        client.stop()
+        try:
+            client.stop()
+        except ForwarderError:
+            os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         forwarder.remove_traces(name)
     grown = {reason: n - before.counters[reason] for reason, n in after.counters.items()}
@@ -85,11 +103,38 @@ def measure(folder: Path, run_model: str, workers: int, seconds: float, preferre
     for old, new in zip(before.workers, after.workers, strict=True):
         packets[new.role] += new.rx_packets - old.rx_packets
         ns[new.role] += cpu_after[new.lcore] - cpu_before[new.lcore]
-    return Result(
+    return Throughput(
         rate=grown["forwarded"] / (end - start),
-        lost=grown["steer_ring_full"] + grown["tx_ring_full"],
+        lost=(grown["steer_ring_full"] + grown["tx_ring_full"]) / max(sum(grown.values()), 1),
         ns={role: ns[role] / max(packets[role], 1) for role in ns},
     )
+
+
+def measure_all(rounds: int, seconds: float, preferred: bool) -> dict[str, list[Throughput]]:
+    """Return each model's rounds; every model is in each round."""
+    found: dict[str, list[Throughput]] = {title: [] for title in MODELS}
+    with tempfile.TemporaryDirectory(prefix="glb-bench-", dir="/dev/shm") as work:
+        folder = Path(work)
+        snapshot(folder / "snapshot.glb")
+        frames = [ethernet(ipv4("192.0.2.77", VIP, 6, tcp(1024 + n, 80)), IPV4) for n in range(FLOWS)]
+        pcap.write(folder / "in.pcap", frames, range(FLOWS))
+        for _ in range(rounds):
+            for title, (run_model, workers) in MODELS.items():
+                found[title].append(measure(folder, run_model, workers, seconds, preferred))
+    return found
+
+
+def figures(rounds: int, seconds: float, preferred: bool) -> Iterator[results.Result]:
+    """Packets a second, what full rings dropped of those received, and CPU time of a packet by role."""
+    for title, done in measure_all(rounds, seconds, preferred).items():
+        run_model, workers = MODELS[title]
+        name = f"{run_model}-{workers}"
+        rates = [each.rate / 1e6 for each in done]
+        yield results.summarise(f"{name}-rate", "million packets a second", rates, None)
+        if run_model == "pipeline":
+            yield results.summarise(f"{name}-ring-drops", "of received", [each.lost for each in done], None)
+        for role in done[0].ns:
+            yield results.summarise(f"{name}-{role}", "ns", [each.ns[role] for each in done], None)
 
 
 def main() -> None:
@@ -97,23 +142,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--prefer", action="store_true", help="give the forwarder the highest priority")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="glb-bench-", dir="/dev/shm") as work:
-        folder = Path(work)
-        snapshot(folder / "snapshot.glb")
-        frames = [
-            ethernet(ipv4("192.0.2.77", "203.0.113.10", 6, tcp(1024 + n, 80)), IPV4) for n in range(FLOWS)
-        ]
-        pcap.write(folder / "in.pcap", frames, range(FLOWS))
-        for title, (run_model, workers) in MODELS.items():
-            done = [
-                measure(folder, run_model, workers, arguments.seconds, arguments.prefer)
-                for _ in range(arguments.runs)
-            ]
-            rate = statistics.median(each.rate for each in done) / 1e6
-            lost = statistics.median(each.lost for each in done)
-            roles = {role: round(statistics.median(each.ns[role] for each in done)) for role in done[0].ns}
-            print(f"{title}: {rate:.2f} million packets a second, {lost} dropped at full rings, ns {roles}")
+    options = parser.parse_args()
+    for title, done in measure_all(options.runs, options.seconds, options.prefer).items():
+        rate = statistics.median(each.rate for each in done) / 1e6
+        lost = statistics.median(each.lost for each in done)
+        roles = {role: round(statistics.median(each.ns[role] for each in done)) for role in done[0].ns}
+        print(f"{title}: {rate:.2f} million packets a second, {lost:.1%} dropped at full rings, ns {roles}")
 
 
 if __name__ == "__main__":

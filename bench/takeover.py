@@ -4,7 +4,9 @@ Run as root: .venv/bin/python bench/takeover.py. Numbered packets go over a veth
 replaced; what comes back is counted by number.
 """
 
+import argparse
 import json
+import os
 import statistics
 import struct
 import sys
@@ -12,19 +14,36 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import results  # noqa: E402
 from dataplane.rig import VIP, Director, Segment, config, snapshot  # noqa: E402
 from oracle.build import IPV4, ethernet, ipv4, tcp  # noqa: E402
 
 from glbpy import engine, forwarder  # noqa: E402
 from glbpy.upgrade import upgrade  # noqa: E402
 
-ROUNDS = 10
 PACE_S = 0.00005
+AF_PACKET = "net_af_packet0,iface=director0,framecnt=4096,blocksz=65536"
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    driver: str
+    hand_over: bool
+
+
+WAYS = (
+    Way("upgrade-af-packet", AF_PACKET, True),
+    Way("restart-af-packet", AF_PACKET, False),
+    Way("restart-af-xdp", "net_af_xdp0,iface=director0", False),
+)
 
 
 def traffic(segment: Segment, work: threading.Event) -> tuple[list[int], list[bytes], list[threading.Thread]]:
@@ -48,24 +67,31 @@ def traffic(segment: Segment, work: threading.Event) -> tuple[list[int], list[by
     return sent, frames, threads
 
 
+def replace(director: Director, hand_over: bool) -> int:
+    """Put another process in the forwarder's place; return for how many µs both forwarded."""
+    if hand_over:
+        result = upgrade(engine.read_config(director.toml))
+        director.pid = result.new_pid
+        return result.overlap_us
+    director.client.stop()
+    assert forwarder.wait_gone(director.pid)
+    director.start()
+    return 0
+
+
 def run_round(segment: Segment, director: Director, hand_over: bool) -> dict[str, float]:
     done = threading.Event()
     sent, frames, threads = traffic(segment, done)
-    time.sleep(0.5)
-    begin = time.monotonic()
-    overlap_us = 0
-    if hand_over:
-        result = upgrade(engine.read_config(director.toml))
-        director.pid, overlap_us = result.new_pid, result.overlap_us
-    else:
-        director.client.stop()
-        assert forwarder.wait_gone(director.pid)
-        director.start()
-    took = time.monotonic() - begin
-    time.sleep(0.5)
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        time.sleep(0.5)
+        begin = time.monotonic()
+        overlap_us = replace(director, hand_over)
+        took = time.monotonic() - begin
+        time.sleep(0.5)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     frames += segment.wire.receive(100000, 1)
     seen = Counter(struct.unpack("!I", frame[-4:])[0] for frame in frames)
     return {
@@ -75,30 +101,53 @@ def run_round(segment: Segment, director: Director, hand_over: bool) -> dict[str
     }  # fmt: skip
 
 
-def measure(driver: str, hand_over: bool) -> dict[str, object]:
-    segment = Segment()
+def measure(way: Way, rounds: int) -> list[dict[str, float]]:
+    """Return what was seen in each round."""
+    name, segment = f"bench-takeover-{os.getpid()}", Segment()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        director = Director(place, config("bench-takeover", place, driver), segment.prefix)
-        snapshot(director.snapshot)
-        director.start()
+        director = Director(place, config(name, place, way.driver), segment.prefix)
         try:
-            rounds = [run_round(segment, director, hand_over) for _ in range(ROUNDS)]
+            snapshot(director.snapshot)
+            director.start()
+            return [run_round(segment, director, way.hand_over) for _ in range(rounds)]
         finally:
-            director.kill()
-            forwarder.remove_traces("bench-takeover")
+            if director.pid:
+                director.kill()
+            forwarder.remove_traces(name)
             segment.close()
-    return {
-        "port": driver.partition("0,")[0], "how": "hand-over" if hand_over else "restart", "rounds": ROUNDS,
-        **{f"median_{key}": statistics.median(each[key] for each in rounds) for key in rounds[0]},
-        "most_lost": max(each["lost"] for each in rounds),
-        "most_doubled": max(each["doubled"] for each in rounds),
-    }  # fmt: skip
+
+
+def figures(rounds: int) -> Iterator[results.Result]:
+    """Packets lost and doubled; a hand-over on af_packet may lose none."""
+    for way in WAYS:
+        found = measure(way, rounds)
+
+        def one(
+            figure: str, unit: str, key: str, target: float | None = None, scale: float = 1, way: Way = way,
+            found: list[dict[str, float]] = found,
+        ) -> results.Result:  # fmt: skip
+            values = [each[key] * scale for each in found]
+            return results.summarise(f"{way.name}-{figure}", unit, values, target)
+
+        yield one("lost", "packets", "lost", 0 if way.hand_over else None)
+        yield one("twice", "packets", "doubled")
+        yield one("took", "ms", "took_ms")
+        if way.hand_over:
+            yield one("both-forward", "ms", "overlap_us", scale=0.001)
+        yield one("sent", "a second", "rate_pps")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    for way in WAYS:
+        found = measure(way, options.rounds)
+        medians = {f"median_{key}": statistics.median(each[key] for each in found) for key in found[0]}
+        most = {f"most_{key}": max(each[key] for each in found) for key in ("lost", "doubled")}
+        print(json.dumps({"how": way.name, "rounds": options.rounds, **medians, **most}), flush=True)
 
 
 if __name__ == "__main__":
-    af_packet = "net_af_packet0,iface=director0,framecnt=4096,blocksz=65536"
-    for driver, hand_over in (
-        (af_packet, True), (af_packet, False), ("net_af_xdp0,iface=director0", False)
-    ):  # fmt: skip
-        print(json.dumps(measure(driver, hand_over)), flush=True)
+    main()
