@@ -10,6 +10,7 @@ on the other. Uses no network.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,11 +57,13 @@ def megabytes(packets: int) -> int:
 def director(folder: Path, snapshot: Path, packets: Sequence[Path], flows: int, **sections: Any) -> str:
     """A configuration for as many workers as there are files of packets; ``sections`` go over it."""
     everything, worker = cpus()
+    kept = folder / "kept.glb"  # what is loaded later takes this file's place
+    shutil.copyfile(snapshot, kept)
     mbufs = (flows + RX_POOL_SPARE) * len(packets)
     sources = ",".join(f"rx_pcap={path}" for path in packets)
     document: dict[str, Any] = {
         "director": {
-            "name": f"bench-{os.getpid()}", "snapshot": str(snapshot), "run_dir": str(folder / "run"),
+            "name": f"bench-{os.getpid()}", "snapshot": str(kept), "run_dir": str(folder / "run"),
         },
         "forward": {
             "outer_source_v4": "172.16.0.1", "gateway_mac": "02:00:00:00:00:fe", "filter_mac": False,
