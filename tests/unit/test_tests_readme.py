@@ -14,9 +14,15 @@ def test_every_directory_is_explained() -> None:
 
 def test_every_counterpart_is_there() -> None:
     named = re.findall(r"`(\w+/\w+\.py)::(\w+)`", TEXT)
-    assert len(named) >= 25
+    assert len(named) >= 100
     for file, test in named:
         assert f"def {test}(" in (TESTS / file).read_text(), f"{file}::{test}"
+    in_c = re.findall(r"`(\w+\.c)::(\w+)`", TEXT)
+    assert len(in_c) >= 15
+    for file, test in in_c:
+        text = (TESTS.parent / "native/tests" / file).read_text()
+        assert f"static void {test}(void)" in text, f"{file}::{test}"
+        assert f"{test}()" in text or f"({test})" in text or f", {test}" in text, f"{file}::{test} is not run"
 
 
 def test_each_of_vpps_cases_has_one() -> None:
