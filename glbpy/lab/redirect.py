@@ -45,7 +45,7 @@ def allow(backend: Backend, run: Path, peer: Backend) -> None:
 
 
 def detach(backend: Backend, run: Path) -> None:
-    tool(backend, run, "detach", "eth0")
+    tool(backend, run, "detach", "eth0", "--force")
 
 
 def forget(backend: Backend, run: Path, peer: Backend) -> None:

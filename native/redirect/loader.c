@@ -18,6 +18,7 @@
 enum {
 	USE_CHECKS = 50, /* how often to look whether a program that was just removed has gone */
 	USE_WAIT_US = 20000,
+	WATCH_US = 1000000, /* how long detach looks for traffic */
 };
 
 /* The last thing that libbpf complained of; its own words say best why the kernel refused a program. */
@@ -205,12 +206,32 @@ int command_attach(const struct options *options)
 	return EXIT_DONE;
 }
 
+/* Do clients' packets come by? Watches for a second; having found some, it says so. */
+static int refuse_traffic(const struct instance *instance, const char *device)
+{
+	uint64_t before[GLB_REDIRECT_REASON_COUNT], after[GLB_REDIRECT_REASON_COUNT], came;
+	int err = counters_read(instance->counters_fd, before);
+
+	if (!err) {
+		usleep(WATCH_US);
+		err = counters_read(instance->counters_fd, after);
+	}
+	if (err)
+		return fail_errno(err, "cannot read the counters of instance %s", instance->name);
+	came = counters_good(after) - counters_good(before);
+	if (!came)
+		return EXIT_DONE;
+	return fail("%s: %llu packets of clients came by within a second, and their connections would break. Drain this backend "
+		    "first (`glb drain POOL/BACKEND --wait`), or give --force", device, (unsigned long long)came);
+}
+
 int command_detach(const struct options *options)
 {
 	const char *name = options->name ? options->name : options->device;
 	int ifindex = (int)if_nametoindex(options->device), err;
 	struct instance instance;
 	uint32_t attached = 0, user = 0;
+	int status = EXIT_DONE;
 	bool pinned;
 
 	libbpf_set_print(keep_complaint);
@@ -221,7 +242,11 @@ int command_detach(const struct options *options)
 		attached = 0;
 	if (pinned) {
 		user = instance_program(&instance, attached);
+		if (user && user == attached && !options->force)
+			status = refuse_traffic(&instance, options->device);
 		instance_close(&instance);
+		if (status)
+			return status;
 		if (user && user != attached)
 			return fail("instance %s in %s belongs to another interface or network namespace (program %u); "
 				    "give the --name that attach was given", name, options->pin_dir, user);

@@ -58,7 +58,10 @@ PIN_OPTIONS
 "becomes what this call says.\n";
 
 static const char detach_help[] =
-"usage: glb-redirect detach DEV [--pin-dir DIR] [--name NAME]\n\n"
+"usage: glb-redirect detach DEV [--force] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"  --force              without looking; otherwise it watches the counters for a second, and\n"
+"                       refuses while packets of clients come by, whose connections would break\n"
 PIN_OPTIONS
 "\n"
 "Does nothing, successfully, when DEV has none.\n";

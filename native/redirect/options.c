@@ -30,7 +30,7 @@ static const struct option attach_known[] = {
 	{"nat", required_argument, NULL, 't'},
 	COMMON,
 };
-static const struct option detach_known[] = {COMMON};
+static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {{"json", no_argument, NULL, 'j'}, COMMON};
 static const struct option allow_known[] = {
 	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
@@ -173,6 +173,9 @@ static int read_option(struct reading *reading, int option)
 		return EXIT_DONE;
 	case 'j':
 		options->json = true;
+		return EXIT_DONE;
+	case 'f':
+		options->force = true;
 		return EXIT_DONE;
 	case 'h':
 		options->help = true;

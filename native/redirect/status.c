@@ -5,18 +5,7 @@
 #include <jansson.h>
 #include <net/if.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include "tool.h"
-
-struct reason {
-	const char *name, *text;
-};
-
-static const struct reason reasons[] = {
-#define REASON(id, name, text) {#name, text},
-	GLB_REDIRECT_REASONS(REASON)
-#undef REASON
-};
 
 /* What `status` says of one interface. */
 struct report {
@@ -28,28 +17,6 @@ struct report {
 	struct prefixes allow;
 	struct rewrites rewrites;
 };
-
-/* Sums the counters over the CPUs. */
-static int read_counters(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT])
-{
-	int cpus = libbpf_num_possible_cpus(), err = 0;
-	uint64_t *values;
-
-	if (cpus < 1)
-		return -EINVAL;
-	values = calloc((size_t)cpus, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	for (uint32_t key = 0; key < GLB_REDIRECT_REASON_COUNT && !err; key++) {
-		counters[key] = 0;
-		if (bpf_map_lookup_elem(fd, &key, values))
-			err = -errno;
-		for (int cpu = 0; cpu < cpus && !err; cpu++)
-			counters[key] += values[cpu];
-	}
-	free(values);
-	return err;
-}
 
 static const char *const decap_names[] = {"gre", "ipip"}; /* by bit of GLB_REDIRECT_DECAP_* */
 
@@ -142,7 +109,7 @@ static int report_fill(struct report *report)
 
 	if (!report->instance)
 		return 0;
-	err = read_counters(report->instance->counters_fd, report->counters);
+	err = counters_read(report->instance->counters_fd, report->counters);
 	if (!err)
 		err = allow_read(report->instance->allow_fd, &report->allow);
 	return err ? err : rewrites_read(report->instance->rewrites_fd, &report->rewrites);

@@ -53,6 +53,7 @@ struct options {
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
 	bool peer;              /* `allow add`: these are peers */
 	bool json;
+	bool force;             /* `detach`: although packets come in */
 	bool help;
 	struct prefixes prefixes;
 	struct rewrites rewrites;
@@ -104,6 +105,16 @@ int filter_attach(int ifindex, int program_fd);      /* on the ingress; replaces
 int filter_attach_egress(int ifindex, int program_fd);
 int filter_detach_egress(int ifindex);               /* 0, too, when there is none */
 int filter_detach(int ifindex);                      /* both, and the clsact qdisc, once nothing is left on it */
+
+/* counters.c: what `counters` of redirect.h are called, and what becomes of such packets. */
+struct reason {
+	const char *name, *text;
+};
+extern const struct reason reasons[GLB_REDIRECT_REASON_COUNT];
+/* Reads the map, summed over the CPUs. 0 or -errno. */
+int counters_read(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
+/* Packets that were not dropped: delivered, sent on, or replies of NAT. */
+uint64_t counters_good(const uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
 
 /* loader.c, status.c, allow.c: the commands. */
 int command_attach(const struct options *options);

@@ -39,7 +39,7 @@ class Redirect:
         self.must("attach", self.device, *arguments)
 
     def detach(self) -> None:
-        self.must("detach", self.device)
+        self.must("detach", self.device, "--force")
 
     def status(self) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.must("status", self.device, "--json"))

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def namespace() -> Iterator[Namespace]:
 def redirect(bpffs: Path, namespace: Namespace) -> Iterator[Redirect]:
     redirect = Redirect(namespace, "eth0", bpffs / "glb")
     yield redirect
-    redirect.call("detach", "eth0")
+    redirect.call("detach", "eth0", "--force")
 
 
 def pins(redirect: Redirect) -> list[str]:
@@ -92,6 +93,54 @@ def test_detach_leaves_nothing(redirect: Redirect) -> None:
     report = redirect.status()
     assert (report["attached"], report["program_id"], report["allow"]) == (False, None, [])
     redirect.detach()  # and again: nothing to do
+
+
+def test_detach_refuses_while_packets_come(redirect: Redirect) -> None:
+    """Packets of clients; others, that are dropped or pass by, are no reason to stay."""
+    redirect.attach("--allow", DIRECTOR)
+    redirect.namespace.ip("link", "set", "eth1", "up")
+    wire, mac = Wire(redirect.namespace, "eth1"), bytes.fromhex(MAC.replace(":", ""))
+    stranger = p.gue(p.tcp("198.51.100.7", 1, "203.0.113.10", 80, p.SYN), src="10.99.0.1", dst=HERE)
+    command = [str(PROGRAM), "detach", "eth0", "--pin-dir", str(redirect.pin_dir), "--name", redirect.name]
+    whole = ["ip", "netns", "exec", redirect.namespace.name, *command]
+
+    def detach_while(packet: bytes, *more: str) -> tuple[int, str]:
+        detaching = subprocess.Popen([*whole, *more], stderr=subprocess.PIPE, text=True)
+        while detaching.poll() is None:
+            wire.send(p.ethernet(packet, dst=mac))
+            time.sleep(0.01)
+        return detaching.returncode, detaching.communicate()[1]
+
+    try:
+        code, said = detach_while(SYN)
+        assert code == 1
+        assert "packets of clients came by within a second" in said
+        assert "--force" in said
+        assert redirect.status()["attached"]
+        assert detach_while(SYN, "--force") == (0, "")
+        assert not redirect.status()["attached"]
+        redirect.attach("--allow", DIRECTOR)
+        assert detach_while(stranger) == (0, "")
+    finally:
+        wire.close()
+
+
+def test_stays_when_the_device_goes_down_and_up(redirect: Redirect) -> None:
+    redirect.attach("--allow", DIRECTOR)
+    redirect.namespace.ip("link", "set", "eth1", "up")
+    wire, mac = Wire(redirect.namespace, "eth1"), bytes.fromhex(MAC.replace(":", ""))
+    before = redirect.status()
+    try:
+        redirect.namespace.ip("link", "set", "eth0", "down")
+        assert redirect.status()["program_id"] == before["program_id"]
+        redirect.namespace.ip("link", "set", "eth0", "up")
+        until = time.monotonic() + 3
+        while not redirect.counters()["local_syn"]:  # the other end notices a little later
+            assert time.monotonic() < until
+            wire.send(p.ethernet(SYN, dst=mac))
+    finally:
+        wire.close()
+    assert redirect.status()["program_id"] == before["program_id"]
 
 
 def test_detach_leaves_the_filters_of_others(redirect: Redirect) -> None:
