@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint fuzz bench lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz bench bench-quick bench-operation lab lab-docker fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,7 +19,13 @@ lint: setup ## style, types, import directions, sizes
 fuzz: setup ## each fuzz target for FUZZ_SECONDS, default 600, under the sanitizers
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) devtools/fuzz.sh
 
-bench: setup ## measure what docs/performance.md states (root, some minutes)
+bench: setup ## what packets and tables cost, into docs/performance.md (root, ten minutes)
+	@.venv/bin/python bench/everything.py --page
+
+bench-quick: setup ## the same in two minutes, into bench/results/quick.json alone
+	@.venv/bin/python bench/everything.py --quick
+
+bench-operation: setup ## reloads, idling, run models, hand-overs, into docs/performance.md (root)
 	@.venv/bin/python bench/operation.py --prefer --page
 
 lab: setup ## bring the lab up and leave it running

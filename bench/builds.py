@@ -21,7 +21,7 @@ from pathlib import Path
 
 import results
 from cases import CASES, Case, Stock, config
-from cost import Running, director, say
+from cost import Failed, Running, director, say
 
 from glbpy import _native as native
 
@@ -75,7 +75,7 @@ def populate(rows: int, backends: int) -> Step:
 
     def work() -> None:
         if native.lib.glb_maglev_populate(wanted, backends, rows, out) != 0:
-            raise SystemExit("out of memory for a Maglev table")
+            raise Failed("out of memory for a Maglev table")
 
     return lambda: timed(work)
 

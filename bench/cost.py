@@ -34,7 +34,9 @@ WARM_TIMEOUT_S = 30
 HITS_WARM = 0.999  # of the packets, before a case of hits is measured
 HITS_OFF = 0.05  # how far from what it should be their share may be in a measurement
 
-Say = Callable[[str], None]
+
+class Failed(Exception):
+    """A case that cannot be measured, and why."""
 
 
 def say(text: str) -> None:
@@ -132,7 +134,7 @@ def cost(pid: int, packets: Callable[[], int], seconds: float) -> float:
     time.sleep(seconds)
     after, used_after = packets(), cpu_ns(pid, tid)
     if after <= before:
-        raise SystemExit("no packet passed: see the log")
+        raise Failed("no packet passed: see the log")
     return (used_after - used) / (after - before)
 
 
@@ -159,7 +161,7 @@ def measure_testpmd(folder: Path, packets: Path, flows: int, seconds: float) -> 
         for answer in program.stdout:
             if until in answer:
                 return answer
-        raise SystemExit(f"testpmd ended: {(folder / 'testpmd.log').read_text()[-500:]}")
+        raise Failed(f"testpmd ended: {(folder / 'testpmd.log').read_text()[-500:]}")
 
     def count() -> int:
         return int(ask("show port stats 0", "RX-packets:").split("RX-packets:")[1].split()[0])
@@ -190,7 +192,7 @@ def warm_up(client: forwarder.Forwarder, name: str) -> None:
     end, share = time.monotonic() + WARM_TIMEOUT_S, 0.0
     while share < HITS_WARM:
         if time.monotonic() > end:
-            raise SystemExit(f"{name}: only {share:.1%} hits after {WARM_TIMEOUT_S} s")
+            raise Failed(f"{name}: only {share:.1%} hits after {WARM_TIMEOUT_S} s")
         before = flow_counts(client)
         time.sleep(0.2)
         share = hit_share(client, before)
@@ -199,7 +201,7 @@ def warm_up(client: forwarder.Forwarder, name: str) -> None:
 def check_forwarded(client: forwarder.Forwarder, name: str) -> None:
     wrong = {reason: n for reason, n in client.status().counters.items() if n and reason != "forwarded"}
     if wrong:
-        raise SystemExit(f"{name}: not all was forwarded: {wrong}")
+        raise Failed(f"{name}: not all was forwarded: {wrong}")
 
 
 def measure_forwarder(folder: Path, case: Case, stock: Stock, seconds: float) -> float:
@@ -218,7 +220,7 @@ def measure_forwarder(folder: Path, case: Case, stock: Stock, seconds: float) ->
         took = cost(running.pid, lambda: client.status().workers[0].rx_packets, seconds)
         share = hit_share(client, before)
         if case.hit is not None and abs(share - case.hit) > HITS_OFF:
-            raise SystemExit(f"{case.name}: {share:.1%} of the packets hit the cache, not {case.hit:.0%}")
+            raise Failed(f"{case.name}: {share:.1%} of the packets hit the cache, not {case.hit:.0%}")
         check_forwarded(client, case.name)
     return took
 
@@ -237,7 +239,7 @@ class Measured:
             floor = measure_testpmd(self.stock.folder, packets, self.case.flows, seconds)
             added = measure_forwarder(self.stock.folder, self.case, self.stock, seconds) - floor
         except ForwarderError as error:
-            raise SystemExit(f"{self.case.name}: {error}") from error
+            raise Failed(str(error)) from error
         self.floors.append(floor)
         self.added.append(added)
         say(f"{self.case.name} round {len(self.added)}: {added:.1f} ns above {floor:.1f}")
@@ -282,7 +284,10 @@ def main() -> int:
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
-        found = measure(cases, Stock(Path(folder)), options.rounds, options.seconds)
+        try:
+            found = measure(cases, Stock(Path(folder)), options.rounds, options.seconds)
+        except Failed as error:
+            raise SystemExit(str(error)) from error
     if options.json:
         results.write(options.json, found)
     for result in found:

@@ -34,7 +34,9 @@ def number(value: float) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    columns = ("figure", "unit", "median", "lowest to highest", "rounds", "wanted")
+    floors = any(one.floor_median is not None for one in results)
+    columns = ["figure", "unit", "median", "lowest to highest", "rounds", "wanted"]
+    columns += ["above a floor of"] if floors else []
     rows = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for one in results:
         wanted = ""
@@ -42,7 +44,9 @@ def table(results: Sequence[Result]) -> str:
             bound = "≥" if one.unit == "ratio" else "≤"
             wanted = f"{bound} {number(one.target)}: {'met' if one.met else '**missed**'}"
         spread = f"{number(one.min)} to {number(one.max)}"
-        rows.append(f"| `{one.name}` | {one.unit} | {number(one.median)} | {spread} | {one.n} | {wanted} |")
+        row = f"| `{one.name}` | {one.unit} | {number(one.median)} | {spread} | {one.n} | {wanted} |"
+        floor = "" if one.floor_median is None else number(one.floor_median)
+        rows.append(f"{row} {floor} |" if floors else row)
     return "\n".join(rows)
 
 
