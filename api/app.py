@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from api import openapi, problems
 from api.auth import Guard
 from api.deps import known_parameters
+from api.head import Head
 from api.routes import apply, backends, directors, health, metrics, plan, pools, revisions, services
 from api.settings import Settings
 from glbpy import __version__
@@ -41,6 +42,7 @@ def create_app(controller: Controller, settings: Settings | None = None) -> Fast
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(Guard, tokens=settings.tokens)
+    app.add_middleware(Head)  # the last one is outermost
     plain = app.openapi
 
     def described() -> dict[str, Any]:

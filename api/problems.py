@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from glbpy.errors import (
     ConflictError,
@@ -116,10 +117,21 @@ def from_http_exception(request: Request, error: HTTPException) -> Problem:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"no resource has the path {path}"
-    elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "other methods")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        allowed = ", ".join(methods(request)) or headers.get("Allow", "other methods")
+        headers["Allow"] = allowed
         detail = f"{path} takes {allowed}, not {request.method}"
-    return Problem(kind, detail, headers=error.headers, status=error.status_code)
+    return Problem(kind, detail, headers=headers, status=error.status_code)
+
+
+def methods(request: Request) -> list[str]:
+    """Return what the path takes, by the OpenAPI document: FastAPI tells of the first route alone."""
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(request.scope["path"]):
+            found |= {method.upper() for method in operations}
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def from_validation(error: RequestValidationError) -> Problem:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.remote import DryRun, Token, Url, connect
+from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
 
 
 class Kind(StrEnum):
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         prune: Annotated[
             bool, typer.Option("--prune", help="Also remove services and pools that it does not have.")
         ] = False,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
@@ -32,12 +33,13 @@ def register(app: typer.Typer) -> None:
         body = document.read(file).model_dump(mode="json", exclude_unset=True)
         with connect(url, token) as client:
             result = client.post("/v1/apply", body, dry_run=dry_run, prune=prune)
-        render.changes(result)
+        render.changes(result, output)
 
     @app.command()
     def delete(
         kind: Annotated[Kind, typer.Argument(help="What to delete.")],
         name: Annotated[str, typer.Argument(help="Its name; for a backend POOL/BACKEND.")],
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
@@ -53,5 +55,8 @@ def register(app: typer.Typer) -> None:
             path = path_of(f"{kind.value}s", name)
         with connect(url, token) as client:
             result = client.delete(path)
+        if output is not Output.TABLE:
+            render.data(result, output)
+            return
         typer.echo(f"{kind.value} {name} is deleted")
         render.remarks(result)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.remote import BackendName, Token, Url
+from glbpy.cli.remote import BackendName, Output, Shown, Token, Url
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Return only when every director forwards by it; fail after --timeout.")
@@ -18,37 +18,51 @@ def register(app: typer.Typer) -> None:
         backend: BackendName,
         wait: Wait = False,
         timeout: Timeout = 30.0,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
         """Send new connections elsewhere. Those that a backend has go on, by the second chance."""
-        change(backend, "drain", "drains", wait, timeout, url, token)
+        change(backend, "drain", "drains", wait, timeout, output, url, token)
 
     @app.command()
     def undrain(
         backend: BackendName,
         wait: Wait = False,
         timeout: Timeout = 30.0,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
         """Give a backend new connections again."""
-        change(backend, "undrain", "is active", wait, timeout, url, token)
+        change(backend, "undrain", "is active", wait, timeout, output, url, token)
 
 
 def change(
-    name: str, verb: str, outcome: str, wait: bool, timeout_s: float, url: str | None, token: str | None
+    name: str,
+    verb: str,
+    outcome: str,
+    wait: bool,
+    timeout_s: float,
+    output: Output,
+    url: str | None,
+    token: str | None,
 ) -> None:
     from glbpy.cli import render
     from glbpy.cli.remote import connect, split_backend
     from glbpy.client import path_of
 
     pool, backend = split_backend(name)
+    people = output is Output.TABLE
     with connect(url, token) as client:
         result = client.post(path_of("pools", pool, "backends", backend, verb))
-        already = "" if result["changed"] else " already"
-        typer.echo(f"{name} {outcome}{already}, revision {result['revision']}")
-        render.remarks(result)
+        if people:
+            already = "" if result["changed"] else " already"
+            typer.echo(f"{name} {outcome}{already}, revision {result['revision']}")
+            render.remarks(result)
+        else:
+            render.data(result, output)
         if wait:
             client.wait(result["revision"], timeout_s)
-            typer.echo("every director forwards by it")
+            if people:
+                typer.echo("every director forwards by it")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glbpy.cli.remote import Output, Token, Url, connect
+from glbpy.cli.remote import Output, Shown, Token, Url, connect
 
 if TYPE_CHECKING:
     from glbpy.client import Client
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Argument(help="Only this one; for backends POOL/BACKEND, or POOL for all of a pool."),
         ] = None,
-        output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:

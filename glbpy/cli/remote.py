@@ -22,6 +22,9 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+Shown = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
+
+
 def connect(url: str | None, token: str | None) -> "Client":
     """Return a client of the API that the options mean."""
     from glbpy.client import Client, find_target

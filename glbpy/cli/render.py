@@ -54,14 +54,20 @@ def cell(value: object) -> Text:
 
 def show(value: Any, output: Output, tabulate: Callable[[list[Json]], Table]) -> None:
     """Print an item or a list of items as asked."""
-    if output is Output.JSON:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-    elif output is Output.YAML:
+    if output is Output.TABLE:
+        console().print(tabulate(value if isinstance(value, list) else [value]))
+    else:
+        data(value, output)
+
+
+def data(value: Any, output: Output) -> None:
+    """Print an answer of the API for programs: as JSON or YAML, whole."""
+    if output is Output.YAML:
         import yaml
 
         print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
     else:
-        console().print(tabulate(value if isinstance(value, list) else [value]))
+        print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def services(items: list[Json]) -> Table:
@@ -186,8 +192,11 @@ def duration(seconds: float | None) -> str | None:
     return f"{whole} s"
 
 
-def changes(result: Json) -> None:
+def changes(result: Json, output: Output = Output.TABLE) -> None:
     """Print the outcome of a write: what changed, what that did besides, what it may break."""
+    if output is not Output.TABLE:
+        data(result, output)
+        return
     out = console()
     differences(result["changes"])
     remarks(result)

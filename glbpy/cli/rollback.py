@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.remote import DryRun, Token, Url, connect
+from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
 
 Revision = Annotated[int, typer.Argument(min=1, help="A number that `glb get revisions` lists.")]
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     def rollback(
         revision: Revision,
         dry_run: DryRun = False,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
@@ -22,12 +23,14 @@ def register(app: typer.Typer) -> None:
         from glbpy.client import path_of
 
         with connect(url, token) as client:
-            render.changes(client.post(path_of("revisions", str(revision), "rollback"), dry_run=dry_run))
+            result = client.post(path_of("revisions", str(revision), "rollback"), dry_run=dry_run)
+        render.changes(result, output)
 
     @app.command()
     def diff(
         revision: Revision,
         since: Annotated[int | None, typer.Option(min=0, help="Compare with this, not the last.")] = None,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
@@ -37,4 +40,8 @@ def register(app: typer.Typer) -> None:
 
         params = {} if since is None else {"since": since}
         with connect(url, token) as client:
-            render.differences(client.get(path_of("revisions", str(revision), "diff"), **params)["changes"])
+            found = client.get(path_of("revisions", str(revision), "diff"), **params)
+        if output is Output.TABLE:
+            render.differences(found["changes"])
+        else:
+            render.data(found, output)

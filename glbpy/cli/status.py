@@ -1,16 +1,14 @@
 """`glb status`: the whole at a glance."""
 
-from typing import Annotated
-
 import typer
 
-from glbpy.cli.remote import Output, Token, Url, connect
+from glbpy.cli.remote import Output, Shown, Token, Url, connect
 
 
 def register(app: typer.Typer) -> None:
     @app.command()
     def status(
-        output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
+        output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
     ) -> None:
@@ -29,7 +27,7 @@ def register(app: typer.Typer) -> None:
             directors = list(client.items(path_of("directors")))
         if output is not Output.TABLE:
             everything = {**whole, "services": services, "backends": backends, "directors": directors}
-            render.show(everything, output, render.directors)
+            render.data(everything, output)
         else:
             out = render.console()
             out.print(f"{client.target.url}, revision {whole['revision']}")

@@ -269,7 +269,8 @@ def guarded(tmp_path: Path, secret: str) -> Any:
 
 
 def test_every_path_but_one_needs_the_token(guarded: Api, secret: str) -> None:
-    paths = [route.path for route in guarded.app.routes if isinstance(route, APIRoute)]
+    paths = list(guarded.app.openapi()["paths"])
+    assert len(paths) >= 18
     for path in [*paths, "/openapi.json", "/nowhere"]:
         if path == "/healthz":
             guarded("GET", path, status=200)

@@ -179,6 +179,33 @@ def test_drain_and_undrain(live: Glb) -> None:
     assert "is not everywhere after 0.2 s" in late.err
 
 
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_writes_answer_programs(live: Glb, tmp_path: Path, output: str) -> None:
+    """What the API answered, whole, and nothing else on stdout; a wait that fails shows in the exit code."""
+
+    def answer(*words: str, status: int = 0) -> Any:
+        done = live(*words, "-o", output)
+        assert done.status == status, done.err
+        return json.loads(done.out) if output == "json" else yaml.safe_load(done.out)
+
+    file = document(tmp_path, MORE)
+    planned = answer("apply", "-f", file, "--dry-run")
+    assert (planned["dry_run"], planned["changed"]) == (True, True)
+    done = answer("apply", "-f", file)
+    assert done["changes"] == planned["changes"]
+    assert (done["changed"], answer("apply", "-f", file)["changed"]) == (True, False)
+    drained = answer("drain", "web/web1")
+    assert drained["revision"] == done["revision"] + 1
+    assert drained["changes"][0]["path"] == "pools/web/backends/web1"
+    assert answer("drain", "web/web1")["changed"] is False
+    assert answer("diff", str(drained["revision"]))["changes"] == drained["changes"]
+    assert answer("drain", "web/web1", "--wait", "--timeout", "0.2", status=1)["revision"]
+    assert answer("undrain", "web/web1")["changed"] is True
+    assert answer("rollback", str(done["revision"]), "--dry-run")["changed"] is False
+    gone = answer("delete", "backend", "web/web2")
+    assert gone["changes"][0]["change"] == "removed"
+
+
 def test_ending_a_drain_by_document_is_said(live: Glb, tmp_path: Path) -> None:
     live("drain", "web/web1")
     first, second = "name: web1, address: 10.0.0.11%s", "name: web2, address: 10.0.0.12"

@@ -45,7 +45,20 @@ def test_unknown_resources(api: Api, path: str) -> None:
 def test_wrong_methods(api: Api, method: str, path: str) -> None:
     problem = api(method, path, status=405)
     assert kind(problem) == "method-not-allowed"
-    assert problem.headers["Allow"]
+    assert method not in problem.headers["Allow"].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", "/v1/pools/web", "DELETE, GET, HEAD, PUT"),
+        ("PUT", "/v1/pools", "GET, HEAD"),
+        ("HEAD", "/v1/apply", "POST"),
+    ],
+)
+def test_allow_has_all_that_a_path_takes(api: Api, method: str, path: str, allowed: str) -> None:
+    answer = api.runner.run(api.client.request(method, path))
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(
