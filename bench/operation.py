@@ -1,4 +1,4 @@
-"""What operators ask of a forwarder, measured: reloads, idling, run models, hand-overs, kinds of ports.
+"""What operators ask of a forwarder, measured: reloads, idling, run models, hand-overs, ports, punting.
 
     bench/operation.py [PART ...] [--rounds 5] [--quick] [--prefer] [--page]
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import idle
 import ports
+import punt
 import reload
 import report
 import results
@@ -32,6 +33,7 @@ PARTS: dict[str, Part] = {
     "run-models": lambda rounds, quick, preferred: run_models.figures(rounds, 1 if quick else 3, preferred),
     "takeover": lambda rounds, quick, preferred: takeover.figures(rounds),
     "ports": lambda rounds, quick, preferred: ports.figures(rounds, 4000 if quick else 20000),
+    "punt": lambda rounds, quick, preferred: punt.figures(rounds, 1 if quick else 5, preferred),
 }
 
 

@@ -1,5 +1,6 @@
 /* The rings of a pipeline (rings.h). */
 #include "rings.h"
+#include "idle.h"
 #include "layout.h"
 
 #include <rte_cycles.h>
@@ -59,13 +60,14 @@ static int make_all(struct rings *rings, const struct config *config, struct glb
 	return 0;
 }
 
-/* Where the kernel is reached through this program (punt.h), a flood may not keep out what it is reached by. */
-static unsigned reserve_of(const struct config *config)
+/* Whether the kernel is reached through this program (punt.h). */
+static bool punts(const struct config *config)
 {
+	bool any = false;
+
 	for (unsigned i = 0; i < config->port_count; i++)
-		if (config->ports[i].punt != CONFIG_PUNT_NONE)
-			return (unsigned)config->ring_size / RESERVE_SHARE;
-	return 0;
+		any |= config->ports[i].punt != CONFIG_PUNT_NONE;
+	return any;
 }
 
 struct rings *rings_open(const struct config *config, bool lossless, struct glb_error *error)
@@ -83,7 +85,8 @@ struct rings *rings_open(const struct config *config, bool lossless, struct glb_
 	rings->senders = (unsigned)config->senders;
 	rings->adaptive = config->idle == CONFIG_IDLE_ADAPTIVE;
 	rings->lossless = lossless;
-	rings->reserve = lossless ? 0 : reserve_of(config);
+	rings->punts = punts(config);
+	rings->reserve = rings->punts && !lossless ? (unsigned)config->ring_size / RESERVE_SHARE : 0;
 	if (make_all(rings, config, error) != 0) {
 		rings_close(rings);
 		return NULL;
@@ -152,12 +155,13 @@ void rings_sender_rests(struct rings *rings, unsigned sender)
 {
 	const unsigned end = layout_first_worker(sender + 1, rings->workers, rings->senders);
 	struct bell *bell = &rings->sender_bell[sender];
+	const long ns = sender == 0 && rings->punts ? IDLE_SLEEP_MAX_NS : RINGS_SLEEP_NS; /* nobody rings for what the kernel sends */
 	bool empty = true;
 
 	bell_prepare(bell);
 	for (unsigned w = layout_first_worker(sender, rings->workers, rings->senders); w < end; w++)
 		empty &= rte_ring_empty(rings->tx[w]) != 0;
 	if (empty && !rings_no_worker(rings))
-		bell_sleep(bell, RINGS_SLEEP_NS);
+		bell_sleep(bell, ns);
 	bell_done(bell);
 }

@@ -38,7 +38,8 @@ struct rings {
 	unsigned receivers, workers, senders;
 	bool adaptive;      /* consumers sleep */
 	bool lossless;      /* replay: a producer waits for room */
-	unsigned reserve;   /* places in a ring to a worker that only neighbours and routing may take; 0 where nothing is handed to the kernel */
+	bool punts;         /* some port hands packets to the kernel, and takes some from it */
+	unsigned reserve;   /* places in a ring to a worker that only neighbours and routing may take; 0 where nothing punts */
 	int receiving;      /* receivers that have not ended */
 	int working;        /* workers that have not ended */
 	struct rte_ring *steer[CONFIG_RECEIVERS_MAX][CONFIG_WORKERS_MAX];
