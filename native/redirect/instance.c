@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/magic.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +89,16 @@ uint32_t instance_program(const struct instance *instance, uint32_t preferred)
 		if (program_uses(id, map.id))
 			found = id; /* the last one: a program that was just replaced may linger */
 	return found;
+}
+
+uint32_t instance_running(const struct instance *instance)
+{
+	uint32_t attached = 0;
+
+	/* When the interface is in another network namespace, the program that uses the maps is all there is. */
+	if (filter_query((int)if_nametoindex(instance->config.interface), &attached))
+		attached = 0;
+	return instance_program(instance, attached);
 }
 
 int instance_remove(const char *pin_dir, const char *name)

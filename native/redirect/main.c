@@ -1,6 +1,6 @@
 /* glb-redirect: puts the second chance on a backend's device, and shows and changes what it does.
  *
- * Commands parse, call and say how it went; the work is in loader.c, status.c and allow.c.
+ * Commands parse, call and say how it went; the work is in loader.c, status.c, metrics.c and allow.c.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -19,6 +19,7 @@ static const char usage[] =
 "                keeping counters and allow-list\n"
 "  detach DEV    take it off and remove the pinned maps\n"
 "  status [DEV]  is it attached, and what has it counted\n"
+"  metrics [DEV] the same for Prometheus\n"
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
 "\n"
 "`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
@@ -73,6 +74,15 @@ static const char status_help[] =
 "                       instance in the pin directory\n"
 PIN_OPTIONS;
 
+static const char metrics_help[] =
+"usage: glb-redirect metrics [DEV] [--output FILE] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"Prints counters in Prometheus' text format; without DEV and --name those of all instances.\n"
+"\n"
+"  --output FILE        into this file, which is replaced in one step, for node_exporter's\n"
+"                       textfile collector: DIRECTORY/glb_redirect.prom\n"
+PIN_OPTIONS;
+
 static const char allow_help[] =
 "usage: glb-redirect allow add PREFIX… [--peer]\n"
 "       glb-redirect allow remove PREFIX…\n"
@@ -94,6 +104,7 @@ static const struct command {
 	{"attach", attach_help, command_attach},
 	{"detach", detach_help, command_detach},
 	{"status", status_help, command_status},
+	{"metrics", metrics_help, command_metrics},
 	{"allow", allow_help, command_allow},
 };
 

@@ -32,6 +32,7 @@ static const struct option attach_known[] = {
 };
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {{"json", no_argument, NULL, 'j'}, COMMON};
+static const struct option metrics_known[] = {{"output", required_argument, NULL, 'O'}, COMMON};
 static const struct option allow_known[] = {
 	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
 
@@ -174,6 +175,9 @@ static int read_option(struct reading *reading, int option)
 	case 'j':
 		options->json = true;
 		return EXIT_DONE;
+	case 'O':
+		options->output = optarg;
+		return EXIT_DONE;
 	case 'f':
 		options->force = true;
 		return EXIT_DONE;
@@ -212,7 +216,8 @@ int options_read(struct options *options, const char *command, int argc, char **
 	struct reading reading = {.options = options, .command = command};
 	const struct option *options_known = !strcmp(command, "attach") ? attach_known
 					   : !strcmp(command, "detach") ? detach_known
-					   : !strcmp(command, "status") ? status_known : allow_known;
+					   : !strcmp(command, "status") ? status_known
+					   : !strcmp(command, "metrics") ? metrics_known : allow_known;
 	int option, status = EXIT_DONE;
 
 	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,

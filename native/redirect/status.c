@@ -120,12 +120,8 @@ static int show(struct instance *instance, void *context)
 {
 	struct report report = {.interface = instance->config.interface, .name = instance->name, .instance = instance};
 	int err = report_fill(&report);
-	uint32_t attached = 0;
 
-	/* The interface may be in another network namespace: then the program that uses the maps is all there is. */
-	if (filter_query((int)if_nametoindex(report.interface), &attached))
-		attached = 0;
-	report.program_id = instance_program(instance, attached);
+	report.program_id = instance_running(instance);
 	if (err)
 		return fail_errno(err, "cannot read instance %s", instance->name);
 	if (context)

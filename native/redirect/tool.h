@@ -52,6 +52,7 @@ struct options {
 	bool gre_has_key;
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
 	bool peer;              /* `allow add`: these are peers */
+	const char *output;     /* `metrics`: a file; NULL: standard output */
 	bool json;
 	bool force;             /* `detach`: although packets come in */
 	bool help;
@@ -89,6 +90,8 @@ int instance_open(struct instance *instance, const char *pin_dir, const char *na
 void instance_close(struct instance *instance);
 /* The id of a loaded program that uses the instance's maps; 0 when there is none. `preferred` wins. */
 uint32_t instance_program(const struct instance *instance, uint32_t preferred);
+/* The id of the program that runs on the instance's interface, which may be in another namespace; 0: none. */
+uint32_t instance_running(const struct instance *instance);
 /* Removes the pins and their directory. 0, also when there are none, or -errno. */
 int instance_remove(const char *pin_dir, const char *name);
 /* Makes the instance's directory. EXIT_DONE, or EXIT_FAILED having said why (bpffs is not mounted, and how to). */
@@ -116,9 +119,10 @@ int counters_read(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
 /* Packets that were not dropped: delivered, sent on, or replies of NAT. */
 uint64_t counters_good(const uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
 
-/* loader.c, status.c, allow.c: the commands. */
+/* loader.c, status.c, metrics.c, allow.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
+int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);
 

@@ -91,16 +91,17 @@ def test_examples_are_all_there() -> None:
 
 # ---- systemd units ----
 
-UNITS = sorted(EXAMPLES.glob("*.service"))
+UNITS = sorted([*EXAMPLES.glob("*.service"), *EXAMPLES.glob("*.timer")])
 
 
 def test_units_are_all_there() -> None:
     assert {unit.name for unit in UNITS} == {
-        "glb-forwarder@.service", "glb-redirect@.service", "glb-serve.service"
+        "glb-forwarder@.service", "glb-redirect@.service", "glb-serve.service",
+        "glb-redirect-metrics.service", "glb-redirect-metrics.timer",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_units_are_valid(unit: Path, tmp_path: Path) -> None:
     """As systemd judges them, with this checkout's programs in place of those of /usr/local/bin."""
     copy = tmp_path / unit.name.replace("@.", "@d1.")

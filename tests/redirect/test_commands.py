@@ -14,6 +14,7 @@ from .netns import Namespace, run
 from .rawclient import Wire
 
 DIRECTOR, PEER, HERE = "10.77.0.1", "10.77.0.12", "10.77.0.11"
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
 PROMISED = """received not_gue bad_version bad_hlen not_allowed local_syn local_established local_request
     local_timewait local_syncookie local_fragment local_other local_last_hop local_icmp forwarded
     forward_not_peer gso_drop"""
@@ -286,6 +287,27 @@ def filters(redirect: Redirect, side: str) -> str:
     return redirect.namespace.run("tc", "filter", "show", "dev", "eth0", side)
 
 
+@pytest.mark.parametrize(
+    ("unit", "commands"),
+    [
+        ("glb-redirect@", [["attach", "eth0", "--nat", "tcp:8080=203.0.113.10:80"], ["detach", "eth0"]]),
+        ("glb-redirect-metrics", [["metrics", "eth0"], ["status", "eth0"]]),
+    ],
+)  # fmt: skip
+def test_capabilities_of_the_units_are_enough(
+    redirect: Redirect, unit: str, commands: list[list[str]]
+) -> None:
+    redirect.attach("--allow", DIRECTOR)
+    text = (EXAMPLES / f"{unit}.service").read_text()
+    (kept,) = [line.partition("=")[2] for line in text.splitlines() if line.startswith("CapabilityBou")]
+    bounding = ",".join(["-all", *("+" + each.removeprefix("CAP_").lower() for each in kept.split())])
+    for command in commands:
+        where = ["--pin-dir", str(redirect.pin_dir), "--name", redirect.name]
+        limits = ["setpriv", "--bounding-set", bounding, "--no-new-privs"]
+        redirect.namespace.run(*limits, str(PROGRAM), *command, *where)
+    assert redirect.status()["attached"] == (unit == "glb-redirect-metrics")
+
+
 def test_rewrites_are_those_of_the_last_attach(redirect: Redirect) -> None:
     redirect.attach()
     assert filters(redirect, "egress") == ""  # who does not use it does not pay for it
@@ -386,7 +408,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["attach", "detach", "status", "allow"])
+@pytest.mark.parametrize("command", ["attach", "detach", "status", "metrics", "allow"])
 def test_help(command: str) -> None:
     done = plain(command, "--help")
     assert done.returncode == 0
