@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint fuzz bench bench-quick bench-operation lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz bench bench-quick bench-compare bench-operation lab lab-docker fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,10 @@ bench: setup ## what packets and tables cost, into docs/performance.md (root, te
 
 bench-quick: setup ## the same in two minutes, into bench/results/quick.json alone
 	@.venv/bin/python bench/everything.py --quick
+
+bench-compare: ## has a packet come to cost more instructions than in bench/baseline.json? (root)
+	@PACKAGES=devtools/packages-bench.txt devtools/setup.sh
+	@.venv/bin/python bench/compare.py
 
 bench-operation: setup ## reloads, idling, run models, hand-overs, into docs/performance.md (root)
 	@.venv/bin/python bench/operation.py --prefer --page

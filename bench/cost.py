@@ -56,13 +56,18 @@ def megabytes(packets: int) -> int:
     return 64 + (packets + RX_POOL_SPARE) * 512 // 2**20
 
 
-def director(folder: Path, snapshot: Path, packets: Sequence[Path], flows: int, **sections: Any) -> str:
-    """A configuration for as many workers as there are files of packets; ``sections`` go over it."""
+def director(
+    folder: Path, snapshot: Path, packets: Sequence[Path], flows: int, repeat: bool = True, **sections: Any
+) -> str:
+    """A configuration for as many workers as there are files of packets; ``sections`` go over it.
+
+    ``repeat``: the packets come again and again, from memory that ``flows`` of them fit into.
+    """
     everything, worker = cpus()
     kept = folder / "kept.glb"  # what is loaded later takes this file's place
     shutil.copyfile(snapshot, kept)
     mbufs = (flows + RX_POOL_SPARE) * len(packets)
-    sources = ",".join(f"rx_pcap={path}" for path in packets)
+    sources = ",".join(f"rx_pcap={path}" for path in packets) + (",infinite_rx=1" if repeat else "")
     document: dict[str, Any] = {
         "director": {
             "name": f"bench-{os.getpid()}", "snapshot": str(kept), "run_dir": str(folder / "run"),
@@ -77,7 +82,7 @@ def director(folder: Path, snapshot: Path, packets: Sequence[Path], flows: int, 
             "worker_lcores": [worker, everything][: len(packets)], "mbufs": mbufs, "mbuf_bytes": 128,
         },
         "stats": {"service_slots": 16384, "backend_slots": 262144},
-        "port": [{"devargs": f"net_pcap0,{sources},infinite_rx=1"}],
+        "port": [{"devargs": f"net_pcap0,{sources}"}],
     }  # fmt: skip
     for name, keys in sections.items():
         document[name] = {**document.get(name, {}), **keys}

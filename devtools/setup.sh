@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes a checkout ready to use: Debian packages (as root), .venv, an editable install, the programs in .venv/bin.
-# Quick when there is nothing to do. Safe to run again at any time.
+# Quick when there is nothing to do. Safe to run again at any time. PACKAGES is a file with more packages.
 set -eu
 cd "$(dirname "$0")/.."
 
 missing_packages() {
-	sed 's/#.*//' devtools/packages.txt | tr -s ' \t\n' '\n' | grep . | while read -r package; do
+	cat devtools/packages.txt ${PACKAGES:+"$PACKAGES"} | sed 's/#.*//' | tr -s ' \t\n' '\n' | grep . | while read -r package; do
 		dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || echo "$package"
 	done
 }

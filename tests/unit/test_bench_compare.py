@@ -1,0 +1,78 @@
+"""What bench/compare.py makes of counts: no valgrind, no timing."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import callgrind
+import compare
+from compare import Baseline, Cost
+
+# Written as callgrind does: names once, then numbers; the cost of a call on the line behind it.
+COUNTS = """\
+# callgrind format
+version: 1
+positions: line
+events: Ir
+summary: 1000
+
+ob=(1) /opt/bin/glb-forwarder
+fl=(1) ???
+fn=(1) worker_run
+0 10
+cob=(2) /usr/lib/dpdk/librte_net_pcap.so.23.0
+cfn=(2) receive
+calls=2 0
+0 500
+cfn=(3) process
+calls=2 0
+0 70
++3 5
+cob=(3) /usr/lib/x86_64-linux-gnu/libc.so.6
+cfn=(4) memcpy
+calls=1 0
+* 20
+
+fn=(3)
+0 30
+-2 40
+
+ob=(2)
+fn=(2)
+0 500
+
+ob=(3)
+fn=(4)
+0 20
+"""
+
+
+def test_own_instructions_are_those_of_the_program_and_of_the_c_library_for_it() -> None:
+    assert callgrind.own_cost(COUNTS, "/glb-forwarder") == {"worker_run": 35, "process": 70}
+
+
+def test_two_percent_more_is_a_regression() -> None:
+    before = Cost(400.0, 20.0)
+    assert not compare.is_worse(before, Cost(407.9, 90.0))
+    assert compare.is_worse(before, Cost(408.5, 20.0))
+    assert not compare.is_worse(before, Cost(300.0, 20.0))
+    assert not compare.is_worse(None, Cost(300.0, 20.0))
+
+
+def test_a_line_says_what_changed() -> None:
+    worse = compare.row("gue-v4-100k", Cost(400.0, 20.04), Cost(500.0, None))
+    assert worse.split() == ["gue-v4-100k", "400.0", "500.0", "+25.0%", "20.0", "-", "REGRESSION"]
+    fresh = compare.row("nat-100k", None, Cost(500.0, 1.0))
+    assert fresh.split() == ["nat-100k", "none", "500.0", "-", "1.0"]
+
+
+def test_a_baseline_comes_back_from_its_file(tmp_path: Path) -> None:
+    baseline = Baseline("cc 12", {"gue-v4-100k": Cost(402.06, 9.9), "nat-100k": Cost(1325.4, None)})
+    compare.write(tmp_path / "baseline.json", baseline)
+    assert compare.read(tmp_path / "baseline.json") == baseline
+
+
+def test_the_committed_baseline_is_of_all_cases() -> None:
+    names = {case.name for case in compare.CASES} - set(compare.SAME)
+    assert set(compare.read(compare.BASELINE).costs) == names
