@@ -6,29 +6,20 @@
 #include <glb/siphash.h>
 #include <glb/wire.h>
 
+#include "flow_bucket.h"
+
+/* Established flows in a bucket from which on a new flow may go to its other bucket. Lower spreads flows more evenly, higher has more of them where
+ * they are looked for first. */
+enum { CROWDED = 5 };
+
 static void count(uint64_t *word, int64_t n)
 {
 	__atomic_store_n(word, *word + (uint64_t)n, __ATOMIC_RELAXED);
 }
 
-static bool is_new(uint8_t state)
+static unsigned count_established(const struct glb_flow_bucket *bucket)
 {
-	return state == GLB_FLOW_OPENING || state == GLB_FLOW_UDP_FIRST;
-}
-
-static bool is_established(uint8_t state)
-{
-	return state == GLB_FLOW_ESTABLISHED || state == GLB_FLOW_UDP;
-}
-
-static uint16_t idle(const struct glb_flow_bucket *bucket, unsigned way, uint32_t now)
-{
-	return (uint16_t)(now - bucket->seen[way]);
-}
-
-static uint32_t signature(uint64_t hash)
-{
-	return (uint32_t)hash | 1;
+	return (unsigned)__builtin_popcount(flow_ways_of(bucket, FLOW_IS_ESTABLISHED));
 }
 
 struct glb_flow_timeouts glb_flow_timeouts_default(void)
@@ -51,7 +42,6 @@ void glb_flow_cache_init(struct glb_flow_cache *cache, void *memory, uint32_t en
 {
 	*cache = (struct glb_flow_cache){.buckets = memory, .bucket_count = buckets_for(entries), .stats = stats};
 	memcpy(cache->key, key, sizeof(cache->key));
-	cache->timeout[GLB_FLOW_FREE] = UINT16_MAX;
 	cache->timeout[GLB_FLOW_OPENING] = cache->timeout[GLB_FLOW_UDP_FIRST] = timeouts->opening;
 	cache->timeout[GLB_FLOW_CLOSING] = timeouts->closing;
 	cache->timeout[GLB_FLOW_ESTABLISHED] = timeouts->established;
@@ -59,17 +49,26 @@ void glb_flow_cache_init(struct glb_flow_cache *cache, void *memory, uint32_t en
 	*stats = (struct glb_flow_stats){.capacity = (uint64_t)cache->bucket_count * GLB_FLOW_WAYS};
 }
 
-/* IPv4 keys are packed, so that they cost two words less; the family cannot be confused, since the lengths differ. */
+/* The service is in the key, so that the message is one word shorter; the families' messages differ in length. */
 uint64_t glb_flow_cache_hash(const struct glb_flow_cache *cache, const struct glb_flow_key *key)
 {
-	uint8_t packed[20];
+	const size_t len = key->family == GLB_FAMILY_V4 ? 4 : 16;
+	const glb_be16 sport = glb_be16_put(key->sport), dport = glb_be16_put(key->dport);
+	uint8_t message[16 + 16 + 2 + 2 + 1], salted[16];
+	uint32_t salt;
+	uint64_t hash;
 
-	if (key->family != GLB_FAMILY_V4)
-		return glb_siphash24(cache->key, key, sizeof(*key));
-	memcpy(packed, key->src, 4);
-	memcpy(packed + 4, key->dst, 4);
-	memcpy(packed + 8, &key->sport, 12); /* both ports, service, protocol, family, pad */
-	return glb_siphash24(cache->key, packed, sizeof(packed));
+	memcpy(message, key->src, len);
+	memcpy(message + len, key->dst, len);
+	memcpy(message + 2 * len, &sport, 2);
+	memcpy(message + 2 * len + 2, &dport, 2);
+	message[2 * len + 4] = key->protocol;
+	memcpy(salted, cache->key, sizeof(salted));
+	memcpy(&salt, salted + 12, sizeof(salt));
+	salt ^= key->service;
+	memcpy(salted + 12, &salt, sizeof(salt));
+	hash = glb_siphash24(salted, message, 2 * len + 5);
+	return flow_hash(hash);
 }
 
 /* Frees a place. The caller counts why. */
@@ -80,61 +79,47 @@ static void clear(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, 
 	count(&cache->stats->entries, -1);
 }
 
+static unsigned used(const struct glb_flow_bucket *bucket)
+{
+	return flow_ways_of(bucket, FLOW_IS_NEW) | flow_ways_of(bucket, FLOW_IS_FINISHED) |
+	       flow_ways_of(bucket, FLOW_IS_ESTABLISHED);
+}
+
 static void expire(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, uint32_t now)
 {
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++) {
-		if (bucket->state[way] == GLB_FLOW_FREE || idle(bucket, way, now) <= cache->timeout[bucket->state[way]])
-			continue;
-		clear(cache, bucket, way);
+	for (unsigned ways = flow_ways_expired(bucket, now) & used(bucket); ways != 0; ways &= ways - 1) {
+		clear(cache, bucket, (unsigned)__builtin_ctz(ways));
 		count(&cache->stats->expired, 1);
 	}
 }
 
-static void prefetch_in(const struct glb_flow_bucket *bucket, uint64_t hash)
+static uint32_t find(const struct glb_flow_cache *cache, uint64_t hash)
 {
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++) {
-		if (bucket->signature[way] != signature(hash))
-			continue;
-		__builtin_prefetch(&bucket->entry[way]);
-		__builtin_prefetch((const uint8_t *)(&bucket->entry[way] + 1) - 1); /* it may cross into the next line */
+	uint32_t at = glb_flow_cache_first(cache, hash);
+	unsigned way = flow_way(&cache->buckets[at], hash);
+
+	if (way == GLB_FLOW_WAYS) {
+		at = glb_flow_cache_second(cache, hash);
+		way = flow_way(&cache->buckets[at], hash);
 	}
+	return way == GLB_FLOW_WAYS ? GLB_FLOW_NONE : at * GLB_FLOW_WAYS + way;
 }
 
-void glb_flow_cache_prefetch(const struct glb_flow_cache *cache, uint64_t hash)
+uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, uint64_t hash, uint32_t now)
 {
-	prefetch_in(&cache->buckets[glb_flow_cache_first(cache, hash)], hash);
-	prefetch_in(&cache->buckets[glb_flow_cache_second(cache, hash)], hash);
-}
-
-static uint32_t find_in(const struct glb_flow_cache *cache, uint32_t at, const struct glb_flow_key *key, uint64_t hash)
-{
-	const struct glb_flow_bucket *bucket = &cache->buckets[at];
-
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++)
-		if (bucket->signature[way] == signature(hash) && memcmp(&bucket->entry[way].key, key, sizeof(*key)) == 0)
-			return at * GLB_FLOW_WAYS + way;
-	return GLB_FLOW_NONE;
-}
-
-uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, const struct glb_flow_key *key, uint64_t hash, uint32_t now)
-{
-	uint32_t place = find_in(cache, glb_flow_cache_first(cache, hash), key, hash);
+	uint32_t place = find(cache, hash);
 	struct glb_flow_bucket *bucket;
-	unsigned way;
 
-	if (place == GLB_FLOW_NONE)
-		place = find_in(cache, glb_flow_cache_second(cache, hash), key, hash);
 	if (place == GLB_FLOW_NONE) {
 		count(&cache->stats->misses, 1);
 		return place;
 	}
 	bucket = &cache->buckets[place / GLB_FLOW_WAYS];
-	way = place % GLB_FLOW_WAYS;
-	if (idle(bucket, way, now) <= cache->timeout[bucket->state[way]]) {
+	if (!flow_has_expired(bucket, place % GLB_FLOW_WAYS, now)) {
 		count(&cache->stats->hits, 1);
 		return place;
 	}
-	clear(cache, bucket, way);
+	clear(cache, bucket, place % GLB_FLOW_WAYS);
 	count(&cache->stats->expired, 1);
 	count(&cache->stats->misses, 1);
 	return GLB_FLOW_NONE;
@@ -142,7 +127,7 @@ uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, const struct glb_flow
 
 uint32_t glb_flow_cache_backend(const struct glb_flow_cache *cache, uint32_t place)
 {
-	return cache->buckets[place / GLB_FLOW_WAYS].entry[place % GLB_FLOW_WAYS].backend;
+	return cache->buckets[place / GLB_FLOW_WAYS].backend[place % GLB_FLOW_WAYS];
 }
 
 enum glb_flow_state glb_flow_cache_state(const struct glb_flow_cache *cache, uint32_t place)
@@ -159,45 +144,58 @@ struct offer {
 	struct glb_flow_bucket *bucket;
 	enum rank rank;
 	unsigned way;
-	uint16_t idle;        /* of the flow that is there */
+	uint16_t left;        /* s, that the flow which is there has */
 	unsigned established; /* flows in the bucket */
 };
 
-/* The best place that a bucket has. A new flow gets no place beyond those for new flows; an established one (`kept`) does. */
+/* Offers the way of `ways` whose flow has least time left, the most idle one where all have the same state; none: leaves the offer as it is. */
+static void offer_most_idle(struct offer *offer, enum rank rank, unsigned ways, uint32_t now)
+{
+	for (; ways != 0; ways &= ways - 1) {
+		const unsigned way = (unsigned)__builtin_ctz(ways);
+		const uint16_t left = (uint16_t)(offer->bucket->expires[way] - now);
+
+		if (offer->rank == rank && left >= offer->left)
+			continue;
+		offer->rank = rank;
+		offer->way = way;
+		offer->left = left;
+	}
+}
+
+/* The best place that a bucket has. A new flow gets no place beyond those for new flows; an established one (`kept`) does. What has expired
+ * is gone already. */
 static struct offer look(const struct glb_flow_cache *cache, uint32_t at, uint32_t now, bool kept)
 {
-	struct offer offer = {.bucket = &cache->buckets[at], .rank = RANK_NONE};
-	unsigned fresh = 0;
+	struct glb_flow_bucket *bucket = &cache->buckets[at];
+	const unsigned fresh = flow_ways_of(bucket, FLOW_IS_NEW), finished = flow_ways_of(bucket, FLOW_IS_FINISHED);
+	const unsigned established = flow_ways_of(bucket, FLOW_IS_ESTABLISHED);
+	const unsigned unused = ~(fresh | finished | established) & 0xff;
+	struct offer offer = {.bucket = bucket, .rank = RANK_NONE, .established = (unsigned)__builtin_popcount(established)};
 
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++) {
-		fresh += is_new(offer.bucket->state[way]);
-		offer.established += is_established(offer.bucket->state[way]);
-	}
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++) {
-		const uint8_t state = offer.bucket->state[way];
-		const uint16_t idle_for = idle(offer.bucket, way, now);
-		enum rank rank = is_new(state) ? RANK_NEW : state == GLB_FLOW_CLOSING ? RANK_FINISHED : RANK_FREE;
-
-		if (is_established(state) || (!kept && rank != RANK_NEW && fresh >= GLB_FLOW_NEW_MAX))
-			continue;
-		if (rank < offer.rank || (rank == offer.rank && idle_for > offer.idle)) {
-			offer.rank = rank;
-			offer.way = way;
-			offer.idle = idle_for;
+	if (kept || __builtin_popcount(fresh) < GLB_FLOW_NEW_MAX) {
+		if (unused != 0) {
+			offer.rank = RANK_FREE;
+			offer.way = (unsigned)__builtin_ctz(unused);
+			return offer;
 		}
+		offer_most_idle(&offer, RANK_FINISHED, finished, now);
+		if (offer.rank == RANK_FINISHED)
+			return offer;
 	}
+	offer_most_idle(&offer, RANK_NEW, fresh, now);
 	return offer;
 }
 
-/* The better of two. No new flow is pushed out when that can be; then it goes where fewer established flows are, which spreads
- * them evenly. */
-static struct offer better(struct offer a, struct offer b)
+/* The better of two. No new flow is pushed out when that can be; then it goes where the flow is looked for first, and from a crowded bucket to one
+ * with fewer established flows, which spreads them evenly. */
+static struct offer better(struct offer first, struct offer second)
 {
-	if (a.rank == RANK_NEW && b.rank == RANK_NEW)
-		return a.idle >= b.idle ? a : b;
-	if (a.rank == RANK_NEW || b.rank == RANK_NEW || a.established == b.established)
-		return a.rank <= b.rank ? a : b;
-	return a.established < b.established ? a : b;
+	if (first.rank == RANK_NEW && second.rank == RANK_NEW)
+		return first.left <= second.left ? first : second;
+	if (first.rank >= RANK_NEW || second.rank >= RANK_NEW || first.established == second.established)
+		return first.rank <= second.rank ? first : second;
+	return first.established < CROWDED || first.established < second.established ? first : second;
 }
 
 /* Empties the place that is offered. */
@@ -209,8 +207,7 @@ static void take(struct glb_flow_cache *cache, const struct offer *offer)
 	clear(cache, offer->bucket, offer->way);
 }
 
-void glb_flow_cache_insert(struct glb_flow_cache *cache, const struct glb_flow_key *key, uint64_t hash, uint32_t backend,
-			   uint32_t now)
+void glb_flow_cache_insert(struct glb_flow_cache *cache, uint64_t hash, uint8_t protocol, uint32_t backend, uint32_t now)
 {
 	const uint32_t first = glb_flow_cache_first(cache, hash), second = glb_flow_cache_second(cache, hash);
 	struct offer offer;
@@ -219,41 +216,54 @@ void glb_flow_cache_insert(struct glb_flow_cache *cache, const struct glb_flow_k
 	expire(cache, &cache->buckets[second], now);
 	offer = better(look(cache, first, now, false), look(cache, second, now, false));
 	take(cache, &offer);
-	offer.bucket->signature[offer.way] = signature(hash);
-	offer.bucket->seen[offer.way] = (uint16_t)now;
-	offer.bucket->state[offer.way] = key->protocol == GLB_IPPROTO_UDP ? GLB_FLOW_UDP_FIRST : GLB_FLOW_OPENING;
-	offer.bucket->entry[offer.way] = (struct glb_flow_entry){*key, backend};
+	offer.bucket->signature[offer.way] = (uint32_t)hash;
+	offer.bucket->check[offer.way] = (uint32_t)(hash >> 32);
+	offer.bucket->backend[offer.way] = backend;
+	offer.bucket->state[offer.way] = protocol == GLB_IPPROTO_UDP ? GLB_FLOW_UDP_FIRST : GLB_FLOW_OPENING;
+	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[GLB_FLOW_OPENING]);
 	count(&cache->stats->entries, 1);
 	count(&cache->stats->inserts, 1);
 }
 
 /* ---- a flow's life ---- */
 
-static unsigned count_established(const struct glb_flow_bucket *bucket)
-{
-	unsigned n = 0;
-
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++)
-		n += is_established(bucket->state[way]);
-	return n;
-}
-
 static void evict_most_idle(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, uint32_t now)
 {
 	unsigned victim = GLB_FLOW_WAYS;
+	uint16_t most = 0;
 
-	for (unsigned way = 0; way < GLB_FLOW_WAYS; way++)
-		if (is_established(bucket->state[way]) &&
-		    (victim == GLB_FLOW_WAYS || idle(bucket, way, now) > idle(bucket, victim, now)))
-			victim = way;
+	for (unsigned ways = flow_ways_of(bucket, FLOW_IS_ESTABLISHED); ways != 0; ways &= ways - 1) {
+		const unsigned way = (unsigned)__builtin_ctz(ways);
+		const uint16_t idle = (uint16_t)(now + cache->timeout[bucket->state[way]] - bucket->expires[way]);
+
+		if (victim != GLB_FLOW_WAYS && idle <= most)
+			continue;
+		victim = way;
+		most = idle;
+	}
 	clear(cache, bucket, victim);
 	count(&cache->stats->evicted_established, 1);
 }
 
-/* A new flow becomes an established one, in its other bucket when only that has room. */
-static void establish(struct glb_flow_cache *cache, uint32_t place, uint64_t hash, uint32_t now)
+/* Moves a flow to a place that is offered, and returns the way there. */
+static unsigned move(struct glb_flow_bucket *from, unsigned way, const struct offer *offer)
 {
-	const uint32_t first = glb_flow_cache_first(cache, hash), at = place / GLB_FLOW_WAYS;
+	struct glb_flow_bucket *to = offer->bucket;
+
+	to->signature[offer->way] = from->signature[way];
+	to->check[offer->way] = from->check[way];
+	to->backend[offer->way] = from->backend[way];
+	to->state[offer->way] = from->state[way];
+	to->expires[offer->way] = from->expires[way];
+	from->signature[way] = 0;
+	from->state[way] = GLB_FLOW_FREE;
+	return offer->way;
+}
+
+/* A new flow becomes an established one, in its other bucket when only that has room. */
+static void establish(struct glb_flow_cache *cache, uint32_t place, uint32_t now)
+{
+	const uint32_t at = place / GLB_FLOW_WAYS;
 	struct glb_flow_bucket *bucket = &cache->buckets[at];
 	unsigned way = place % GLB_FLOW_WAYS;
 
@@ -261,6 +271,8 @@ static void establish(struct glb_flow_cache *cache, uint32_t place, uint64_t has
 	if (count_established(bucket) >= GLB_FLOW_ESTABLISHED_MAX)
 		expire(cache, bucket, now);
 	if (count_established(bucket) >= GLB_FLOW_ESTABLISHED_MAX) {
+		const uint64_t hash = (uint64_t)bucket->check[way] << 32 | bucket->signature[way];
+		const uint32_t first = glb_flow_cache_first(cache, hash);
 		const uint32_t other = at == first ? glb_flow_cache_second(cache, hash) : first;
 		struct offer offer;
 
@@ -268,33 +280,26 @@ static void establish(struct glb_flow_cache *cache, uint32_t place, uint64_t has
 		offer = look(cache, other, now, true);
 		if (other != at && offer.established < GLB_FLOW_ESTABLISHED_MAX) {
 			take(cache, &offer);
-			offer.bucket->signature[offer.way] = bucket->signature[way];
-			offer.bucket->seen[offer.way] = bucket->seen[way];
-			offer.bucket->entry[offer.way] = bucket->entry[way];
-			offer.bucket->state[offer.way] = bucket->state[way];
-			bucket->signature[way] = 0;
-			bucket->state[way] = GLB_FLOW_FREE;
+			way = move(bucket, way, &offer);
 			bucket = offer.bucket;
-			way = offer.way;
 		} else {
 			evict_most_idle(cache, bucket, now);
 		}
 	}
 	bucket->state[way] = bucket->state[way] == GLB_FLOW_OPENING ? GLB_FLOW_ESTABLISHED : GLB_FLOW_UDP;
+	flow_prolong(cache, bucket, way, now);
 }
 
-void glb_flow_cache_seen(struct glb_flow_cache *cache, uint32_t place, uint64_t hash, uint32_t now,
-			 enum glb_flow_event event)
+void glb_flow_cache_seen(struct glb_flow_cache *cache, uint32_t place, uint32_t now, enum glb_flow_event event)
 {
 	struct glb_flow_bucket *bucket = &cache->buckets[place / GLB_FLOW_WAYS];
 	const unsigned way = place % GLB_FLOW_WAYS;
 
-	if (bucket->seen[way] != (uint16_t)now)
-		bucket->seen[way] = (uint16_t)now; /* once a second, so that the line is seldom written */
 	if (event == GLB_FLOW_CLOSE)
 		bucket->state[way] = GLB_FLOW_CLOSING;
-	else if (event == GLB_FLOW_DATA && is_new(bucket->state[way]))
-		establish(cache, place, hash, now);
+	flow_prolong(cache, bucket, way, now); /* before it might expire while it is established */
+	if (event == GLB_FLOW_DATA && (bucket->state[way] >> FLOW_IS_NEW & 1))
+		establish(cache, place, now);
 }
 
 void glb_flow_cache_forget(struct glb_flow_cache *cache, uint32_t place, enum glb_flow_end end)
@@ -308,6 +313,6 @@ void glb_flow_cache_sweep(struct glb_flow_cache *cache, uint32_t now, unsigned b
 	for (; buckets > 0; buckets--) {
 		expire(cache, &cache->buckets[cache->sweep], now);
 		cache->sweep = cache->sweep + 1 == cache->bucket_count ? 0 : cache->sweep + 1;
-		__builtin_prefetch(&cache->buckets[cache->sweep], 1);
+		flow_prefetch(&cache->buckets[cache->sweep]);
 	}
 }

@@ -17,10 +17,12 @@ enum {
 	MIB = 1 << 20,
 };
 
-/* The buckets begin at a cache line of their own behind the worker's struct. */
+/* The buckets begin behind the worker's struct, where pairs of cache lines do. */
 static size_t head_bytes(void)
 {
-	return (sizeof(struct flow_worker) + RTE_CACHE_LINE_SIZE - 1) & ~(size_t)(RTE_CACHE_LINE_SIZE - 1);
+	const size_t align = sizeof(struct glb_flow_bucket);
+
+	return (sizeof(struct flow_worker) + align - 1) & ~(align - 1);
 }
 
 uint64_t flows_bytes(const struct config *config)

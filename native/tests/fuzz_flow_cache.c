@@ -18,7 +18,7 @@ struct known {
 };
 
 struct box {
-	struct glb_flow_bucket buckets[BUCKETS_MAX];
+	_Alignas(128) struct glb_flow_bucket buckets[BUCKETS_MAX];
 	struct glb_flow_stats stats;
 	struct glb_flow_cache cache;
 	struct known known[FLOWS];
@@ -60,9 +60,9 @@ static void check(const struct box *box)
 	     stats->evicted_new + stats->evicted_established);
 }
 
-static uint32_t find(struct box *box, uint8_t flow, const struct glb_flow_key *key, uint64_t hash)
+static uint32_t find(struct box *box, uint8_t flow, uint64_t hash)
 {
-	const uint32_t place = glb_flow_cache_find(&box->cache, key, hash, box->now);
+	const uint32_t place = glb_flow_cache_find(&box->cache, hash, box->now);
 
 	if (place == GLB_FLOW_NONE)
 		return place;
@@ -75,30 +75,30 @@ static void packet(struct box *box, uint8_t flow, enum glb_flow_event event)
 {
 	const struct glb_flow_key key = key_of(flow);
 	const uint64_t hash = glb_flow_cache_hash(&box->cache, &key), evicted = box->stats.evicted_established;
-	const uint32_t place = find(box, flow, &key, hash);
+	const uint32_t place = find(box, flow, hash);
 
 	if (place != GLB_FLOW_NONE) {
-		glb_flow_cache_seen(&box->cache, place, hash, box->now, event);
+		glb_flow_cache_seen(&box->cache, place, box->now, event);
 		MUST(event == GLB_FLOW_DATA || box->stats.evicted_established == evicted);
 	} else {
 		box->known[flow].backend = ++box->next_backend;
-		glb_flow_cache_insert(&box->cache, &key, hash, box->next_backend, box->now);
+		glb_flow_cache_insert(&box->cache, hash, key.protocol, box->next_backend, box->now);
 		MUST(box->stats.evicted_established == evicted); /* a first packet pushes out no established flow */
 	}
 	box->known[flow].seen = box->now;
-	MUST(find(box, flow, &key, hash) != GLB_FLOW_NONE);
+	MUST(find(box, flow, hash) != GLB_FLOW_NONE);
 }
 
 static void forget(struct box *box, uint8_t flow, uint8_t why)
 {
 	const struct glb_flow_key key = key_of(flow);
 	const uint64_t hash = glb_flow_cache_hash(&box->cache, &key);
-	const uint32_t place = find(box, flow, &key, hash);
+	const uint32_t place = find(box, flow, hash);
 
 	if (place != GLB_FLOW_NONE)
 		glb_flow_cache_forget(&box->cache, place, why & 1 ? GLB_FLOW_END_GONE : GLB_FLOW_END_REPLACED);
 	box->known[flow].backend = 0;
-	MUST(find(box, flow, &key, hash) == GLB_FLOW_NONE);
+	MUST(find(box, flow, hash) == GLB_FLOW_NONE);
 }
 
 static void run_op(struct box *box, uint8_t what, uint8_t flow, uint8_t amount)

@@ -146,7 +146,7 @@ static void run_once(struct stage *s, struct glb_flow_cache *cache, uint32_t now
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static struct glb_flow_bucket memory[ENTRIES / GLB_FLOW_WAYS];
+	static _Alignas(128) struct glb_flow_bucket memory[ENTRIES / GLB_FLOW_WAYS];
 	const struct glb_flow_timeouts timeouts = glb_flow_timeouts_default();
 	struct input input = {data, len};
 	const uint8_t encap = input_byte(&input) % GLB_ENCAP_COUNT, settings = input_byte(&input), cut = input_byte(&input);

@@ -58,7 +58,7 @@ static bool stage_open(struct stage *s, uint8_t hops)
 		make_bind(&s->make, 1, vip, bits, GLB_IPPROTO_TCP, 443, 443);
 		make_bind(&s->make, 2, vip, bits, GLB_IPPROTO_UDP, 53, 53);
 	}
-	s->memory = aligned_alloc(64, glb_flow_cache_bytes(ENTRIES));
+	s->memory = aligned_alloc(128, glb_flow_cache_bytes(ENTRIES));
 	memset(s->memory, 0, glb_flow_cache_bytes(ENTRIES));
 	glb_flow_cache_init(&s->cache, s->memory, ENTRIES, (const uint8_t *)"an-arbitrary-key", &timeouts, &s->stats);
 	return load(s);
