@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "bench"))
 
 import results  # noqa: E402
-from dataplane.rig import Director, config, snapshot  # noqa: E402
-from dataplane.test_punt import AF_PACKET, DIRECTOR, FLOOD, PEER, TAP, Two, ping  # noqa: E402
+from dataplane.rig import Director, config, ping, snapshot  # noqa: E402
+from dataplane.test_punt import AF_PACKET, DIRECTOR, FLOOD, PEER, TAP, Two  # noqa: E402
 from oracle.build import ARP, IPV4, ethernet, ipv4, udp  # noqa: E402
 from reload import prefer  # noqa: E402
 

@@ -101,9 +101,9 @@ def test_echo_requests_are_answered(make: Make, name: Name, cable: Cable) -> Non
     snapshot(director.snapshot)
     director.start()
     cable.far.ip("route", "add", f"{VIP}/32", "via", "10.9.0.1")
-    said = cable.far.run("ping", "-c", "5", "-i", "0.1", "-W", "5", VIP)
+    said = cable.far.run("ping", "-c", "5", "-i", "0.1", "-w", "20", VIP)
     assert "5 received" in said
-    assert director.counters()["echo_answered"] == 5
+    assert director.counters()["echo_answered"] >= 5
 
 
 def test_punted_packets_reach_the_kernel_through_a_tap(make: Make, name: Name, cable: Cable) -> None:

@@ -1,16 +1,16 @@
 """Echo requests to a VIP, answered by the director: the kernel's own ping judges the replies."""
 
-import re
 import time
 from collections.abc import Callable
 
 from oracle.build import IPV4, ethernet, icmp, ipv4
 
-from dataplane.rig import VIP, Director, Segment, snapshot
+from dataplane.rig import VIP, Director, Segment, ping, snapshot
 
 AF_PACKET = "net_af_packet0,iface=director0,framecnt=4096,blocksz=65536"
 CLIENTS = {4: "192.0.2.77", 6: "2001:db8:ff::77"}
 VIPS = {4: VIP, 6: "2001:db8::10"}
+BURST = 32  # at once, however low the rate
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
@@ -28,44 +28,41 @@ def become_client(segment: Segment) -> None:
         space.ip(flag, "neigh", "add", VIPS[family], "lladdr", segment.mac, "dev", "far0")
 
 
-def ping(segment: Segment, family: int, *options: str) -> tuple[int, int]:
-    """Return requests sent and replies taken."""
-    said = segment.namespace.run(
-        "ping", f"-{family}", "-c", "20", "-i", "0.01", "-W", "5", *options, VIPS[family]
-    )
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-    assert found, said
-    return int(found[1]), int(found[2])
-
-
 def test_ping_is_answered(make: Make, name: Name, segment: Segment) -> None:
     become_client(segment)
     director = make(name("echo"), AF_PACKET, prefix=segment.prefix, forward={"icmp_echo": "answer"})
     snapshot(director.snapshot)
     director.start()
-    assert ping(segment, 4) == (20, 20)
-    assert ping(segment, 4, "-s", "1401", "-t", "1") == (20, 20)
-    director.client.load(snapshot(director.snapshot, vip=VIPS[6], revision=2))
-    assert ping(segment, 6) == (20, 20)
-    assert ping(segment, 6, "-s", "1401", "-t", "1") == (20, 20)
+    asked = 0
+    for family in (4, 6):
+        if family == 6:
+            director.client.load(snapshot(director.snapshot, vip=VIPS[6], revision=2))
+        for options in ((), ("-s", "1401", "-t", "1")):
+            sent, received, _ = ping(
+                segment.namespace, VIPS[family], f"-{family}", *options, count=20, interval_s=0.01
+            )
+            assert received == 20
+            asked += sent
     status = director.client.status()
-    assert status.counters["echo_answered"] == 80
+    assert 80 <= status.counters["echo_answered"] <= asked
     assert status.counters["forwarded"] == status.counters["echo_limited"] == 0
-    assert status.workers[0].tx_packets == 80
+    assert status.workers[0].tx_packets == status.counters["echo_answered"]
 
 
 def test_no_more_than_the_rate(make: Make, name: Name, segment: Segment) -> None:
-    """A flood gets the burst and hardly more; forwarding goes on."""
+    """A flood gets the burst, and one a second from then on."""
     forward = {"icmp_echo": "answer", "icmp_echo_rate": 1}
     director = make(name("limit"), AF_PACKET, prefix=segment.prefix, forward=forward)
     snapshot(director.snapshot)
     director.start()
     asked = ethernet(ipv4(CLIENTS[4], VIP, 1, icmp(8, 0, 7, bytes(56))), IPV4, dst=segment.mac)
-    segment.wire.send([asked] * 500)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    sent = 0
+    while True:  # in pieces, and more for what a busy kernel drops in front of the port
+        sent += segment.wire.send([asked] * 50)
+        time.sleep(0.02)
         seen = director.counters()
-        if seen["echo_answered"] + seen["echo_limited"] == 500:
+        if seen["echo_answered"] + seen["echo_limited"] >= 500 or time.monotonic() > began + 20:
             break
-    assert seen["echo_answered"] + seen["echo_limited"] == 500
-    assert 32 <= seen["echo_answered"] <= 32 + 30  # a burst, and 30 s at the most
+    assert 500 <= seen["echo_answered"] + seen["echo_limited"] <= sent
+    assert BURST <= seen["echo_answered"] <= BURST + 1 + time.monotonic() - began

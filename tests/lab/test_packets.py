@@ -17,7 +17,7 @@ def checksum_errors(backend: Backend) -> int:
 
 @pytest.mark.parametrize(("vip", "payload"), [(VIP4, 1500 - 28), (VIP6, 1500 - 48)])
 def test_full_size_packets_pass_unfragmented(lab: Lab, vip: str, payload: int) -> None:
-    argv = ["ping", "-n", "-q", "-M", "do", "-s", str(payload), "-c", "20", "-i", "0.01", "-W", "2", vip]
+    argv = ["ping", "-n", "-q", "-M", "do", "-s", str(payload), "-c", "20", "-i", "0.01", "-w", "10", vip]
     assert "20 received" in netns.run_in(lab.state().namespaces.client, argv)
 
 
