@@ -1,6 +1,6 @@
 /* glb-redirect: puts the second chance on a backend's device, and shows and changes what it does.
  *
- * Commands parse, call and say how it went; the work is in loader.c, status.c, metrics.c and allow.c.
+ * Commands parse, call and say how it went; the work is in loader.c, status.c, metrics.c, doctor.c and allow.c.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -20,6 +20,7 @@ static const char usage[] =
 "  detach DEV    take it off and remove the pinned maps\n"
 "  status [DEV]  is it attached, and what has it counted\n"
 "  metrics [DEV] the same for Prometheus\n"
+"  doctor DEV    what on this host keeps clients' packets from their sockets\n"
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
 "\n"
 "`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
@@ -83,6 +84,16 @@ static const char metrics_help[] =
 "                       textfile collector: DIRECTORY/glb_redirect.prom\n"
 PIN_OPTIONS;
 
+static const char doctor_help[] =
+"usage: glb-redirect doctor DEV [--vip PREFIX…] [--json] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"Looks at kernel, interface, addresses, allow-list and counters, says what is wrong and how\n"
+"to mend it, and changes nothing. Exit status 1 when something fails; warnings do not count.\n"
+"\n"
+"  --vip PREFIX…        these must be local; several: separated by spaces or commas\n"
+"  --json               {\"ok\": …, \"findings\": [{\"check\", \"status\", \"message\", \"mend\"}, …]}\n"
+PIN_OPTIONS;
+
 static const char allow_help[] =
 "usage: glb-redirect allow add PREFIX… [--peer]\n"
 "       glb-redirect allow remove PREFIX…\n"
@@ -105,6 +116,7 @@ static const struct command {
 	{"detach", detach_help, command_detach},
 	{"status", status_help, command_status},
 	{"metrics", metrics_help, command_metrics},
+	{"doctor", doctor_help, command_doctor},
 	{"allow", allow_help, command_allow},
 };
 

@@ -33,6 +33,8 @@ static const struct option attach_known[] = {
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {{"json", no_argument, NULL, 'j'}, COMMON};
 static const struct option metrics_known[] = {{"output", required_argument, NULL, 'O'}, COMMON};
+static const struct option doctor_known[] = {
+	{"vip", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, COMMON};
 static const struct option allow_known[] = {
 	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
 
@@ -196,7 +198,8 @@ static int check(struct reading *reading)
 
 	if (options->help)
 		return EXIT_DONE;
-	if (!options->device && (!strcmp(reading->command, "attach") || !strcmp(reading->command, "detach")))
+	if (!options->device && (!strcmp(reading->command, "attach") || !strcmp(reading->command, "detach") ||
+				 !strcmp(reading->command, "doctor")))
 		return misuse(reading, "which device?", NULL);
 	if (options->gre_has_key && !(options->decap & GLB_REDIRECT_DECAP_GRE))
 		return misuse(reading, "--gre-key needs --decap gre", NULL);
@@ -217,7 +220,8 @@ int options_read(struct options *options, const char *command, int argc, char **
 	const struct option *options_known = !strcmp(command, "attach") ? attach_known
 					   : !strcmp(command, "detach") ? detach_known
 					   : !strcmp(command, "status") ? status_known
-					   : !strcmp(command, "metrics") ? metrics_known : allow_known;
+					   : !strcmp(command, "metrics") ? metrics_known
+					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 
 	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,

@@ -119,9 +119,31 @@ int counters_read(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
 /* Packets that were not dropped: delivered, sent on, or replies of NAT. */
 uint64_t counters_good(const uint64_t counters[GLB_REDIRECT_REASON_COUNT]);
 
-/* loader.c, status.c, metrics.c, allow.c: the commands. */
+/* machine.c: what `doctor` asks of the kernel, in this network namespace. */
+/* A number from a file whose path has one %s; -1 when there is none. */
+long machine_sysctl(const char *format, const char *device) __attribute__((format(printf, 1, 0)));
+/* net.ipv4.conf: the larger of `all` and the device's, which counts; -1 when there is none. */
+long machine_conf(const char *name, const char *device);
+/* 0 or -errno. */
+int machine_link(const char *device, unsigned *mtu, bool *up);
+/* By ethtool's name; false, too, when the device does not know it. */
+bool machine_feature(const char *device, const char *name);
+bool machine_udp_bound(uint32_t port);
+/* `family` is GLB_REDIRECT_V4 or _V6. */
+bool machine_has_address(uint8_t family, const uint8_t addr[16]);
+/* How many addresses lo has besides its own. */
+unsigned machine_lo_addresses(bool v4_only);
+struct default_route {
+	bool there;
+	uint32_t advmss; /* the largest of several; 0: one has none */
+};
+/* Of AF_INET or AF_INET6, by the interface. */
+struct default_route machine_default_route(int family, int ifindex);
+
+/* loader.c, status.c, metrics.c, doctor.c, allow.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
+int command_doctor(const struct options *options);
 int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);

@@ -408,7 +408,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["attach", "detach", "status", "metrics", "allow"])
+@pytest.mark.parametrize("command", ["attach", "detach", "status", "metrics", "doctor", "allow"])
 def test_help(command: str) -> None:
     done = plain(command, "--help")
     assert done.returncode == 0
