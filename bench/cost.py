@@ -6,6 +6,7 @@ two, CPU time of the thread of the worker by packet, which has a CPU to itself (
 on the other. Uses no network.
 
     bench/cost.py [NAME ...] [--rounds 5] [--seconds 1] [--json FILE]
+    bench/cost.py --stages [NAME ...]
 """
 
 import argparse
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import results
 from cases import CASES, Case, Stock
 from dataplane.rig import to_toml
+from results import Failed
 
 from glbpy import forwarder
 from glbpy.errors import ForwarderError
@@ -33,11 +35,6 @@ TESTPMD = "dpdk-testpmd"
 WARM_TIMEOUT_S = 30
 HITS_WARM = 0.999  # of the packets, before a case of hits is measured
 HITS_OFF = 0.05  # how far from what it should be their share may be in a measurement
-
-
-class Failed(Exception):
-    """A case that cannot be measured, and why."""
-
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -92,10 +89,10 @@ def director(
 class Running:
     """A forwarder of its own, until the end of the ``with``."""
 
-    def __init__(self, folder: Path, document: str) -> None:
+    def __init__(self, folder: Path, document: str, program: Path | None = None) -> None:
         (folder / "director.toml").write_text(document)
         self.client = forwarder.Forwarder(folder / "run/control.sock")
-        self._command = [str(forwarder.find_program()), "--config", str(folder / "director.toml")]
+        self._command = [str(program or forwarder.find_program()), "--config", str(folder / "director.toml")]
         self._log = folder / "log"
 
     def __enter__(self) -> "Running":
@@ -275,6 +272,15 @@ def summaries(measured: Sequence[Measured]) -> list[results.Result]:
     return [each.result(medians.get(each.case.above)) for each in measured]
 
 
+def print_stages(cases: Sequence[Case], stock: Stock, seconds: float) -> None:
+    import stages  # which uses this module
+
+    stages.build()
+    for case in cases:
+        found = stages.measure(stock, case, seconds)
+        print(f"{case.name}, cycles of a packet\n{stages.table(found)}\n", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -283,6 +289,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (default 1)")
     parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--stages", action="store_true", help="cycles of a packet by stage instead")
     options = parser.parse_args()
     cases = [case for case in CASES if not options.names or case.name in options.names]
     unknown = set(options.names) - {case.name for case in cases}
@@ -290,6 +297,9 @@ def main() -> int:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
         try:
+            if options.stages:
+                print_stages(cases, Stock(Path(folder)), options.seconds)
+                return 0
             found = measure(cases, Stock(Path(folder)), options.rounds, options.seconds)
         except Failed as error:
             raise SystemExit(str(error)) from error

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
+class Failed(Exception):
+    """Something cannot be measured, and why."""
+
+
 @dataclass(frozen=True)
 class Result:
     """Of ``n`` rounds. ``floor_median``: what is measured beside it, where there is such a thing."""

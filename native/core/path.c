@@ -1,5 +1,6 @@
 /* The packet path: set-up, the MAC filter, and the order of the stages. The stages themselves are in path_*.c. */
 #include <glb/path.h>
+#include <glb/stage.h>
 #include <glb/wire.h>
 
 #include "encap_rules.h"
@@ -113,15 +114,23 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 	bool remembers;
 
 	glb_path_filter(path, packets, n);
+	STAGE_END(filter);
 	glb_packet_parse(packets, n);
+	STAGE_END(parse);
 	glb_path_classify(path, packets, n);
+	STAGE_END(classify);
 	remembers = (glb_path_hash(path, packets, n) & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
+	STAGE_END(hash);
 	if (remembers)
 		glb_path_recall(path, cache, packets, n);
+	STAGE_END(recall);
 	glb_path_select(path, packets, n);
+	STAGE_END(select);
 	if (remembers)
 		glb_path_remember(path, cache, now, packets, n);
+	STAGE_END(remember);
 	glb_path_measure(path, packets, n);
+	STAGE_END(measure);
 }
 
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n)

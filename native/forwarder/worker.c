@@ -9,6 +9,8 @@
 #include "trace.h"
 #include "tx.h"
 
+#include <glb/stage.h>
+
 #include <rte_ethdev.h>
 
 #include <time.h>
@@ -275,9 +277,12 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	if (!traced && !worker->muted && __atomic_load_n(worker->capture, __ATOMIC_RELAXED) == NULL &&
 	    fast_forward(worker, loaded, index, mbufs, n)) {
 		timing_end(&worker->timing, worker->stats, start);
+		STAGE_END(count);
 		return;
 	}
+	STAGE_END(straight);
 	mbuf_describe(mbufs, worker->packets, n);
+	STAGE_END(describe);
 	worker->capturing = held ? NULL : __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
 	if (worker->capturing != NULL)
 		capture_prepare(worker->packets, n);
@@ -296,14 +301,17 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
 	}
 	ready = sort_out(worker, path, held ? NULL : worker->ports->port[index].punt, mbufs, packet_of, n);
+	STAGE_END(encapsulate);
 	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
 		transmit_by_port(worker, index, mbufs, packet_of, ready);
 	else if (ready != 0)
 		transmit(worker, index, mbufs, packet_of, ready);
+	STAGE_END(send);
 	timing_end(&worker->timing, worker->stats, start);
 	if (traced)
 		end_traced(worker, held);
 	count_verdicts(worker, loaded, n);
+	STAGE_END(count);
 }
 
 /* The packet that is traced, as a burst of its own. */
@@ -340,6 +348,7 @@ static unsigned poll_ports(struct worker *worker, const struct loaded *loaded)
 	for (unsigned i = 0; i < worker->ports->count; i++) {
 		unsigned n = rte_eth_rx_burst(worker->ports->port[i].id, (uint16_t)worker->index, mbufs, WORKER_BURST);
 
+		STAGE_END(receive);
 		if (n == 0)
 			continue;
 		if (worker->order != NULL)
@@ -417,6 +426,7 @@ int worker_run(void *context)
 
 		timing_turn(&worker->timing, worker->stats, n);
 		worker->flows = flows_turn(worker->flow_place, worker->timing.turn, n);
+		STAGE_END(loop);
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
 		if (trace_waits(worker->trace) && worker->rings == NULL)
 			n += poll_trace(worker, loaded);
@@ -441,5 +451,6 @@ int worker_run(void *context)
 	rte_rcu_qsbr_thread_unregister(worker->swap->workers, worker->index);
 	if (worker->rings != NULL)
 		rings_worker_ends(worker->rings);
+	STAGES_PRINT(worker->stats->rx_packets);
 	return 0;
 }

@@ -7,7 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import callgrind
 import compare
+import pytest
+import stages
 from compare import Baseline, Cost
+from results import Failed
 
 # Written as callgrind does: names once, then numbers; the cost of a call on the line behind it.
 COUNTS = """\
@@ -76,3 +79,12 @@ def test_a_baseline_comes_back_from_its_file(tmp_path: Path) -> None:
 def test_the_committed_baseline_is_of_all_cases() -> None:
     names = {case.name for case in compare.CASES} - set(compare.SAME)
     assert set(compare.read(compare.BASELINE).costs) == names
+
+
+def test_stages_are_cycles_of_a_packet_without_the_clocks_own() -> None:
+    log = 'info: ready\n{"packets": 320, "clock": 32, "stages": {"parse": [3520, 10], "send": [300, 10]}}\n'
+    found = stages.parse(log)
+    assert found.cycles == {"parse": 10.0, "send": 0.0}
+    assert stages.table(found).split() == ["parse", "10.0", "all", "10.0"]
+    with pytest.raises(Failed, match="no stages"):
+        stages.parse("info: ready\n")
