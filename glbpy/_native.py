@@ -473,8 +473,10 @@ def _encapsulation(service: ServiceInput, where: str, out: Any) -> None:
     out.tos_mask = mask | (0x03 if service.ecn == "copy" else 0)
 
 
-def compile_snapshot(config: ConfigInput) -> bytes:
+def compile_snapshot(config: ConfigInput, threads: int = 0) -> bytes:
     """Return the bytes of the snapshot of ``config``; equal configurations give equal bytes.
+
+    Other Python threads run meanwhile. ``threads``: at most so many at work; 0: one for each CPU, up to 8.
 
     Raises InvalidInputError with the pointer of the field (``/services/2/binds/0/port_last``).
     """
@@ -495,6 +497,7 @@ def compile_snapshot(config: ConfigInput) -> bytes:
         "pool_count": len(config.pools),
         "services": services,
         "service_count": len(config.services),
+        "threads": _number(threads, 0, 255, "threads"),
     })  # fmt: skip
     buffer = ffi.new("struct glb_buffer *")
     error = ffi.new("struct glb_error *")
@@ -508,9 +511,11 @@ def compile_snapshot(config: ConfigInput) -> bytes:
 
 def build_rows(
     backends: Sequence[BackendInput], *, rows: int, hops: int, policy: str, seed: bytes,
-    algorithm: str = "rendezvous",
+    algorithm: str = "rendezvous", threads: int = 0,
 ) -> "array[int]":
     """Return ``rows * hops`` positions in ``backends`` (HOP_NONE at the end of shorter chains), row by row.
+
+    Other Python threads run meanwhile. ``threads``: at most so many at work; 0: one for each CPU, up to 8.
 
     Raises InvalidInputError with the pointer of the field (``/backends/3/state``).
     """
@@ -522,6 +527,7 @@ def build_rows(
     config.hops = _number(hops, 1, HOPS_MAX, "hops")
     config.policy = _word(POLICIES, policy, "policy")
     config.algorithm = _word(ALGORITHMS, algorithm, "algorithm")
+    config.threads = _number(threads, 0, 255, "threads")
     _key(seed, config.seed, "seed")
     out = array("H", bytes(2 * rows * hops))
     error = ffi.new("struct glb_error *")

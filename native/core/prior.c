@@ -72,6 +72,7 @@ bool glb_spec_equal(const struct glb_table_spec *a, const struct glb_table_spec 
 
 struct work {
 	const struct glb_table_spec *spec;
+	uint8_t threads;
 	struct glb_backend_config *backends; /* the pool's, as a former state had them */
 	uint16_t *state;                     /* rows of one state */
 	uint16_t *chains;                    /* [rows × GLB_HOPS_MAX] the result so far, GLB_HOP_NONE behind each chain */
@@ -107,7 +108,7 @@ static int append_own(struct work *work, struct glb_error *error)
 	const struct glb_table_spec *spec = work->spec;
 	struct glb_table_config table = {
 		.backends = spec->pool->backends, .backend_count = spec->pool->backend_count, .rows = spec->rows,
-		.hops = spec->hops, .policy = spec->policy, .algorithm = spec->algorithm,
+		.hops = spec->hops, .policy = spec->policy, .algorithm = spec->algorithm, .threads = work->threads,
 	};
 
 	memcpy(table.seed, spec->seed, sizeof(table.seed));
@@ -119,7 +120,7 @@ static int append_prior(struct work *work, const struct glb_prior_config *prior,
 	const struct glb_table_spec *spec = work->spec;
 	struct glb_table_config table = {
 		.backends = work->backends, .backend_count = spec->pool->backend_count, .rows = spec->rows,
-		.hops = prior->hops, .policy = prior->policy, .algorithm = prior->algorithm,
+		.hops = prior->hops, .policy = prior->policy, .algorithm = prior->algorithm, .threads = work->threads,
 	};
 
 	memcpy(table.seed, prior->seed, sizeof(table.seed));
@@ -168,11 +169,13 @@ static unsigned narrow(struct work *work)
 	return width;
 }
 
-int glb_prior_build(const struct glb_table_spec *spec, uint16_t **rows_out, uint8_t *hops_out, struct glb_error *error)
+int glb_prior_build(const struct glb_table_spec *spec, uint8_t threads, uint16_t **rows_out, uint8_t *hops_out,
+		    struct glb_error *error)
 {
 	const size_t bytes = (size_t)spec->rows * GLB_HOPS_MAX * sizeof(uint16_t);
 	struct work work = {
 		.spec = spec,
+		.threads = threads,
 		.backends = calloc(spec->pool->backend_count + 1ul, sizeof(*work.backends)),
 		.state = malloc(bytes),
 		.chains = malloc(bytes),

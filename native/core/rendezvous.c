@@ -1,7 +1,6 @@
 /* Rendezvous scores, GLB_LANES backends at a time, and partial selection of the best.
  *
- * All backends of a row share the SipHash state behind the row seed, so that costs one scalar step a
- * row; the rest runs in vectors, which the compiler lowers to whatever the machine has. glb_siphash24() is the twin.
+ * All backends of a row share the SipHash state behind the row seed; those states are made for GLB_LANES rows at a time.
  */
 #include "rendezvous.h"
 
@@ -12,16 +11,7 @@
 #include <glb/siphash.h>
 #include <glb/wire.h>
 
-typedef uint64_t lanes __attribute__((vector_size(8 * GLB_LANES)));
-
-/* On integers and on vectors alike. Four names, not an array: an array stays in memory at -O2. */
-#define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
-#define ROUND(v0, v1, v2, v3) do { \
-	v0 += v1; v1 = ROTL(v1, 13) ^ v0; v0 = ROTL(v0, 32); \
-	v2 += v3; v3 = ROTL(v3, 16) ^ v2; \
-	v0 += v3; v3 = ROTL(v3, 21) ^ v0; \
-	v2 += v1; v1 = ROTL(v1, 17) ^ v2; v2 = ROTL(v2, 32); \
-} while (0)
+enum { ALIGNMENT = GLB_LANES * sizeof(uint64_t) };
 
 static uint32_t padded(uint32_t n)
 {
@@ -48,7 +38,7 @@ static int init_weights(struct glb_rendezvous *r, const struct glb_table_config 
 
 	if (zero_counts_as == 0)
 		return 0;
-	r->keys = calloc(r->slots + 1ul, sizeof(uint64_t));
+	r->keys = aligned_alloc(ALIGNMENT, (r->slots + GLB_LANES) * sizeof(uint64_t));
 	r->inverse = calloc(r->slots + 1ul, sizeof(uint64_t));
 	r->log = malloc(sizeof(*r->log));
 	if (!r->keys || !r->inverse || !r->log)
@@ -69,6 +59,7 @@ int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config 
 	uint32_t v4 = 0, v6 = 0;
 
 	memset(r, 0, sizeof(*r));
+	r->started = UINT32_MAX;
 	memcpy(r->seed, config->seed, sizeof(r->seed));
 	for (uint32_t i = 0; i < config->backend_count; i++) {
 		if (config->backends[i].state == GLB_STATE_INACTIVE)
@@ -84,9 +75,9 @@ int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config 
 
 	size_t column = (r->slots + GLB_LANES) * sizeof(uint64_t); /* never 0 */
 	r->position = malloc(r->slots * sizeof(uint16_t) + 1);
-	r->scores = aligned_alloc(sizeof(lanes), column);
+	r->scores = aligned_alloc(ALIGNMENT, column);
 	for (int i = 0; i < 3; i++)
-		r->words[i] = aligned_alloc(sizeof(lanes), column);
+		r->words[i] = aligned_alloc(ALIGNMENT, column);
 	if (!r->position || !r->scores || !r->words[0] || !r->words[1] || !r->words[2]) {
 		glb_rendezvous_free(r);
 		return -ENOMEM;
@@ -122,69 +113,84 @@ void glb_rendezvous_free(struct glb_rendezvous *r)
 	memset(r, 0, sizeof(*r));
 }
 
-struct sip {
-	uint64_t v0, v1, v2, v3;
-};
-
-/* The SipHash state behind the row seed, which begins every message of the row. */
-static struct sip start_row(const uint8_t seed[16], uint32_t row)
+GLB_INLINE void load(glb_lanes out[2], const uint64_t *from)
 {
-	glb_be32 row_be = glb_be32_put(row);
-	uint64_t row_seed = glb_siphash24(seed, row_be.b, 4);
-	uint64_t k0, k1;
-	struct sip s;
-
-	memcpy(&k0, seed, 8);
-	memcpy(&k1, seed + 8, 8);
-	s = (struct sip){
-		k0 ^ 0x736f6d6570736575,
-		k1 ^ 0x646f72616e646f6d,
-		k0 ^ 0x6c7967656e657261,
-		k1 ^ 0x7465646279746573 ^ row_seed,
-	};
-	ROUND(s.v0, s.v1, s.v2, s.v3);
-	ROUND(s.v0, s.v1, s.v2, s.v3);
-	s.v0 ^= row_seed;
-	return s;
+	out[0] = *(const glb_lanes *)__builtin_assume_aligned(from, sizeof(glb_lanes));
+	out[1] = *(const glb_lanes *)__builtin_assume_aligned(from + GLB_LANES_REGISTER, sizeof(glb_lanes));
 }
 
-static void score_slots(struct glb_rendezvous *r, const struct sip *start, uint32_t first, uint32_t end,
-			unsigned words)
+GLB_INLINE void store(uint64_t *to, glb_lanes first, glb_lanes second)
 {
+	*(glb_lanes *)__builtin_assume_aligned(to, sizeof(glb_lanes)) = first;
+	*(glb_lanes *)__builtin_assume_aligned(to + GLB_LANES_REGISTER, sizeof(glb_lanes)) = second;
+}
+
+/* The states behind the row seeds, which begin every message of their rows. A row seed is the hash of the row's number. */
+GLB_LANES_CLONES static void start_rows(const uint8_t seed[16], uint32_t row, uint64_t start[4][GLB_LANES])
+{
+	struct sip_lanes s[2], begun[2];
+	glb_lanes m[2], row_seed[2];
+	uint64_t k[2];
+
+	memcpy(k, seed, sizeof(k));
+	for (unsigned i = 0; i < 2; i++) {
+		begun[i].v0 = (glb_lanes){0} + (k[0] ^ 0x736f6d6570736575);
+		begun[i].v1 = (glb_lanes){0} + (k[1] ^ 0x646f72616e646f6d);
+		begun[i].v2 = (glb_lanes){0} + (k[0] ^ 0x6c7967656e657261);
+		begun[i].v3 = (glb_lanes){0} + (k[1] ^ 0x7465646279746573);
+		for (unsigned lane = 0; lane < GLB_LANES_REGISTER; lane++)
+			m[i][lane] = 4ULL << 56 | __builtin_bswap32(row + i * GLB_LANES_REGISTER + lane);
+		s[i] = begun[i];
+	}
+	sip_lanes_word(s, m);
+	sip_lanes_end(s, row_seed);
+	sip_lanes_word(begun, row_seed);
+	store(start[0], begun[0].v0, begun[1].v0);
+	store(start[1], begun[0].v1, begun[1].v1);
+	store(start[2], begun[0].v2, begun[1].v2);
+	store(start[3], begun[0].v3, begun[1].v3);
+}
+
+GLB_INLINE void score_words(struct glb_rendezvous *r, unsigned lane, uint32_t first, uint32_t end, unsigned words)
+{
+	const uint64_t v0 = r->start[0][lane], v1 = r->start[1][lane], v2 = r->start[2][lane], v3 = r->start[3][lane];
+
 	for (uint32_t slot = first; slot < end; slot += GLB_LANES) {
-		lanes v0 = (lanes){0} + start->v0, v1 = (lanes){0} + start->v1;
-		lanes v2 = (lanes){0} + start->v2, v3 = (lanes){0} + start->v3;
+		struct sip_lanes s[2];
+		glb_lanes m[2], digest[2];
 
+		for (unsigned i = 0; i < 2; i++)
+			s[i] = (struct sip_lanes){
+				(glb_lanes){0} + v0, (glb_lanes){0} + v1, (glb_lanes){0} + v2, (glb_lanes){0} + v3,
+			};
 		for (unsigned w = 0; w < words; w++) {
-			lanes m = *(const lanes *)__builtin_assume_aligned(&r->words[w][slot], sizeof(lanes));
-
-			v3 ^= m;
-			ROUND(v0, v1, v2, v3);
-			ROUND(v0, v1, v2, v3);
-			v0 ^= m;
+			load(m, &r->words[w][slot]);
+			sip_lanes_word(s, m);
 		}
-		v2 ^= 0xff;
-		ROUND(v0, v1, v2, v3);
-		ROUND(v0, v1, v2, v3);
-		ROUND(v0, v1, v2, v3);
-		ROUND(v0, v1, v2, v3);
-		v0 ^= v1 ^ v2 ^ v3;
-		memcpy(&r->scores[slot], &v0, sizeof(lanes));
+		sip_lanes_end(s, digest);
+		store(&r->scores[slot], glb_lanes_swap(digest[0]), glb_lanes_swap(digest[1]));
 	}
 	for (uint32_t slot = end; slot > first && r->position[slot - 1] == GLB_HOP_NONE; slot--)
 		r->scores[slot - 1] = UINT64_MAX;
 }
 
+GLB_LANES_CLONES static void score_slots(struct glb_rendezvous *r, unsigned lane)
+{
+	score_words(r, lane, 0, r->slots_v4, 1);
+	score_words(r, lane, r->slots_v4, r->slots, 3);
+}
+
 void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row)
 {
-	struct sip start = start_row(r->seed, row);
-
-	score_slots(r, &start, 0, r->slots_v4, 1);
-	score_slots(r, &start, r->slots_v4, r->slots, 3);
+	if (row - row % GLB_LANES != r->started) {
+		r->started = row - row % GLB_LANES;
+		start_rows(r->seed, r->started, r->start);
+	}
+	score_slots(r, row % GLB_LANES);
 	for (uint32_t slot = 0; r->keys != NULL && slot < r->slots; slot++)
 		r->keys[slot] = r->position[slot] == GLB_HOP_NONE
 			? UINT64_MAX
-			: glb_weight_key(r->log, __builtin_bswap64(r->scores[slot]), r->inverse[slot]);
+			: glb_weight_key(r->log, r->scores[slot], r->inverse[slot]);
 }
 
 /* A backend's place in the row's order: the lower one comes first. */
@@ -196,7 +202,7 @@ struct place {
 
 static struct place place_of(const struct glb_rendezvous *r, uint32_t slot)
 {
-	const uint64_t score = __builtin_bswap64(r->scores[slot]);
+	const uint64_t score = r->scores[slot];
 
 	return (struct place){r->keys != NULL ? r->keys[slot] : score, score, r->position[slot]};
 }
@@ -210,6 +216,46 @@ static bool before(const struct place *a, const struct place *b)
 	return a->position < b->position;
 }
 
+/* Puts a place among the `n` best so far, of at most `want`; returns how many there are now. */
+static unsigned keep(struct place *kept, unsigned n, unsigned want, const struct place *place)
+{
+	unsigned at = n;
+
+	while (at > 0 && before(place, &kept[at - 1]))
+		at--;
+	if (at == want)
+		return n;
+	if (n < want)
+		n++;
+	memmove(&kept[at + 1], &kept[at], (n - at - 1) * sizeof(kept[0]));
+	kept[at] = *place;
+	return n;
+}
+
+/* Looks for the `want` best among those whose key is at most `bound`; returns how many there are. Few slots are looked at one by one:
+ * those next to one that is among the best so far. */
+static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, struct place *kept, unsigned want)
+{
+	const uint64_t *keys = r->keys != NULL ? r->keys : r->scores;
+	unsigned n = 0;
+
+	for (uint32_t slot = 0; slot < r->slots; slot += GLB_LANES) {
+		glb_lanes key[2];
+		unsigned lanes;
+
+		load(key, &keys[slot]);
+		lanes = glb_lanes_within(key[0], key[1], bound);
+		for (; lanes != 0; lanes &= lanes - 1) {
+			const struct place place = place_of(r, slot + (unsigned)__builtin_ctz(lanes));
+
+			n = keep(kept, n, want, &place);
+			if (n == want)
+				bound = kept[n - 1].key;
+		}
+	}
+	return n;
+}
+
 unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want)
 {
 	struct place kept[GLB_HOPS_MAX];
@@ -219,23 +265,12 @@ unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, uns
 		want = r->count;
 	if (want == 0)
 		return 0;
+	/* Scores are uniform: four times as many as wanted are to be expected below this one, and seldom too few. */
+	if (r->keys == NULL && r->count > 4 * want)
+		n = best_within(r, UINT64_MAX / r->count * 4 * want, kept, want);
 	/* Padding is highest in everything, and want ≤ count: it is pushed out again. */
-	for (uint32_t slot = 0; slot < r->slots; slot++) {
-		const struct place place = place_of(r, slot);
-		unsigned at;
-
-		if (n == want && place.key > kept[n - 1].key)
-			continue;
-		at = n;
-		while (at > 0 && before(&place, &kept[at - 1]))
-			at--;
-		if (at == want)
-			continue;
-		if (n < want)
-			n++;
-		memmove(&kept[at + 1], &kept[at], (n - at - 1) * sizeof(kept[0]));
-		kept[at] = place;
-	}
+	if (n < want)
+		n = best_within(r, UINT64_MAX, kept, want);
 	for (unsigned i = 0; i < n; i++)
 		best[i] = kept[i].position;
 	return n;

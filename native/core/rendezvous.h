@@ -7,23 +7,23 @@
 #ifndef GLB_CORE_RENDEZVOUS_H
 #define GLB_CORE_RENDEZVOUS_H
 
+#include "sip_lanes.h"
 #include "weight.h"
 
-/* The backends that take part, laid out so that GLB_LANES of them are scored at once: one AVX2 register;
- * gcc takes wider vectors than the machine's apart again, which halves the speed. */
-enum { GLB_LANES = 4 };
-
+/* The backends that take part, laid out so that GLB_LANES of them are scored at once. */
 struct glb_rendezvous {
 	uint8_t seed[16];
 	uint32_t count;        /* backends that take part: all but the inactive ones */
 	uint32_t slots;        /* IPv4, then IPv6, each padded to a multiple of GLB_LANES */
 	uint32_t slots_v4;
 	uint16_t *position;    /* [slots] index in the configuration; GLB_HOP_NONE in padding */
-	uint64_t *scores;      /* [slots] digests of the current row, not yet byte-swapped; padding: all ones */
+	uint64_t *scores;      /* [slots] of the current row; padding: all ones */
 	uint64_t *keys;        /* [slots] weighted scores of the current row; NULL when all weights are equal */
 	uint64_t *inverse;     /* [slots] of the weights, with keys */
 	struct glb_weight_log *log; /* with keys */
 	uint64_t *words[3];    /* [slots] each: what follows the row seed in the SipHash message */
+	uint32_t started;      /* GLB_LANES rows from this one on are in `start`; UINT32_MAX: none */
+	uint64_t start[4][GLB_LANES] __attribute__((aligned(64))); /* [v0..v3] SipHash's state behind their row seeds */
 };
 
 /* Lays out the backends of `config`. Returns 0 or -ENOMEM. Free with glb_rendezvous_free(). */

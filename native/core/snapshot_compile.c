@@ -66,7 +66,7 @@ static int share_table(struct plan *plan, const struct glb_table_spec *spec, uin
 	table = &plan->tables[plan->table_count++];
 	*table = (struct shared){.spec = *spec, .hops = spec->hops};
 	if (spec->prior_count > 0)
-		status = glb_prior_build(spec, &table->rows, &table->hops, error);
+		status = glb_prior_build(spec, plan->config->threads, &table->rows, &table->hops, error);
 	plan->row_words += glb_table_words(spec->rows, table->hops);
 	return status;
 }
@@ -213,7 +213,7 @@ static void put_backends(const struct plan *plan, struct writer *writer)
 	}
 }
 
-static int put_rows(const struct shared *shared, uint16_t *rows, struct glb_error *error)
+static int put_rows(const struct shared *shared, uint8_t threads, uint16_t *rows, struct glb_error *error)
 {
 	const struct glb_table_spec *spec = &shared->spec;
 	struct glb_table_config table = {
@@ -223,6 +223,7 @@ static int put_rows(const struct shared *shared, uint16_t *rows, struct glb_erro
 		.hops = spec->hops,
 		.policy = spec->policy,
 		.algorithm = spec->algorithm,
+		.threads = threads,
 	};
 
 	if (shared->rows != NULL) {
@@ -255,7 +256,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 			.algorithm = spec->algorithm,
 			.families = encap_families(spec->pool->backends, spec->pool->backend_count),
 		};
-		status = put_rows(&plan->tables[t], rows + row_base, error);
+		status = put_rows(&plan->tables[t], plan->config->threads, rows + row_base, error);
 		row_base += glb_table_words(spec->rows, plan->tables[t].hops);
 	}
 	return status;

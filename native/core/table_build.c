@@ -7,19 +7,48 @@
 #include "chain.h"
 #include "config_check.h"
 #include "maglev.h"
+#include "parallel.h"
 
-static int build_rendezvous(const struct glb_table_config *config, const uint8_t *rank, uint16_t *rows_out)
+enum {
+	PIECE_ROWS = 1024,
+	THREAD_SCORES = 1 << 19, /* that are worth a thread: more than a millisecond */
+};
+
+struct build {
+	const struct glb_table_config *config;
+	const uint8_t *rank;
+	uint16_t *rows;
+	struct glb_pieces pieces;
+};
+
+static int build_pieces(void *context)
 {
+	struct build *build = context;
+	const struct glb_table_config *config = build->config;
 	struct glb_rendezvous rendezvous;
+	uint32_t row, last;
 
 	if (glb_rendezvous_init(&rendezvous, config) != 0)
 		return -ENOMEM;
-	for (uint32_t row = 0; row < config->rows; row++) {
-		glb_rendezvous_score(&rendezvous, row);
-		glb_chain_build(config, &rendezvous, rank, rows_out + (size_t)row * config->hops);
+	while (glb_pieces_take(&build->pieces, &row, &last)) {
+		for (; row < last; row++) {
+			glb_rendezvous_score(&rendezvous, row);
+			glb_chain_build(config, &rendezvous, build->rank, build->rows + (size_t)row * config->hops);
+		}
 	}
 	glb_rendezvous_free(&rendezvous);
 	return 0;
+}
+
+static int build_rendezvous(const struct glb_table_config *config, const uint8_t *rank, uint16_t *rows_out)
+{
+	struct build build = {
+		.config = config, .rank = rank, .rows = rows_out, .pieces = {.end = config->rows, .size = PIECE_ROWS},
+	};
+	const uint64_t worth = (uint64_t)config->rows * config->backend_count / THREAD_SCORES + 1;
+	const unsigned threads = glb_threads(config->threads);
+
+	return glb_parallel(worth < threads ? (unsigned)worth : threads, build_pieces, &build);
 }
 
 int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, struct glb_error *error)

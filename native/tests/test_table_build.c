@@ -255,6 +255,30 @@ static void a_drain_moves_nothing_out_of_a_chain(void)
 	CHECK(was_first > 0);
 }
 
+/* Enough work for eight threads, with equal weights and without. */
+static void threads_make_no_difference(void)
+{
+	enum { MANY = 600, LONG = 8192, HOPS = 3 };
+	static uint16_t one[LONG * HOPS], more[LONG * HOPS];
+	static struct glb_backend_config backends[MANY];
+	struct glb_table_config config = {.backends = backends, .backend_count = MANY, .rows = LONG, .hops = HOPS};
+
+	for (unsigned i = 0; i < MANY; i++) {
+		backends[i].addr = make_v4(10, 0, (uint8_t)(i >> 8), (uint8_t)i);
+		backends[i].weight = 1;
+	}
+	for (unsigned weighted = 0; weighted < 2; weighted++) {
+		backends[7].weight = (uint16_t)(1 + weighted);
+		config.threads = 1;
+		CHECK(glb_table_build(&config, one, NULL) == 0);
+		for (config.threads = 0; config.threads < 10; config.threads += 3) {
+			memset(more, 0, sizeof(more));
+			CHECK(glb_table_build(&config, more, NULL) == 0);
+			CHECK(memcmp(one, more, sizeof(one)) == 0);
+		}
+	}
+}
+
 static void wrong_configurations_are_refused(void)
 {
 	static const struct {
@@ -289,6 +313,7 @@ int main(void)
 		{"random pools equal the naive twin", equals_the_twin},
 		{"policies agree while little is wrong", policies_agree_while_little_is_wrong},
 		{"a drain moves nothing out of a chain", a_drain_moves_nothing_out_of_a_chain},
+		{"threads make no difference", threads_make_no_difference},
 		{"wrong configurations are refused", wrong_configurations_are_refused},
 	};
 

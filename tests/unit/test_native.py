@@ -1,6 +1,8 @@
 """glbpy._native: values in and out, and C errors as exceptions."""
 
 import ipaddress
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -87,6 +89,34 @@ def test_rows_alone_equal_those_of_the_snapshot(snapshot: native.Snapshot) -> No
     rows = native.build_rows(WEB.backends, rows=1024, hops=3, policy="ordered", seed=WWW.seed)
     assert rows == snapshot.rows(0)
     assert len(rows) == 3 * 1024
+
+
+def test_other_python_threads_run_while_rows_are_made() -> None:
+    many = [native.BackendInput(f"b{n}", n, ip("10.0.0.0") + n) for n in range(1, 1001)]
+    made: list[int] = []
+
+    def make() -> None:
+        shape = {"rows": 1 << 18, "hops": 2, "policy": "ordered", "seed": bytes(16), "threads": 1}
+        made.append(len(native.build_rows(many, **shape)))  # type: ignore[arg-type]
+
+    maker, turns = threading.Thread(target=make), 0
+    maker.start()
+    while maker.is_alive():
+        time.sleep(0.001)
+        turns += 1
+    assert made == [2 << 18]
+    assert turns > 20  # of about half a second
+
+
+def test_the_number_of_threads_makes_no_difference() -> None:
+    service = replace(WWW, rows=1 << 16)
+    backends = tuple(native.BackendInput(f"b{n}", n, ip("10.0.0.0") + n) for n in range(1, 100))
+    pool = native.PoolInput("web", backends)
+    config = native.ConfigInput((pool,), (service,))
+    one = native.compile_snapshot(config, threads=1)
+    assert native.compile_snapshot(config) == native.compile_snapshot(config, threads=3) == one
+    with pytest.raises(InvalidInputError, match="threads"):
+        native.compile_snapshot(config, threads=-1)
 
 
 def test_rows_of_an_empty_pool_are_empty_chains() -> None:

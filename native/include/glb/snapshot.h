@@ -254,6 +254,7 @@ struct glb_config {
 	uint32_t pool_count;
 	const struct glb_service_config *services;
 	uint32_t service_count;
+	uint8_t threads; /* at most so many at once; 0: as many as there are CPUs for the process, up to 8. The bytes are the same */
 };
 
 /* Bytes owned by libglb until glb_buffer_free(). */
@@ -269,8 +270,8 @@ struct glb_buffer {
  * Where binds overlap, the longest prefix wins, then the narrowest port range, then the lower first port, then a named
  * protocol before any.
  * Inactive backends are in the backends section, since rows count positions in the pool, but in no chain unless a former
- * state put them there. Rows are as wide as the longest chain of their table, own hops at least. Any thread; takes tens of
- * milliseconds per table of 65536 rows and 100 backends, and as much again for each former state. */
+ * state put them there. Rows are as wide as the longest chain of their table, own hops at least. Any thread; a table of 65536
+ * rows and 100 backends takes about 25 ms of CPU time, shared among its threads, and each former state as much again. */
 int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out, struct glb_error *error);
 
 void glb_buffer_free(struct glb_buffer *buffer);

@@ -58,12 +58,14 @@ struct glb_table_config {
 	uint8_t hops;                              /* 1..GLB_HOPS_MAX; policy glb: 2; maglev: 1 or 2 */
 	uint8_t policy;                            /* enum glb_policy */
 	uint8_t algorithm;                         /* enum glb_algorithm */
+	uint8_t threads;                           /* at most so many at once; 0: as many as there are CPUs for the process, up to 8 */
 	uint8_t seed[16];
 };
 
 /* Fills `rows_out[config->rows * config->hops]` with backend indices, GLB_HOP_NONE
  * where a chain is shorter. Returns 0, -EINVAL (error says which field) or -ENOMEM.
- * Allocates scratch memory of its own and frees it; any thread; not for the packet path. */
+ * Allocates scratch memory of its own and frees it, and has threads of its own where that is worth it (rendezvous): they have ended when
+ * it returns. The rows do not depend on the number of threads. Any thread; not for the packet path. */
 int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, struct glb_error *error);
 
 /* A backend in a Maglev population. */
