@@ -18,8 +18,8 @@ enum {
 };
 
 /* The loader picks the form for the CPU, once. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define GLB_LANES_CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#define GLB_LANES_CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else
 #define GLB_LANES_CLONES
 #endif
