@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint fuzz bench bench-quick bench-compare bench-operation lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-operation lab lab-docker fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,9 @@ lint: setup ## style, types, import directions, sizes
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS, default 600, under the sanitizers
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) devtools/fuzz.sh
+
+model: setup ## connections through MODEL_WALKS random walks, default 100 of each kind, of 1000 steps
+	@MODEL_WALKS=$(or $(MODEL_WALKS),100) MODEL_STEPS=$(or $(MODEL_STEPS),1000) .venv/bin/python -m pytest -q tests/model
 
 bench: setup ## what packets and tables cost, into docs/performance.md (root, ten minutes)
 	@.venv/bin/python bench/everything.py --page

@@ -24,6 +24,7 @@ from glbpy.errors import ForwarderError, GlbError, NotFoundError
 from glbpy.health import Checks, Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
 from glbpy.plan import Plan, Side, make_plan
+from glbpy.report import Report, report
 from glbpy.snapshot import Compiler, Snapshot
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
 from glbpy.store import HealthRecord, Revision, Store, Written, utc_now
@@ -59,8 +60,7 @@ class Controller:
         self._attempted = 0  # revision of the last compile, good or bad
         self._inputs: object = None  # of the last good compile
         self._snapshot: Snapshot | None = None
-        self._leavers: tuple[Leaver, ...] = ()
-        self._surprises: tuple[str, ...] = ()
+        self._found = Report()
         self._trouble: Trouble | None = None
         self._unsaved: dict[int, HealthRecord] = {}
         self._running = False
@@ -334,7 +334,7 @@ class Controller:
             return (), [*warnings, "the snapshot is still being compiled: see the directors' status"]
         if self._trouble is not None:
             return (), [*warnings, f"stored, but it does not compile: {self._trouble.message}"]
-        return self._leavers, [*warnings, *self._surprises]
+        return self._found.leavers, [*warnings, *map(str, self._found.surprises)]
 
     async def wait(self, revision: int, timeout_s: float = 30.0) -> None:
         """Return once every director has confirmed ``revision``. Raises ForwarderError, code ``timeout``."""
@@ -409,10 +409,10 @@ class Controller:
         finally:
             self.compiles += 1
             self.compile_s += time.monotonic() - began
-        leavers, surprises = await asyncio.to_thread(self._compare, snapshot)
-        for text in (*leavers, *surprises):
+        found = await asyncio.to_thread(self._report, snapshot)
+        for text in (*found.leavers, *found.surprises):
             log.warning("revision %d: %s", state.revision, text)
-        self._leavers, self._surprises = leavers, surprises
+        self._found = found
         self._inputs, self._snapshot, self._trouble = inputs, snapshot, None
         for director in self._directors.values():
             director.want(snapshot)
@@ -421,33 +421,9 @@ class Controller:
     def _health(self, state: Desired) -> dict[int, Health]:
         return {number: self._monitor.record(number).health for number in settling.backend_ids(state)}
 
-    def _compare(self, snapshot: Snapshot) -> tuple[tuple[Leaver, ...], tuple[str, ...]]:
-        """Return who leaves chains of any director, and what would surprise one that follows later.
-
-        Compared with what each forwards from, and with what it may be loading just now.
-        """
-        leavers: dict[tuple[str, str], Leaver] = {}
-        surprises: list[str] = []
-        for director in self._directors.values():
-            running = director.running or self._snapshot
-            before = {s.digest: s for s in (running, self._snapshot) if s is not None}
-            for one in before.values():
-                for leaver in self._compiler.leavers(one, snapshot):
-                    known = leavers.get((leaver.service, leaver.backend))
-                    if known is None or known.rows < leaver.rows:
-                        leavers[leaver.service, leaver.backend] = leaver
-            if running is not None and len(self._directors) > 1:
-                surprises += self._surprises_for(director.name, running, snapshot)
-        return tuple(leavers.values()), tuple(surprises)
-
-    def _surprises_for(self, name: str, running: Snapshot, snapshot: Snapshot) -> list[str]:
-        """Return who will be first in rows in which a director does not have it at all, until it follows."""
-        return [
-            f"director {name} does not have {stranger.backend} in {stranger.first} rows of "
-            f"{stranger.service} in which it gets new connections now: until it follows they may break there"
-            for stranger in self._compiler.leavers(snapshot, running)
-            if stranger.first > 0
-        ]
+    def _report(self, snapshot: Snapshot) -> Report:
+        running = {name: director.running for name, director in self._directors.items()}
+        return report(self._compiler, running, self._snapshot, snapshot)
 
     async def _settle_loop(self) -> None:
         """Forget what has settled, and end the filling of backends that every director has."""

@@ -190,11 +190,11 @@ class _Comparison:
             return tuple(breakage(x.backend, x.rows, min(x.first / rows, 1.0), *more) for x in leaving)
         # Connections live on first hops only, and end with them, though their backend may stay in the chain.
         cached = now.flow_cache == "on"
-        gone = {leaver.backend for leaver in leaving}
+        there = {backend.id for backend in self.now.backends if backend.state != "inactive"}
         return tuple(
             breakage(number, round(share * rows), share, *(() if cached else ("flow_cache: on",)))
             for number, share in moved.left.items()
-            if number in gone or not cached
+            if number not in there or not cached
         )
 
     def _reason(self, was: Service, now: Service | None, name: str, same: bool) -> Reason:

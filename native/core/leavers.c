@@ -2,7 +2,7 @@
  *
  * A look-up is what turns a flow into a row: hash fields, key, table size. Each of a service's look-ups before (its
  * own and its alt one) is compared with those after that give every flow the same row number. A backend is the same server
- * where the address is the same. What counts is whom packets still reach: only the first hop without GUE, nobody behind
+ * where the address is the same. What counts is whom packets still reach: only the first hop without GUE or without TCP, nobody behind
  * a dead hop or of another family than the first, and of an alt look-up only what surely fits behind the own hops.
  */
 #include <errno.h>
@@ -37,9 +37,13 @@ struct addressed {
 	uint32_t index;
 };
 
+/* Only TCP has a second chance. A service may take nothing. */
+enum takes { TAKES_TCP = 1, TAKES_OTHERS = 2 };
+
 struct work {
 	const struct glb_snapshot *before, *after;
 	struct addressed *after_by_addr; /* equal ones ascend by index */
+	uint8_t *before_takes, *after_takes; /* [services] enum takes */
 	uint16_t *positions[2];  /* memory for two matches, [largest pool before] each */
 	uint32_t *rows, *first;  /* [backends before], of the current service; zero in between */
 	struct numbered *leaving; /* [backends before] */
@@ -179,19 +183,25 @@ static void report(struct work *w, uint32_t service_id, const struct lookup *bef
 	}
 }
 
-/* Hops of the chains of a service's look-up, its own or the alt one, that packets may get to. */
-static unsigned hops_of(const struct glb_service *service, const struct lookup *lookup, bool own)
+static bool has_second_chance(const struct glb_snapshot *snapshot, const struct glb_service *service, const uint8_t *takes)
 {
-	return service->encap == GLB_ENCAP_GUE ? lookup->table->hops : own ? 1 : 0;
+	return service->encap == GLB_ENCAP_GUE && takes[service - snapshot->services] != TAKES_OTHERS;
+}
+
+/* Hops of the chains of a service's look-up, its own or the alt one, that packets may get to. */
+static unsigned hops_of(const struct work *w, const struct glb_service *service, const struct lookup *lookup, bool own)
+{
+	return has_second_chance(w->before, service, w->before_takes) ? lookup->table->hops : own ? 1 : 0;
 }
 
 /* The same, that packets get to for sure. */
-static unsigned reach_of(const struct glb_snapshot *snapshot, const struct glb_service *service, bool own)
+static unsigned reach_of(const struct work *w, const struct glb_service *service, bool own)
 {
+	const struct glb_snapshot *snapshot = w->after;
 	const struct glb_table *table = &snapshot->tables[service->table], *alt = &snapshot->tables[service->alt_table];
 	const unsigned hops = table->hops, alt_hops = alt->hops;
 
-	if (service->encap != GLB_ENCAP_GUE)
+	if (!has_second_chance(snapshot, service, w->after_takes))
 		return own ? 1 : 0;
 	if (own)
 		return hops;
@@ -213,13 +223,23 @@ static void compare_service(struct work *w, const struct glb_service *before, co
 		for (unsigned i = 0; i < is_count; i++) {
 			if (!same_row(&was[l], &is[i]))
 				continue;
-			matches[n] = (struct match){is[i], reach_of(w->after, after, i == 0), w->positions[n]};
+			matches[n] = (struct match){is[i], reach_of(w, after, i == 0), w->positions[n]};
 			map_backends(w, was[l].table, is[i].table, matches[n].position);
 			n++;
 		}
-		count_rows(w, &was[l], hops_of(before, &was[l], l == 0), matches, n, l == 0);
+		count_rows(w, &was[l], hops_of(w, before, &was[l], l == 0), matches, n, l == 0);
 	}
 	report(w, before->id, was, was_count);
+}
+
+/* What the services take; NULL when there is no memory. */
+static uint8_t *list_takes(const struct glb_snapshot *snapshot)
+{
+	uint8_t *takes = calloc(snapshot->service_count + 1ul, 1);
+
+	for (uint32_t b = 0; takes != NULL && b < snapshot->bind_count; b++)
+		takes[snapshot->binds[b].service] |= snapshot->binds[b].protocol == GLB_IPPROTO_TCP ? TAKES_TCP : TAKES_OTHERS;
+	return takes;
 }
 
 static int work_init(struct work *w, const struct glb_snapshot *before, const struct glb_snapshot *after)
@@ -229,12 +249,15 @@ static int work_init(struct work *w, const struct glb_snapshot *before, const st
 	w->before = before;
 	w->after = after;
 	w->after_by_addr = calloc(after->backend_count + 1ul, sizeof(*w->after_by_addr));
+	w->before_takes = list_takes(before);
+	w->after_takes = list_takes(after);
 	w->positions[0] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
 	w->positions[1] = calloc(GLB_POOL_BACKENDS_MAX, sizeof(uint16_t));
 	w->rows = calloc(n, sizeof(*w->rows));
 	w->first = calloc(n, sizeof(*w->first));
 	w->leaving = calloc(n, sizeof(*w->leaving));
-	if (!w->after_by_addr || !w->positions[0] || !w->positions[1] || !w->rows || !w->first || !w->leaving)
+	if (!w->after_by_addr || !w->before_takes || !w->after_takes || !w->positions[0] || !w->positions[1] || !w->rows ||
+	    !w->first || !w->leaving)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < after->backend_count; i++)
 		w->after_by_addr[i] = (struct addressed){after->backends[i].addr, i};
@@ -262,6 +285,8 @@ int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb
 		result = w.count;
 	}
 	free(w.after_by_addr);
+	free(w.before_takes);
+	free(w.after_takes);
 	free(w.positions[0]);
 	free(w.positions[1]);
 	free(w.rows);

@@ -61,9 +61,17 @@ static bool has_second_chance(const struct glb_path *path, const struct flow_pac
 
 static bool may_teach(const struct glb_path *path, const struct flow_packet *packet)
 {
-	if (packet->too_big || packet->event == GLB_FLOW_CLOSE || !is_available(&path->snapshot->backends[packet->first]))
+	if (packet->too_big || packet->event == GLB_FLOW_CLOSE || !is_available(&path->snapshot->backends[packet->chain[0]]))
 		return false;
 	return packet->event == GLB_FLOW_SYN || !has_second_chance(path, packet);
+}
+
+static bool is_in_chain(const struct flow_packet *packet, uint32_t backend)
+{
+	for (unsigned i = 0; i < packet->chain_len; i++)
+		if (packet->chain[i] == backend)
+			return true;
+	return false;
 }
 
 /* Appends a backend that is not there yet. All hops of a chain are of one family. */
@@ -96,12 +104,15 @@ unsigned flow_join(const struct glb_backend *backends, uint32_t *chain, unsigned
 }
 
 /* A connection that begins anew has no use for what was remembered of the last one with its ports, nor for a backend that takes
- * no new ones. */
-static bool is_outlived(const struct glb_flow_cache *cache, uint32_t place, const struct glb_backend *backend,
-			enum glb_flow_event event)
+ * no new ones, nor, with second chance, for one that other directors would not find in its chain. */
+static bool is_outlived(const struct glb_path *path, const struct glb_flow_cache *cache, uint32_t place,
+			const struct flow_packet *packet, uint32_t own)
 {
-	return event == GLB_FLOW_SYN &&
-	       (!is_available(backend) || glb_flow_cache_state(cache, place) == GLB_FLOW_CLOSING);
+	if (packet->event != GLB_FLOW_SYN)
+		return false;
+	if (!is_available(&path->snapshot->backends[own]) || glb_flow_cache_state(cache, place) == GLB_FLOW_CLOSING)
+		return true;
+	return has_second_chance(path, packet) && !is_in_chain(packet, own);
 }
 
 uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct flow_packet *packet)
@@ -115,7 +126,7 @@ uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uin
 		if (!flow_can_go_to(path->snapshot, packet->service, own)) {
 			glb_flow_cache_forget(cache, place, GLB_FLOW_END_GONE);
 			place = GLB_FLOW_NONE;
-		} else if (is_outlived(cache, place, &backends[own], packet->event)) {
+		} else if (is_outlived(path, cache, place, packet, own)) {
 			if (!teaches)
 				return GLB_INDEX_NONE;
 			glb_flow_cache_forget(cache, place, GLB_FLOW_END_REPLACED);
@@ -128,7 +139,7 @@ uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uin
 		return own;
 	}
 	if (teaches)
-		glb_flow_cache_insert(cache, packet->hash, packet->protocol, backends[packet->first].id, now);
+		glb_flow_cache_insert(cache, packet->hash, packet->protocol, backends[packet->chain[0]].id, now);
 	return GLB_INDEX_NONE;
 }
 
@@ -138,7 +149,8 @@ static void remember(const struct glb_path *path, struct glb_flow_cache *cache, 
 	const struct flow_packet asking = {
 		.service = &path->snapshot->services[packet->service],
 		.hash = hash,
-		.first = packet->chain[0],
+		.chain = packet->chain,
+		.chain_len = packet->chain_len,
 		.event = event_of(packet),
 		.protocol = packet->protocol,
 		.too_big = packet->kind == GLB_PACKET_TOO_BIG,

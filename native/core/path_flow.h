@@ -8,7 +8,8 @@
 struct flow_packet {
 	const struct glb_service *service;
 	uint64_t hash;             /* of the flow, for the cache */
-	uint32_t first;            /* its row's first backend, as an index into the snapshot */
+	const uint32_t *chain;     /* its row's backends, one or more, as indices into the snapshot; borrowed */
+	unsigned chain_len;
 	enum glb_flow_event event;
 	uint8_t protocol;
 	bool too_big;              /* an ICMP error that quotes the flow: follows it, and neither teaches nor counts as its packet */

@@ -338,6 +338,51 @@ static void a_syn_ignores_what_takes_no_new_connections(void)
 	}
 }
 
+/* The place of a backend in the chain that flow 1 gets without a cache; GLB_HOPS_MAX: it is not there. */
+static unsigned place_in_chain(struct stage *s, uint32_t id)
+{
+	const struct frame frame = tcp_frame(4, 1, 80);
+	const struct glb_packet p = run(&s->path, &frame);
+
+	for (unsigned i = 0; i < p.chain_len; i++)
+		if (s->snapshot.backends[p.chain[i]].id == id)
+			return i;
+	return GLB_HOPS_MAX;
+}
+
+/* Makes other rows until a backend has that place in flow 1's. */
+static bool move_rows(struct stage *s, uint32_t id, unsigned place)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		if (place_in_chain(s, id) == place)
+			return true;
+		s->make.services[0].seed[3]++;
+		if (!load(s))
+			return false;
+	}
+	return false;
+}
+
+static void a_syn_ignores_what_others_would_not_find(void)
+{
+	for (unsigned hops = 1; hops <= 2; hops++) {
+		struct glb_packet p;
+		struct stage s;
+		uint32_t own;
+
+		CHECK(stage_open(&s, (uint8_t)hops));
+		p = send_tcp(&s, 4, 1, SYN);
+		own = first(&s, &p);
+		send_tcp(&s, 4, 1, ACK);
+		CHECK(move_rows(&s, own, GLB_HOPS_MAX));
+		p = send_tcp(&s, 4, 1, ACK);
+		CHECK(first(&s, &p) == own);
+		p = send_tcp(&s, 4, 1, SYN); /* without second chance others find none but the first, and it may be the same SYN again */
+		CHECK((first(&s, &p) == own) == (hops == 1) && s.stats.replaced == (hops == 2));
+		stage_close(&s);
+	}
+}
+
 static void a_syn_again_goes_where_the_first_went(void)
 {
 	struct glb_packet p;
@@ -347,12 +392,7 @@ static void a_syn_again_goes_where_the_first_went(void)
 	CHECK(stage_open(&s, 2));
 	p = send_tcp(&s, 4, 1, SYN);
 	own = first(&s, &p);
-	s.make.services[0].seed[3] ^= 1; /* other rows */
-	for (unsigned i = 0; i < 16 && by_chain(&s, 4, 1) == own; i++) {
-		s.make.services[0].seed[3]++;
-		CHECK(load(&s));
-	}
-	CHECK(by_chain(&s, 4, 1) != own);
+	CHECK(move_rows(&s, own, 1));
 	p = send_tcp(&s, 4, 1, SYN);
 	CHECK(first(&s, &p) == own && s.stats.replaced == 0);
 	send_tcp(&s, 4, 1, FIN_ACK);
@@ -475,6 +515,7 @@ int main(void)
 		{"goes last when unhealthy", goes_last_when_unhealthy},
 		{"dies with its backend", dies_with_its_backend},
 		{"a SYN ignores what takes no new connections", a_syn_ignores_what_takes_no_new_connections},
+		{"a SYN ignores what others would not find", a_syn_ignores_what_others_would_not_find},
 		{"a SYN again goes where the first went", a_syn_again_goes_where_the_first_went},
 		{"weight 0 takes no new connections", weight_0_takes_no_new_connections},
 		{"stays on a backend of another pool", stays_on_a_backend_of_another_pool},

@@ -333,7 +333,8 @@ struct glb_leaver {
  * (which may exceed capacity), or -ENOMEM. Services are matched by id, backends by address. When a
  * service's row index changed (hash fields, key or table size) without an alt look-up that covers the old one, all of its backends leave all of their
  * rows; a service that is gone counts the same. A backend leaves a row, too, when packets do not get to it any more: behind a hop
- * that is unhealthy, behind the first one of an encapsulation other than GUE, behind as many own hops as leave no room for the alt
+ * that is unhealthy, behind the first one without second chance (an
+ * encapsulation other than GUE, or a service that takes no TCP), behind as many own hops as leave no room for the alt
  * row's. Any thread. */
 int64_t glb_snapshot_leavers(const struct glb_snapshot *before, const struct glb_snapshot *after,
 			     struct glb_leaver *out, size_t capacity);
