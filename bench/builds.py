@@ -11,17 +11,15 @@ checking a file that is in the page cache (`load_us`).
 import argparse
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 
 import results
 from cases import CASES, Case, Stock, config
-from cost import Failed, Running, director, say
+from cost import Failed, Running, director, say, work_folder
 
 from glbpy import _native as native
 
@@ -132,8 +130,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(TARGETS):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
-        for result in measure(Stock(Path(folder)), options.rounds, options.names or tuple(TARGETS)):
+    with work_folder() as folder:
+        for result in measure(Stock(folder), options.rounds, options.names or tuple(TARGETS)):
             print(results.line(result))
     return 0
 

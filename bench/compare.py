@@ -15,7 +15,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import callgrind
 from cases import CASES, SYN, Case, Stock
-from cost import Failed, Measured, director
+from cost import Failed, Measured, director, work_folder
 
 from glbpy import forwarder
 from glbpy.errors import ForwarderError
@@ -170,8 +169,8 @@ def main() -> int:
     chosen = [case for case in CASES if case.name in (options.names or names)]
     found: dict[str, Cost] = {}
     print(HEADING)
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
-        stock = Stock(Path(folder))
+    with work_folder() as folder:
+        stock = Stock(folder)
         for case in chosen:
             try:
                 counted = count(stock, case)

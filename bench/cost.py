@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ HITS_OFF = 0.05  # how far from what it should be their share may be in a measur
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for a measurement's files: in memory, where there is room for a gigabyte of them."""
+    shared = Path("/dev/shm")
+    roomy = shared.is_dir() and shutil.disk_usage(shared).free > 1 << 30
+    with tempfile.TemporaryDirectory(dir=shared if roomy else None, prefix="glb-bench-") as folder:
+        yield Path(folder)
 
 
 def cpus() -> tuple[int, int]:
@@ -295,12 +305,12 @@ def main() -> int:
     unknown = set(options.names) - {case.name for case in cases}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
+    with work_folder() as folder:
         try:
             if options.stages:
-                print_stages(cases, Stock(Path(folder)), options.seconds)
+                print_stages(cases, Stock(folder), options.seconds)
                 return 0
-            found = measure(cases, Stock(Path(folder)), options.rounds, options.seconds)
+            found = measure(cases, Stock(folder), options.rounds, options.seconds)
         except Failed as error:
             raise SystemExit(str(error)) from error
     if options.json:

@@ -15,7 +15,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ import ratios
 import report
 import results
 from cases import CASES, GUE, Case, Stock
-from cost import Failed, Measured, say, summaries
+from cost import Failed, Measured, say, summaries, work_folder
 from machine import prefer
 from results import Result
 
@@ -96,8 +95,8 @@ def measure(quick: bool, rounds: int, failures: Failures) -> tuple[list[Result],
     found: list[Result] = []
     sweep: list[Result] = []
     seconds = 0.2 if quick else 0.5
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
-        stock = Stock(Path(folder))
+    with work_folder() as folder:
+        stock = Stock(folder)
         for name in ratios.TARGETS:
             try:
                 found += ratios.measure(stock, 1 if quick else rounds, seconds, [name])
@@ -111,7 +110,7 @@ def measure(quick: bool, rounds: int, failures: Failures) -> tuple[list[Result],
         end = start + QUICK_S if quick else float("inf")
         found += rounds_of_packets(CASES, stock, rounds, seconds, end, failures)
         if not quick:
-            sweep = rounds_of_packets(EXTRA, stock, SWEEP_ROUNDS, seconds, end, failures)
+            sweep = rounds_of_packets(EXTRA, stock, min(rounds, SWEEP_ROUNDS), seconds, end, failures)
     return sorted(found, key=lambda result: NAMES.index(result.name)), sweep
 
 

@@ -20,7 +20,7 @@ SWEEP: dict[str, tuple[str, dict[int, str]]] = {
         {10: GUE, 100: "services-100", 1000: "services-1k", 10_000: "services-10k"},
     ),
     "backends": (
-        "backends of a service (100,000 flows, 10 services)",
+        "backends each (100,000 flows, 10 services)",
         {10: GUE, 100: "backends-100", 300: "backends-300", 1000: "backends-1k"},
     ),
 }

@@ -14,7 +14,6 @@ it shares the receiver's.
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +34,7 @@ from cost import (
     polling,
     say,
     warm_up,
+    work_folder,
 )  # fmt: skip
 from machine import prefer
 
@@ -156,9 +156,9 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(TARGETS):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="glb-bench-") as folder:
+    with work_folder() as folder:
         chosen = options.names or tuple(TARGETS)
-        for result in measure(Stock(Path(folder)), options.rounds, options.seconds, chosen):
+        for result in measure(Stock(folder), options.rounds, options.seconds, chosen):
             print(results.line(result))
     return 0
 
