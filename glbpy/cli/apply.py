@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.options import File
 from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
 
 
@@ -18,7 +17,7 @@ class Kind(StrEnum):
 def register(app: typer.Typer) -> None:
     @app.command()
     def apply(
-        file: File,
+        file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
         dry_run: DryRun = False,
         prune: Annotated[
             bool, typer.Option("--prune", help="Also remove services and pools that it does not have.")

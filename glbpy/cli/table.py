@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glbpy.cli.options import File, Unhealthy
-
 if TYPE_CHECKING:
     from glbpy.rows import Rows
 
@@ -17,10 +15,12 @@ def register(app: typer.Typer) -> None:
 
 
 def rows(
-    file: File,
+    file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
     service: Annotated[str, typer.Option("--service", help="Name of the service.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as one JSON object.")] = False,
-    unhealthy: Unhealthy = None,
+    unhealthy: Annotated[
+        list[str] | None, typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.")
+    ] = None,
     show: Annotated[int, typer.Option("--show", min=0, help="Rows to print after the summary.")] = 4,
 ) -> None:
     """Compile a service's rows as directors get them: each backend's share, or every row's chain."""

@@ -12,50 +12,74 @@ enum {
 	MULTIPLIERS_TRIED = 1 << 14, /* for one set of keys, before the slots are doubled */
 };
 
-/* Whether the straight line is for this service: docs/performance.md says what it does. */
-static bool is_straight(const struct glb_snapshot *snapshot, const struct glb_service *service)
-{
-	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
-	       service->alt_hash_fields == 0 && (service->flags & GLB_SERVICE_FLOW_CACHE) == 0 &&
-	       snapshot->tables[service->table].families == GLB_FAMILIES_V4;
-}
-
 static bool is_exact(const struct glb_vip *vip, const struct glb_bind *bind)
 {
 	return vip->bits == (vip->addr.family == GLB_FAMILY_V4 ? 32 : 128) && bind->port_first == bind->port_last &&
 	       (bind->protocol == GLB_IPPROTO_TCP || bind->protocol == GLB_IPPROTO_UDP);
 }
 
-/* ---- tables ---- */
+/* ---- tables, and what is hashed ---- */
 
-/* `first`: by index of the snapshot's table, the first made of it. Returns the index of the one that fits the service. */
-static uint32_t table_for(struct glb_fast *fast, uint32_t *first, const struct glb_snapshot *snapshot,
-			  const struct glb_service *service)
+static void *aligned_zeros(size_t count, size_t size)
 {
-	const struct glb_table *table = &snapshot->tables[service->table];
-	struct glb_fast_table *made;
-	uint32_t i;
+	const size_t bytes = (count * size + 63) / 64 * 64;
+	void *memory = aligned_alloc(64, bytes == 0 ? 64 : bytes);
 
-	for (i = first[service->table]; i != GLB_INDEX_NONE; i = made->next) {
-		made = &fast->tables[i];
-		if (made->hash_fields == service->hash_fields && made->source_bits_v4 == service->source_bits_v4 &&
-		    made->source_bits_v6 == service->source_bits_v6)
-			return i;
+	if (memory != NULL)
+		memset(memory, 0, bytes == 0 ? 64 : bytes);
+	return memory;
+}
+
+static int make_tables(struct glb_fast *fast, const struct glb_snapshot *snapshot)
+{
+	fast->tables = aligned_zeros(snapshot->table_count + 1, sizeof(*fast->tables));
+	if (fast->tables == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < snapshot->table_count; i++) {
+		const struct glb_table *table = &snapshot->tables[i];
+
+		fast->tables[i] = (struct glb_fast_table){
+			.rows = snapshot->rows + table->row_base,
+			.backends = fast->backends + table->backend_base,
+			.row_count = table->rows,
+			.row_mask = (table->rows & (table->rows - 1)) == 0 ? table->rows - 1 : 0,
+			.backend_base = table->backend_base,
+			.row_bytes = (uint16_t)(table->hops * sizeof(uint16_t)),
+			.hops = table->hops,
+		};
+		if (table->hops > fast->hops_max)
+			fast->hops_max = table->hops;
+		if (i == 0 || table->hops < fast->hops_min)
+			fast->hops_min = table->hops;
 	}
-	made = &fast->tables[fast->table_count];
-	*made = (struct glb_fast_table){
-		.rows = snapshot->rows + table->row_base,
-		.row_count = table->rows,
-		.backend_base = table->backend_base,
-		.hops = table->hops,
-		.power_of_two = (table->rows & (table->rows - 1)) == 0,
-		.hash_fields = service->hash_fields,
-		.source_bits_v4 = service->source_bits_v4,
-		.source_bits_v6 = service->source_bits_v6,
-		.next = first[service->table],
-	};
-	first[service->table] = fast->table_count;
-	return fast->table_count++;
+	return 0;
+}
+
+/* The index of what is hashed for a service, or GLB_FAST_KINDS_MAX when there are too many. */
+static uint32_t kind_of(struct glb_fast *fast, const struct glb_service *service)
+{
+	const struct glb_fast_kind kind = {service->hash_fields, service->source_bits_v4, service->source_bits_v6, 0};
+	uint32_t i = 0;
+
+	while (i < fast->kind_count && memcmp(&fast->kinds[i], &kind, sizeof(kind)) != 0)
+		i++;
+	if (i == fast->kind_count && i < GLB_FAST_KINDS_MAX)
+		fast->kinds[fast->kind_count++] = kind;
+	return i;
+}
+
+static uint32_t table_of(struct glb_fast *fast, const struct glb_service *service)
+{
+	return service->table | kind_of(fast, service) << GLB_FAST_TABLE_BITS;
+}
+
+/* Whether the straight line is for this service. */
+static bool is_straight(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service)
+{
+	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
+	       service->alt_hash_fields == 0 && (service->flags & GLB_SERVICE_FLOW_CACHE) == 0 &&
+	       snapshot->tables[service->table].families == GLB_FAMILIES_V4 && service->table >> GLB_FAST_TABLE_BITS == 0 &&
+	       kind_of(fast, service) < GLB_FAST_KINDS_MAX;
 }
 
 /* ---- the index ---- */
@@ -159,7 +183,7 @@ static int build_index(struct glb_fast_index *index, struct entry *entries, uint
 		}
 		for (uint32_t i = 0; i < n; i++) {
 			entries[i].mixed = mix(index, &entries[i], context);
-			entries[i].group = fast_multiplier(index, entries[i].mixed);
+			entries[i].group = (uint32_t)fast_multiplier(index, entries[i].mixed);
 		}
 		qsort(entries, n, sizeof(*entries), by_group);
 		placed = place(index, entries, n, taken);
@@ -208,7 +232,7 @@ static uint64_t mix_v6(const struct glb_fast_index *index, const struct entry *e
 	return fast_mix_v6(index, key);
 }
 
-static uint32_t collect(const struct glb_snapshot *snapshot, uint8_t family, struct entry *entries)
+static uint32_t collect(struct glb_fast *fast, const struct glb_snapshot *snapshot, uint8_t family, struct entry *entries)
 {
 	uint32_t n = 0;
 
@@ -218,26 +242,15 @@ static uint32_t collect(const struct glb_snapshot *snapshot, uint8_t family, str
 		if (vip->addr.family != family)
 			continue;
 		for (uint32_t b = vip->bind_first; b < vip->bind_first + vip->bind_count; b++)
-			if (is_exact(vip, &snapshot->binds[b]) &&
-			    is_straight(snapshot, &snapshot->services[snapshot->binds[b].service]))
+			if (is_exact(vip, &snapshot->binds[b]) && is_straight(fast, snapshot, &snapshot->services[snapshot->binds[b].service]))
 				entries[n++] = (struct entry){.bind = b, .vip = v};
 	}
 	return n;
 }
 
-static void *aligned_zeros(size_t count, size_t size)
+static int make_v4(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries)
 {
-	const size_t bytes = (count * size + 63) / 64 * 64;
-	void *memory = aligned_alloc(64, bytes == 0 ? 64 : bytes);
-
-	if (memory != NULL)
-		memset(memory, 0, bytes == 0 ? 64 : bytes);
-	return memory;
-}
-
-static int make_v4(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries, uint32_t *first)
-{
-	const uint32_t n = collect(snapshot, GLB_FAMILY_V4, entries);
+	const uint32_t n = collect(fast, snapshot, GLB_FAMILY_V4, entries);
 
 	if (build_index(&fast->index_v4, entries, n, mix_v4, snapshot) != 0)
 		return -ENOMEM;
@@ -250,16 +263,16 @@ static int make_v4(struct glb_fast *fast, const struct glb_snapshot *snapshot, s
 
 		key_v4(snapshot, &entries[i], &slot->key);
 		memcpy(slot->hash_key, snapshot->services[service].hash_key, sizeof(slot->hash_key));
-		slot->table = table_for(fast, first, snapshot, &snapshot->services[service]);
+		slot->table = table_of(fast, &snapshot->services[service]);
 		slot->service = service;
 	}
 	fast->usable |= n > 0;
 	return 0;
 }
 
-static int make_v6(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries, uint32_t *first)
+static int make_v6(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries)
 {
-	const uint32_t n = collect(snapshot, GLB_FAMILY_V6, entries);
+	const uint32_t n = collect(fast, snapshot, GLB_FAMILY_V6, entries);
 
 	if (build_index(&fast->index_v6, entries, n, mix_v6, snapshot) != 0)
 		return -ENOMEM;
@@ -272,7 +285,7 @@ static int make_v6(struct glb_fast *fast, const struct glb_snapshot *snapshot, s
 
 		key_v6(snapshot, &entries[i], slot->key);
 		memcpy(slot->hash_key, snapshot->services[service].hash_key, sizeof(slot->hash_key));
-		slot->table = table_for(fast, first, snapshot, &snapshot->services[service]);
+		slot->table = table_of(fast, &snapshot->services[service]);
 		slot->service = service;
 	}
 	fast->usable |= n > 0;
@@ -285,7 +298,7 @@ static int make_backends(struct glb_fast *fast, const struct glb_snapshot *snaps
 	if (fast->backends == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < snapshot->backend_count; i++) {
-		struct glb_fast_backend *backend = &fast->backends[i];
+		struct glb_fast_backend *backend = &fast->backends[i + 1];
 
 		memcpy(&backend->addr, snapshot->backends[i].addr.bytes, sizeof(backend->addr));
 		backend->sum = (backend->addr & 0xffff) + (backend->addr >> 16);
@@ -295,48 +308,39 @@ static int make_backends(struct glb_fast *fast, const struct glb_snapshot *snaps
 
 /* ---- egress ---- */
 
-/* Ethernet, IPv4, UDP and GUE with what varies left zero, ending at the last byte of `header`. */
-static void make_egress(struct glb_fast_egress *made, const struct glb_path *path, const struct glb_egress *egress, uint8_t port)
+static void make_egress(struct glb_fast_egress *made, const struct glb_path *path, uint8_t port)
 {
-	const struct glb_packet packet = {.next_hop.port = port, .family = GLB_FAMILY_V4};
-	const struct glb_gue gue = {.protocol = 0, .private_type = glb_be16_put(GLB_GUE_PRIVATE_V4)};
-	struct glb_udp udp = {.dport = glb_be16_put(GLB_GUE_PORT)};
+	const struct glb_egress *egress = &path->egress[port];
+	const struct glb_packet packet = {.next_hop = path->gateway, .family = GLB_FAMILY_V4};
 	static const uint8_t none[4];
-	struct glb_ipv4 ip;
+	const struct glb_ipv4 ip = outer_ipv4(path->director.outer_source_v4.bytes, none, 0, GLB_IPPROTO_UDP, 0, true);
+	const uint32_t link_len = (uint32_t)sizeof(struct glb_eth) + outer_tag_length(egress);
 	uint16_t words[sizeof(ip) / 2];
-	uint8_t *at;
 
 	*made = (struct glb_fast_egress){
-		.header_len = (uint16_t)(sizeof(struct glb_eth) + outer_tag_length(egress) + GUE_V4_BYTES),
+		.header_len = link_len + GUE_V4_BYTES,
 		.ip_max = egress->mtu != 0 && egress->mtu < 65535 ? egress->mtu : 65535,
 	};
-	at = outer_ethernet(&packet, egress, GLB_ETHERTYPE_IPV4, made->header + sizeof(made->header) - made->header_len);
-	ip = outer_ipv4(path->director.outer_source_v4.bytes, none, 0, GLB_IPPROTO_UDP, 0, true);
-	memcpy(words, &ip, sizeof(ip));
-	for (unsigned i = 0; i < sizeof(ip) / 2; i++)
+	outer_ethernet(&packet, egress, GLB_ETHERTYPE_IPV4, made->link + sizeof(made->link) - link_len);
+	memcpy(made->ip, &ip, sizeof(made->ip));
+	memcpy(words, &ip, sizeof(words));
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		made->sum += words[i];
-	memcpy(at, &ip, sizeof(ip));
-	memcpy(at + sizeof(ip), &udp, sizeof(udp));
-	memcpy(at + sizeof(ip) + sizeof(udp), &gue, sizeof(gue));
+	memcpy((uint8_t *)&made->mac_end + 6, egress->mac, 2);
 }
 
 static int make_all(struct glb_fast *fast, const struct glb_snapshot *snapshot)
 {
 	struct entry *entries = calloc(snapshot->bind_count + 1, sizeof(*entries));
-	uint32_t *first = malloc((snapshot->table_count + 1) * sizeof(*first));
-	int status = -ENOMEM;
+	int status = entries == NULL ? -ENOMEM : make_backends(fast, snapshot);
 
-	fast->tables = aligned_zeros(snapshot->service_count + 1, sizeof(*fast->tables));
-	if (entries != NULL && first != NULL && fast->tables != NULL) {
-		memset(first, 0xff, (snapshot->table_count + 1) * sizeof(*first));
-		status = make_backends(fast, snapshot);
-		if (status == 0)
-			status = make_v4(fast, snapshot, entries, first);
-		if (status == 0)
-			status = make_v6(fast, snapshot, entries, first);
-	}
+	if (status == 0)
+		status = make_tables(fast, snapshot);
+	if (status == 0)
+		status = make_v4(fast, snapshot, entries);
+	if (status == 0)
+		status = make_v6(fast, snapshot, entries);
 	free(entries);
-	free(first);
 	return status;
 }
 
@@ -347,7 +351,7 @@ int glb_fast_make(struct glb_fast *fast, const struct glb_path *path, unsigned p
 	    path->director.outer_source_v4.family == GLB_FAMILY_NONE)
 		return 0;
 	for (unsigned i = 0; i < ports; i++)
-		make_egress(&fast->egress[i], path, &path->egress[i], (uint8_t)i);
+		make_egress(&fast->egress[i], path, (uint8_t)i);
 	if (make_all(fast, path->snapshot) == 0)
 		return 0;
 	glb_fast_free(fast);

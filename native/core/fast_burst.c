@@ -1,406 +1,452 @@
 /* The straight line itself (glb/fast.h): the stages of the path, each a loop over the burst, without a branch that depends on a packet's
  * contents. What is wrong with a packet is gathered, and looked at once for all of them, before anything is written.
+ *
+ * Arithmetic is done in lanes. A burst is filled up to whole registers with copies of its first frame, which are only read.
  */
 #include <glb/fast.h>
+#include <glb/stage.h>
 #include <glb/wire.h>
 
 #include "fast_index.h"
+#include "fast_work.h"
 #include "outer.h"
-#include "siphash_burst.h"
 
-#define INLINE static inline __attribute__((always_inline))
+/* ---- parse ---- */
 
-enum {
-	IP = sizeof(struct glb_eth), /* where it begins in a frame */
-	V4_L4 = IP + sizeof(struct glb_ipv4),
-	V6_L4 = IP + sizeof(struct glb_ipv6),
-};
-
-struct burst {
-	struct siphash_burst sip;
-	uint32_t slot[GLB_BURST_MAX];
-	uint32_t table[GLB_BURST_MAX];
-	const uint16_t *row[GLB_BURST_MAX];
-	struct glb_next_hop next_hop[GLB_BURST_MAX];
-};
-
-INLINE uint16_t load16(const uint8_t *at)
-{
-	uint16_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-INLINE uint32_t load32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-INLINE uint64_t load64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-INLINE uint16_t in_network_order(uint16_t value)
-{
-	const glb_be16 wire = glb_be16_put(value);
-
-	return load16(wire.b);
-}
-
-INLINE uint16_t host_order(uint16_t value)
-{
-	uint8_t bytes[2];
-
-	memcpy(bytes, &value, sizeof(bytes));
-	return (uint16_t)(bytes[0] << 8 | bytes[1]);
-}
-
-/* Not 0 where the filter by MAC would not let the frame pass. */
-INLINE uint64_t wrong_mac(const struct glb_director *director, const uint8_t *frame)
+/* Not 0 where the filter by MAC would not let a frame pass. */
+GLB_INLINE uint64_t check_macs(const struct glb_director *director, const struct glb_fast_burst *burst, unsigned n)
 {
 	const uint64_t mask = ((uint64_t)1 << 48) - 1;
-	uint64_t local = 0;
+	uint64_t local = 0, wrong = 0;
 
+	if (!director->filter_mac)
+		return 0;
 	memcpy(&local, director->local_mac, sizeof(director->local_mac));
-	return ((load64(frame) & mask) ^ local) | ((load64(frame + 4) >> 16) == local);
-}
-
-/* What is wrong with an IPv4 frame that has neither options nor fragments; its length. */
-INLINE uint64_t check_v4(const struct glb_fast_packet *packet, uint32_t *l3_len)
-{
-	const uint8_t *frame = packet->data;
-	const uint32_t length = host_order(load16(frame + IP + 2));
-	const uint8_t protocol = frame[IP + 9];
-	const uint32_t least = protocol == GLB_IPPROTO_TCP ? sizeof(struct glb_ipv4) + sizeof(struct glb_tcp)
-							   : sizeof(struct glb_ipv4) + sizeof(struct glb_udp);
-	const uint32_t type_version = load32(frame + 12) & load32((const uint8_t[]){0xff, 0xff, 0xff, 0});
-
-	*l3_len = length;
-	return (type_version ^ load32((const uint8_t[]){0x08, 0x00, 0x45, 0})) |
-	       (load16(frame + IP + 6) & in_network_order(GLB_IPV4_MF | GLB_IPV4_OFFSET)) |
-	       (length < least) | (IP + length > packet->len);
-}
-
-INLINE uint64_t check_v6(const struct glb_fast_packet *packet, uint32_t *l3_len)
-{
-	const uint8_t *frame = packet->data;
-	const uint32_t length = host_order(load16(frame + IP + 4));
-	const uint32_t least = frame[IP + 6] == GLB_IPPROTO_TCP ? sizeof(struct glb_tcp) : sizeof(struct glb_udp);
-	const uint32_t type_version = load32(frame + 12) & load32((const uint8_t[]){0xff, 0xff, 0xf0, 0});
-
-	*l3_len = length + (uint32_t)sizeof(struct glb_ipv6);
-	return (type_version ^ load32((const uint8_t[]){0x86, 0xdd, 0x60, 0})) |
-	       (length < least) | (V6_L4 + length > packet->len);
-}
-
-/* Parse, and begin to classify: the slot where the packet's service would be, on its way into the cache. */
-INLINE uint64_t find_slots(const struct glb_fast *fast, const struct glb_path *path, struct burst *burst,
-			   struct glb_fast_packet *packets, unsigned n, bool v6)
-{
-	const bool filter = path->director.filter_mac;
-	uint64_t wrong = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		struct glb_fast_packet *packet = &packets[i];
-		const uint8_t *frame = packet->data;
-		uint64_t mixed;
-
-		if (filter)
-			wrong |= wrong_mac(&path->director, frame);
-		if (v6) {
-			const uint64_t key[3] = {load64(frame + IP + 24), load64(frame + IP + 32),
-						 fast_key_v6_rest(load16(frame + V6_L4 + 2), frame[IP + 6])};
-
-			wrong |= check_v6(packet, &packet->l3_len);
-			mixed = fast_mix_v6(&fast->index_v6, key);
-		} else {
-			wrong |= check_v4(packet, &packet->l3_len);
-			mixed = fast_mix_v4(&fast->index_v4, fast_key_v4(load32(frame + IP + 16), load16(frame + V4_L4 + 2),
-									 frame[IP + 9]));
-		}
-		if (v6) {
-			burst->slot[i] = fast_slot(&fast->index_v6, mixed,
-						   fast->index_v6.multipliers[fast_multiplier(&fast->index_v6, mixed)]);
-			__builtin_prefetch(&fast->slots_v6[burst->slot[i]]);
-		} else {
-			burst->slot[i] = fast_slot(&fast->index_v4, mixed,
-						   fast->index_v4.multipliers[fast_multiplier(&fast->index_v4, mixed)]);
-			__builtin_prefetch(&fast->slots_v4[burst->slot[i]]);
-		}
-	}
-	return wrong;
-}
-
-/* The message that is hashed of a packet, into its lane. Returns its words. */
-static unsigned put_message(const struct glb_fast_table *table, const uint8_t *frame, bool v6, struct siphash_burst *sip, unsigned lane)
-{
-	const unsigned addr_len = v6 ? 16 : 4, bits = v6 ? table->source_bits_v6 : table->source_bits_v4;
-	const uint8_t *addrs = frame + IP + (v6 ? 8 : 12), *ports = frame + (v6 ? V6_L4 : V4_L4);
-	uint64_t words[SIPHASH_WORDS_MAX] = {0};
-	uint8_t *message = (uint8_t *)words;
-	unsigned len = 0;
-
-	if (table->hash_fields & GLB_HASH_SRC_ADDR) {
-		memcpy(message, addrs, addr_len);
-		for (unsigned bit = bits; bit < addr_len * 8; bit += 8 - bit % 8)
-			message[bit / 8] &= (uint8_t)(0xff00 >> bit % 8);
-		len += addr_len;
-	}
-	if (table->hash_fields & GLB_HASH_DST_ADDR) {
-		memcpy(message + len, addrs + addr_len, addr_len);
-		len += addr_len;
-	}
-	if (table->hash_fields & GLB_HASH_SRC_PORT) {
-		memcpy(message + len, ports, 2);
-		len += 2;
-	}
-	if (table->hash_fields & GLB_HASH_DST_PORT) {
-		memcpy(message + len, ports + 2, 2);
-		len += 2;
-	}
-	words[len / 8] |= (uint64_t)len << 56;
-	for (unsigned w = 0; w <= len / 8; w++)
-		sip->word[w][lane] = words[w];
-	return len / 8 + 1;
-}
-
-enum shape { /* of messages; the usual ones are loaded straight from the frame */
-	SHAPE_SOURCE,
-	SHAPE_FLOW,
-	SHAPE_OTHER,
-};
-
-enum { FLOW = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR | GLB_HASH_SRC_PORT | GLB_HASH_DST_PORT };
-
-INLINE enum shape shape_of(const struct glb_fast_table *table, bool v6)
-{
-	if ((v6 ? table->source_bits_v6 != 128 : table->source_bits_v4 != 32))
-		return SHAPE_OTHER;
-	if (table->hash_fields == GLB_HASH_SRC_ADDR)
-		return SHAPE_SOURCE;
-	return table->hash_fields == FLOW ? SHAPE_FLOW : SHAPE_OTHER;
-}
-
-INLINE void put_shape(enum shape shape, bool v6, const uint8_t *frame, struct siphash_burst *sip, unsigned lane)
-{
-	if (v6) {
-		sip->word[0][lane] = load64(frame + IP + 8);
-		sip->word[1][lane] = load64(frame + IP + 16);
-		if (shape == SHAPE_FLOW) {
-			sip->word[2][lane] = load64(frame + IP + 24);
-			sip->word[3][lane] = load64(frame + IP + 32);
-			sip->word[4][lane] = load32(frame + V6_L4) | (uint64_t)36 << 56;
-		} else {
-			sip->word[2][lane] = (uint64_t)16 << 56;
-		}
-	} else if (shape == SHAPE_FLOW) {
-		sip->word[0][lane] = load64(frame + IP + 12);
-		sip->word[1][lane] = load32(frame + V4_L4) | (uint64_t)12 << 56;
-	} else {
-		sip->word[0][lane] = load32(frame + IP + 12) | (uint64_t)4 << 56;
-	}
-}
-
-INLINE unsigned words_of(enum shape shape, bool v6)
-{
-	if (shape == SHAPE_FLOW)
-		return v6 ? 5 : 2;
-	return v6 ? 3 : 1;
-}
-
-/* Ends classifying. Returns not 0 where a packet has no service here, or not all hash the same fields. */
-INLINE uint64_t read_slots(const struct glb_fast *fast, struct burst *burst, struct glb_fast_packet *packets, unsigned n, bool v6)
-{
-	uint64_t wrong = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		const uint8_t *frame = packets[i].data;
-
-		if (v6) {
-			const struct glb_fast_slot_v6 *slot = &fast->slots_v6[burst->slot[i]];
-
-			wrong |= (slot->key[0] ^ load64(frame + IP + 24)) | (slot->key[1] ^ load64(frame + IP + 32)) |
-				 (slot->key[2] ^ fast_key_v6_rest(load16(frame + V6_L4 + 2), frame[IP + 6]));
-			burst->sip.key[0][i] = slot->hash_key[0];
-			burst->sip.key[1][i] = slot->hash_key[1];
-			burst->table[i] = slot->table;
-			packets[i].service = slot->service;
-		} else {
-			const struct glb_fast_slot_v4 *slot = &fast->slots_v4[burst->slot[i]];
-
-			wrong |= slot->key ^ fast_key_v4(load32(frame + IP + 16), load16(frame + V4_L4 + 2), frame[IP + 9]);
-			burst->sip.key[0][i] = slot->hash_key[0];
-			burst->sip.key[1][i] = slot->hash_key[1];
-			burst->table[i] = slot->table;
-			packets[i].service = slot->service;
-		}
-	}
-	return wrong;
-}
-
-INLINE bool hash_flows(const struct glb_fast *fast, struct burst *burst, const struct glb_fast_packet *packets, unsigned n, bool v6)
-{
-	const struct glb_fast_table *one = &fast->tables[burst->table[0]];
-	const enum shape shape = shape_of(one, v6);
-	unsigned differ = 0, words = words_of(shape, v6);
-
-	for (unsigned i = 0; i < n; i++) {
-		const struct glb_fast_table *table = &fast->tables[burst->table[i]];
-
-		differ |= (unsigned)(table->hash_fields ^ one->hash_fields) |
-			  (unsigned)(table->source_bits_v4 ^ one->source_bits_v4) |
-			  (unsigned)(table->source_bits_v6 ^ one->source_bits_v6);
-	}
-	if (differ != 0)
-		return false;
-	if (shape == SHAPE_SOURCE)
-		for (unsigned i = 0; i < n; i++)
-			put_shape(SHAPE_SOURCE, v6, packets[i].data, &burst->sip, i);
-	else if (shape == SHAPE_FLOW)
-		for (unsigned i = 0; i < n; i++)
-			put_shape(SHAPE_FLOW, v6, packets[i].data, &burst->sip, i);
-	else
-		for (unsigned i = 0; i < n; i++)
-			words = put_message(one, packets[i].data, v6, &burst->sip, i);
-	siphash_burst(&burst->sip, words, n);
-	return true;
-}
-
-INLINE void find_rows(const struct glb_fast *fast, struct burst *burst, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		const struct glb_fast_table *table = &fast->tables[burst->table[i]];
-		const uint64_t hash = burst->sip.hash[i];
-		const uint32_t row = table->power_of_two ? (uint32_t)hash & (table->row_count - 1)
-							 : (uint32_t)((unsigned __int128)hash * table->row_count >> 64);
-
-		burst->row[i] = table->rows + (uint64_t)row * table->hops;
-		__builtin_prefetch(burst->row[i]);
-	}
-}
-
-/* The first hop, and its next hop. */
-INLINE uint64_t select_backends(const struct glb_fast *fast, const struct glb_path *path, struct burst *burst,
-				struct glb_fast_packet *packets, unsigned n)
-{
-	uint64_t wrong = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		const uint32_t hop = burst->row[i][0];
-
-		wrong |= hop == GLB_HOP_NONE;
-		packets[i].backend = fast->tables[burst->table[i]].backend_base + (hop == GLB_HOP_NONE ? 0 : hop);
-		__builtin_prefetch(&fast->backends[packets[i].backend]);
-	}
-	if (path->next_hops == NULL)
-		return wrong;
 	for (unsigned i = 0; i < n; i++)
-		burst->next_hop[i] = glb_next_hop_load(&path->next_hops[packets[i].backend]);
-	for (unsigned i = 0; i < n; i++)
-		wrong |= (burst->next_hop[i].kind == GLB_NEXT_HOP_UNKNOWN) | (burst->next_hop[i].port ^ burst->next_hop[0].port);
+		wrong |= ((load64(burst->data[i]) & mask) ^ local) | ((load64(burst->data[i] + 4) >> 16) == local);
 	return wrong;
 }
 
-/* The further hops of a row. */
-INLINE unsigned count_hops(const uint16_t *row, unsigned hops)
+/* Ethernet's type to IPv4's protocol, of what is taken, and which bits matter: no options, no fragments. */
+static const uint8_t v4_usual[16] = {0x08, 0x00, 0x45};
+static const uint8_t v4_matters[16] = {0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0x3f, 0xff};
+
+/* Where the bytes from the TTL on go: a key as fast_key_v4() makes it, and struct fast_work's `source`. */
+static const u8x16 v4_order = {8, 9, 10, 11, 14, 15, 1, 1, 4, 5, 6, 7, 12, 13, 12, 13};
+
+/* Lengths are left as they are in the frames. */
+GLB_INLINE uint64_t parse_v4(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
 {
-	unsigned count = 1;
+	const struct glb_fast_index index = fast->index_v4;
+	const struct glb_fast_slot_v4 *slots = fast->slots_v4;
+	const u8x16 usual = load128(v4_usual), matters = load128(v4_matters);
+	u8x16 wrong = {0};
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const uint8_t *frame = burst->data[i];
+		const u64x2 key_source = (u64x2)__builtin_shuffle(load128(frame + IP + 8), v4_order);
+		const uint64_t mixed = fast_mix_v4(&index, key_source[0]);
+		const uint32_t slot = fast_slot(&index, mixed, index.multipliers[fast_multiplier(&index, mixed)]);
+
+		__builtin_prefetch(&slots[slot]);
+		wrong |= (load128(frame + 12) ^ usual) & matters;
+		burst->l3_len[i] = load16(frame + IP + 2);
+		work->key[i] = key_source[0];
+		work->source[i] = key_source[1];
+		work->slot[i] = slot;
+	}
+	return any_u8x16(&wrong);
+}
+
+GLB_INLINE uint64_t parse_v6(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
+{
+	const struct glb_fast_index index = fast->index_v6;
+	const struct glb_fast_slot_v6 *slots = fast->slots_v6;
+	const uint32_t usual = load32((const uint8_t[]){0x86, 0xdd, 0x60, 0}), matters = load32((const uint8_t[]){0xff, 0xff, 0xf0, 0});
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const uint8_t *frame = burst->data[i];
+		const uint64_t key[3] = {load64(frame + IP + 24), load64(frame + IP + 32),
+					 fast_key_v6_rest(load16(frame + V6_L4 + 2), frame[IP + 6])};
+		const uint64_t mixed = fast_mix_v6(&index, key);
+		const uint32_t slot = fast_slot(&index, mixed, index.multipliers[fast_multiplier(&index, mixed)]);
+
+		__builtin_prefetch(&slots[slot]);
+		wrong |= (load32(frame + 12) ^ usual) & matters;
+		burst->l3_len[i] = load16(frame + IP + 4);
+		work->source[i] = (uint64_t)load16(frame + V6_L4) << 32;
+		work->slot[i] = slot;
+	}
+	return wrong;
+}
+
+/* Short packets, which are rare, one by one: whether they hold what their protocol says. */
+GLB_INLINE uint64_t check_short(const struct glb_fast_burst *burst, unsigned n, bool v6)
+{
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t protocol = burst->data[i][IP + (v6 ? 6 : 9)];
+		const uint32_t l4_len = burst->l3_len[i] - (uint32_t)(v6 ? sizeof(struct glb_ipv6) : sizeof(struct glb_ipv4));
+
+		wrong |= (int32_t)l4_len < (int32_t)(protocol == GLB_IPPROTO_TCP ? sizeof(struct glb_tcp) : sizeof(struct glb_udp));
+	}
+	return wrong;
+}
+
+/* Makes the frames' length fields lengths of IP packets, and compares. */
+GLB_INLINE uint64_t measure(struct glb_fast_burst *burst, const struct fast_work *work, bool v6, uint32_t *longest)
+{
+	const int32_t surely = (int32_t)((v6 ? sizeof(struct glb_ipv6) : sizeof(struct glb_ipv4)) + sizeof(struct glb_tcp));
+	i32x8 wrong = {0}, brief = {0}, longer;
+	i32x8 most = {0};
+
+	for (unsigned i = 0; i < work->filled; i += WIDTH) {
+		const u32x8 field = *(const u32x8 *)&burst->l3_len[i], swapped = (field << 8 | field >> 8) & 0xffff;
+		const u32x8 length = swapped + (v6 ? (uint32_t)sizeof(struct glb_ipv6) : 0);
+
+		*(u32x8 *)&burst->l3_len[i] = length;
+		wrong |= (i32x8)(length + IP) > *(const i32x8 *)&burst->len[i];
+		brief |= (i32x8)length < surely;
+		longer = (i32x8)length > most;
+		most = ((i32x8)length & longer) | (most & ~longer);
+	}
+	*longest = 0;
+	for (unsigned lane = 0; lane < WIDTH; lane++)
+		*longest = (uint32_t)most[lane] > *longest ? (uint32_t)most[lane] : *longest;
+	if (any_u32x8((const u32x8 *)&brief) == 0)
+		return any_u32x8((const u32x8 *)&wrong);
+	return any_u32x8((const u32x8 *)&wrong) | check_short(burst, work->n, v6);
+}
+
+/* ---- classify ---- */
+
+/* Returns not 0 where a packet has no service here. */
+GLB_INLINE uint64_t read_slots_v4(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
+{
+	const struct glb_fast_slot_v4 *slots = fast->slots_v4;
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_slot_v4 *slot = &slots[work->slot[i]];
+
+		wrong |= slot->key ^ work->key[i];
+		work->sip.key[0][i] = slot->hash_key[0];
+		work->sip.key[1][i] = slot->hash_key[1];
+		work->table[i] = slot->table;
+		burst->service[i] = slot->service;
+	}
+	return wrong;
+}
+
+GLB_INLINE uint64_t read_slots_v6(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
+{
+	const struct glb_fast_slot_v6 *slots = fast->slots_v6;
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_slot_v6 *slot = &slots[work->slot[i]];
+		const uint8_t *frame = burst->data[i];
+
+		wrong |= (slot->key[0] ^ load64(frame + IP + 24)) | (slot->key[1] ^ load64(frame + IP + 32)) |
+			 (slot->key[2] ^ fast_key_v6_rest(load16(frame + V6_L4 + 2), frame[IP + 6]));
+		work->sip.key[0][i] = slot->hash_key[0];
+		work->sip.key[1][i] = slot->hash_key[1];
+		work->table[i] = slot->table;
+		burst->service[i] = slot->service;
+	}
+	return wrong;
+}
+
+/* ---- select ---- */
+
+/* Numbers of rows that are no power of two: the upper bits of a product. */
+static void find_odd_rows(struct fast_work *work)
+{
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_table *table = work->of[i];
+
+		if (table->row_mask == 0)
+			work->row[i] = (const uint16_t *)((const uint8_t *)table->rows +
+				       (uint64_t)((unsigned __int128)work->sip.hash[i] * table->row_count >> 64) * table->row_bytes);
+	}
+}
+
+GLB_INLINE void find_rows(const struct glb_fast *fast, struct fast_work *work)
+{
+	const struct glb_fast_table *tables = fast->tables;
+	uint32_t odd = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_table *table = &tables[work->table[i] & ((1U << GLB_FAST_TABLE_BITS) - 1)];
+		const uint64_t row = (uint64_t)((uint32_t)work->sip.hash[i] & table->row_mask) * table->row_bytes;
+
+		work->of[i] = table;
+		work->row[i] = (const uint16_t *)((const uint8_t *)table->rows + row);
+		odd |= table->row_mask + 1 - table->row_count;
+		__builtin_prefetch(work->row[i]);
+	}
+	if (odd != 0)
+		find_odd_rows(work);
+}
+
+/* Where every row has exactly two hops: the addresses of both. Returns not 0 where one has fewer. */
+GLB_INLINE uint32_t select_two(struct glb_fast_burst *burst, struct fast_work *work)
+{
+	uint32_t wrong = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_table *table = work->of[i];
+		const uint32_t first = work->row[i][0], second = work->row[i][1];
+
+		wrong |= (first + 1) | (second + 1);
+		work->first[i] = load64(table->backends + (uint16_t)(first + 1));
+		work->second[i] = table->backends[(uint16_t)(second + 1)].addr;
+		burst->backend[i] = table->backend_base + first;
+	}
+	return wrong >> 16;
+}
+
+GLB_INLINE uint32_t count_further(const uint16_t *row, unsigned hops)
+{
+	uint32_t count = 1;
 
 	while (count < hops && row[count] != GLB_HOP_NONE)
 		count++;
-	return count;
+	return count - 1;
 }
 
-INLINE uint64_t measure(const struct glb_fast *fast, const struct glb_fast_egress *egress, const struct burst *burst,
-			const struct glb_fast_packet *packets, unsigned n)
+/* The first hop, and how many follow. Returns not 0 where there is none. */
+GLB_INLINE uint32_t select_any(struct glb_fast_burst *burst, struct fast_work *work)
 {
-	uint64_t wrong = 0;
+	uint32_t wrong = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		wrong |= packets[i].l3_len + GUE_V4_BYTES + (fast->tables[burst->table[i]].hops - 1U) * GUE_V4_HOP_BYTES
-			 > egress->ip_max;
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_table *table = work->of[i];
+		const uint32_t first = work->row[i][0];
+
+		wrong |= first + 1;
+		work->first[i] = load64(table->backends + (uint16_t)(first + 1));
+		work->further[i] = count_further(work->row[i], table->hops);
+		burst->backend[i] = table->backend_base + first;
+	}
+	return wrong >> 16;
+}
+
+/* Returns not 0 where a next hop is not known, or is not behind the same port as that of the others. */
+GLB_INLINE uint64_t find_next_hops(const struct glb_path *path, const struct glb_fast_burst *burst, struct fast_work *work)
+{
+	uint64_t wrong = 0, first;
+	struct glb_next_hop next_hop;
+
+	for (unsigned i = 0; i < work->n; i++) {
+		next_hop = glb_next_hop_load(&path->next_hops[burst->backend[i]]);
+		wrong |= next_hop.kind == GLB_NEXT_HOP_UNKNOWN;
+		memcpy(&work->next_hop[i], &next_hop, sizeof(next_hop));
+	}
+	first = work->next_hop[0];
+	for (unsigned i = 0; i < work->n; i++)
+		wrong |= (work->next_hop[i] ^ first) & (uint64_t)0xff << 48;
 	return wrong;
 }
 
-INLINE void encapsulate(const struct glb_fast *fast, const struct glb_fast_egress *egress, const struct glb_next_hop *next_hop,
-			const uint16_t *row, const struct glb_fast_table *table, uint64_t hash, bool v6, struct glb_fast_packet *packet)
+/* Whether all of them fit, each with the longest chain that its table has. */
+static bool fit(const struct glb_fast_egress *egress, const struct glb_fast_burst *burst, const struct fast_work *work)
 {
-	const unsigned further = count_hops(row, table->hops) - 1;
-	const struct glb_fast_backend *backends = &fast->backends[table->backend_base];
-	const struct glb_fast_backend first = backends[row[0]];
-	const uint32_t length = packet->l3_len + GUE_V4_BYTES + further * GUE_V4_HOP_BYTES;
-	const uint16_t ip_length = in_network_order((uint16_t)length);
-	uint8_t *ip = packet->data + IP, *hops = ip - further * GUE_V4_HOP_BYTES;
-	uint32_t sum = egress->sum + first.sum + ip_length;
-	const uint16_t varies = (uint16_t)hash ^ host_order(load16(ip + (v6 ? sizeof(struct glb_ipv6) : sizeof(struct glb_ipv4))));
-	const uint16_t sport = in_network_order(GUE_SOURCE_PORT_BASE | varies);
-	uint16_t folded;
-
-	memcpy(hops - 64, egress->header, 64);
-	memcpy(hops - egress->header_len, next_hop->mac, 6);
-	sum = (sum & 0xffff) + (sum >> 16);
-	folded = (uint16_t)~((sum & 0xffff) + (sum >> 16));
-	memcpy(hops - 34, &ip_length, 2);
-	memcpy(hops - 26, &folded, 2);
-	memcpy(hops - 20, &first.addr, 4);
-	memcpy(hops - 16, &sport, 2);
-	folded = in_network_order((uint16_t)(length - sizeof(struct glb_ipv4)));
-	memcpy(hops - 12, &folded, 2);
-	hops[-8] = (uint8_t)(1 + further);
-	hops[-7] = v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP;
-	hops[-1] = (uint8_t)further;
-	for (unsigned h = 0; h < further; h++)
-		memcpy(hops + h * GUE_V4_HOP_BYTES, &backends[row[h + 1]].addr, GUE_V4_HOP_BYTES);
-	packet->data = hops - egress->header_len;
-	packet->len = (uint32_t)(ip - packet->data) + packet->l3_len;
+	for (unsigned i = 0; i < work->n; i++)
+		if (burst->l3_len[i] + GUE_V4_BYTES + (work->of[i]->hops - 1U) * GUE_V4_HOP_BYTES > egress->ip_max)
+			return false;
+	return true;
 }
 
-INLINE int run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_packet *packets, unsigned n, bool v6)
-{
-	const struct glb_fast_egress *egress;
-	struct burst burst;
-	unsigned port;
+/* ---- encapsulate ---- */
 
-	if (find_slots(fast, path, &burst, packets, n, v6) != 0 || read_slots(fast, &burst, packets, n, v6) != 0)
-		return -1;
-	if (!hash_flows(fast, &burst, packets, n, v6))
-		return -1;
-	find_rows(fast, &burst, n);
-	if (select_backends(fast, path, &burst, packets, n) != 0)
-		return -1;
-	port = path->next_hops != NULL ? burst.next_hop[0].port : path->gateway.port;
+GLB_INLINE u64x4 widen(const uint32_t *lanes)
+{
+	return __builtin_convertvector(*(const u32x4 *)lanes, u64x4);
+}
+
+GLB_INLINE u64x4 swap16(u64x4 x)
+{
+	return (x << 8 | x >> 8) & 0xffff;
+}
+
+/* Where bits of the fields are in the outer headers' words of eight bytes, loaded as they lie there. */
+enum {
+	TOTAL_LENGTH = 16,  /* in IPv4's first word */
+	IP_CHECKSUM = 16,   /* in its second */
+	SPORT = 32,         /* in the word that begins with the destination address */
+	DPORT = 48,
+	GUE_FIRST = 32,     /* in the word that begins with UDP's length */
+	GUE_PROTOCOL = 40,
+	HOP_COUNT = 24,     /* in the word with GUE's private data and a hop */
+	HOP = 32,
+};
+
+/* Four by four words: lane i of each of the four becomes word 0 to 3 of the i-th. */
+GLB_INLINE void transpose(u64x4 w[4])
+{
+	const u64x4 low = {0, 4, 2, 6}, high = {1, 5, 3, 7}, left = {0, 1, 4, 5}, right = {2, 3, 6, 7};
+	const u64x4 a = __builtin_shuffle(w[0], w[1], low), b = __builtin_shuffle(w[0], w[1], high);
+	const u64x4 c = __builtin_shuffle(w[2], w[3], low), d = __builtin_shuffle(w[2], w[3], high);
+
+	w[0] = __builtin_shuffle(a, c, left);
+	w[1] = __builtin_shuffle(b, d, left);
+	w[2] = __builtin_shuffle(a, c, right);
+	w[3] = __builtin_shuffle(b, d, right);
+}
+
+/* Writes what is between the client's packet and its hops. Lanes that were filled up are frame 0 once more, and get what it gets. */
+GLB_INLINE void encapsulate(const struct glb_fast_egress *egress, struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two)
+{
+	const uint64_t dport = load16((const uint8_t[]){GLB_GUE_PORT >> 8, GLB_GUE_PORT & 0xff});
+	const uint64_t base = load16((const uint8_t[]){GUE_SOURCE_PORT_BASE >> 8, 0});
+	const uint64_t tail = load16((const uint8_t[]){GLB_GUE_PRIVATE_V4 >> 8, GLB_GUE_PRIVATE_V4 & 0xff});
+	const uint64_t gue = (uint64_t)1 << GUE_FIRST | (uint64_t)(v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP) << GUE_PROTOCOL;
+	const uint64_t ip0 = egress->ip[0], ip1 = egress->ip[1], egress_sum = egress->sum;
+	const u64x4 ones = {1, 1, 1, 1}, none = {0};
+	const uint32_t header_len = egress->header_len;
+	u64x4 link;
+
+	memcpy(&link, egress->link, sizeof(link));
+	for (unsigned i = 0; i < work->filled; i += 4) {
+		const u64x4 first = *(const u64x4 *)&work->first[i], hash = *(const u64x4 *)&work->sip.hash[i] & 0xffff;
+		const u64x4 further = two ? ones : widen(&work->further[i]), l3_len = widen(&burst->l3_len[i]);
+		const u64x4 outer = further * GUE_V4_HOP_BYTES + GUE_V4_BYTES, length = l3_len + outer, wire = swap16(length);
+		const u64x4 sport = ((*(const u64x4 *)&work->source[i] >> 32 & 0xffff) ^ swap16(hash)) | base;
+		const u64x4 second = (two ? widen(&work->second[i]) << HOP : none) | tail | further << HOP_COUNT;
+		u64x4 at = *(const u64x4 *)&burst->data[i] + IP - outer, sum = wire + (first >> 32) + egress_sum, w[4];
+
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		w[0] = wire << TOTAL_LENGTH | ip0;
+		w[1] = (~sum & 0xffff) << IP_CHECKSUM | ip1;
+		w[2] = (first & 0xffffffff) | sport << SPORT | dport << DPORT;
+		w[3] = swap16(length - sizeof(struct glb_ipv4)) | (gue + (further << GUE_FIRST));
+		transpose(w);
+		for (unsigned lane = 0; lane < 4; lane++) {
+			uint8_t *ip = (uint8_t *)at[lane];
+			const uint64_t last = second[lane];
+
+			memcpy(ip - sizeof(link), &link, sizeof(link));
+			memcpy(ip, &w[lane], sizeof(w[lane]));
+			memcpy(ip + sizeof(w[lane]), &last, two ? 8 : 4);
+		}
+		*(u64x4 *)&burst->data[i] = at + GUE_V4_BYTES - header_len;
+		*(u32x4 *)&burst->len[i] = __builtin_convertvector(length + (header_len - GUE_V4_BYTES), u32x4);
+	}
+}
+
+/* All hops but the first, between what was written and the client's packet. */
+GLB_INLINE void write_hops(struct glb_fast_burst *burst, const struct fast_work *work, uint32_t header_len)
+{
+	for (unsigned i = 0; i < work->n; i++) {
+		const struct glb_fast_backend *backends = work->of[i]->backends + 1;
+		const uint16_t *row = work->row[i] + 1;
+		uint8_t *hops = burst->data[i] + header_len;
+
+		for (unsigned h = 0; h < work->further[i]; h++)
+			memcpy(hops + h * GUE_V4_HOP_BYTES, &backends[row[h]].addr, GUE_V4_HOP_BYTES);
+	}
+}
+
+/* Over what was written for the gateway. */
+GLB_INLINE void write_macs(const struct glb_fast_egress *egress, struct glb_fast_burst *burst, const struct fast_work *work)
+{
+	for (unsigned i = 0; i < work->n; i++) {
+		const uint64_t macs = (work->next_hop[i] & (((uint64_t)1 << 48) - 1)) | egress->mac_end;
+
+		memcpy(burst->data[i], &macs, sizeof(macs));
+	}
+}
+
+/* ---- */
+
+GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, struct fast_work *work,
+		   uint32_t longest, bool v6, bool two)
+{
+	const bool routed = path->next_hops != NULL;
+	const struct glb_fast_egress *egress;
+	uint32_t port = path->gateway.port;
+
+	STAGE_END(choose);
+	if (routed) {
+		if (find_next_hops(path, burst, work) != 0)
+			return -1;
+		port = (uint32_t)(work->next_hop[0] >> 48 & 0xff);
+	}
 	egress = &fast->egress[port];
-	if (measure(fast, egress, &burst, packets, n) != 0)
+	if (longest + GUE_V4_BYTES + (fast->hops_max - 1) * GUE_V4_HOP_BYTES > egress->ip_max && !fit(egress, burst, work))
 		return -1;
-	for (unsigned i = 0; i < n; i++)
-		encapsulate(fast, egress, path->next_hops != NULL ? &burst.next_hop[i] : &path->gateway, burst.row[i],
-			    &fast->tables[burst.table[i]], burst.sip.hash[i], v6, &packets[i]);
+	encapsulate(egress, burst, work, v6, two);
+	if (!two)
+		write_hops(burst, work, egress->header_len);
+	if (routed)
+		write_macs(egress, burst, work);
+	STAGE_END(write);
 	return (int)port;
 }
 
-int glb_fast_burst(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_packet *packets, unsigned n)
+GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, struct fast_work *work, bool v6)
 {
-	uint32_t shortest = UINT32_MAX;
+	uint64_t wrong = check_macs(&path->director, burst, work->n);
+	uint32_t longest;
+
+	wrong |= v6 ? parse_v6(fast, burst, work) : parse_v4(fast, burst, work);
+	wrong |= measure(burst, work, v6, &longest);
+	wrong |= v6 ? read_slots_v6(fast, burst, work) : read_slots_v4(fast, burst, work);
+	STAGE_END(find_slots);
+	if (wrong != 0)
+		return -1;
+	fast_hash(fast, burst, work, v6);
+	STAGE_END(hash_flows);
+	find_rows(fast, work);
+	STAGE_END(find_rows);
+	if (fast->hops_min == 2 && fast->hops_max == 2 && select_two(burst, work) == 0)
+		return forward(fast, path, burst, work, longest, v6, true);
+	if (select_any(burst, work) != 0)
+		return -1;
+	return forward(fast, path, burst, work, longest, v6, false);
+}
+
+/* Fills lanes up. */
+GLB_INLINE void fill(struct glb_fast_burst *burst, struct fast_work *work, unsigned n)
+{
+	work->n = n;
+	work->filled = (n + WIDTH - 1) / WIDTH * WIDTH;
+	for (unsigned i = n; i < work->filled; i++) {
+		burst->data[i] = burst->data[0];
+		burst->len[i] = burst->len[0];
+	}
+	work->table[0] = 0; /* to the compiler, there may be no lanes */
+}
+
+/* Whether each frame has `least` bytes, that may be read. */
+GLB_INLINE bool all_long(const struct glb_fast_burst *burst, const struct fast_work *work, int32_t least)
+{
+	i32x8 brief = {0};
+
+	for (unsigned i = 0; i < work->filled; i += WIDTH)
+		brief |= *(const i32x8 *)&burst->len[i] < least;
+	return any_u32x8((const u32x8 *)&brief) == 0;
+}
+
+GLB_LANES_CLONES
+int glb_fast_run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, unsigned n)
+{
+	struct fast_work work;
 	uint16_t type;
 
 	if (!fast->usable || n == 0)
 		return -1;
-	for (unsigned i = 0; i < n; i++)
-		shortest = packets[i].len < shortest ? packets[i].len : shortest;
-	if (shortest < V4_L4 + sizeof(struct glb_udp))
+	fill(burst, &work, n);
+	if (!all_long(burst, &work, V4_LEAST))
 		return -1;
-	type = load16(packets[0].data + 12);
-	if (type == in_network_order(GLB_ETHERTYPE_IPV4))
-		return run(fast, path, packets, n, false);
-	if (type == in_network_order(GLB_ETHERTYPE_IPV6) && shortest >= V6_L4 + sizeof(struct glb_udp))
-		return run(fast, path, packets, n, true);
+	type = load16(burst->data[0] + 12);
+	if (type == load16((const uint8_t[]){0x08, 0x00}))
+		return run(fast, path, burst, &work, false);
+	if (type == load16((const uint8_t[]){0x86, 0xdd}) && all_long(burst, &work, V6_LEAST))
+		return run(fast, path, burst, &work, true);
 	return -1;
 }

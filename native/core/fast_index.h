@@ -6,10 +6,11 @@
 
 #include <string.h>
 
-/* A service's key is compared with what lies in the frame, loaded as it lies there. */
+/* A service's key is compared with what lies in the frame, loaded as it lies there; the protocol is in it twice, as that is
+ * how one instruction can put it together. */
 static inline uint64_t fast_key_v4(uint32_t dst, uint16_t dport, uint8_t protocol)
 {
-	return dst | (uint64_t)dport << 32 | (uint64_t)protocol << 48;
+	return dst | (uint64_t)dport << 32 | (uint64_t)(protocol * 0x0101U) << 48;
 }
 
 static inline uint64_t fast_key_v6_rest(uint16_t dport, uint8_t protocol)
@@ -32,9 +33,9 @@ static inline uint64_t fast_mix_v6(const struct glb_fast_index *index, const uin
 }
 
 /* Upper bits say which multiplier, and that which slot. */
-static inline uint32_t fast_multiplier(const struct glb_fast_index *index, uint64_t mixed)
+static inline uint64_t fast_multiplier(const struct glb_fast_index *index, uint64_t mixed)
 {
-	return (uint32_t)(mixed >> index->multiplier_shift);
+	return mixed >> index->multiplier_shift;
 }
 
 static inline uint32_t fast_slot(const struct glb_fast_index *index, uint64_t mixed, uint32_t multiplier)

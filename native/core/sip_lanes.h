@@ -6,7 +6,7 @@
 #ifndef GLB_CORE_SIP_LANES_H
 #define GLB_CORE_SIP_LANES_H
 
-#include <stdint.h>
+#include "lanes.h"
 
 typedef uint64_t glb_lanes __attribute__((vector_size(32)));
 typedef uint32_t glb_lanes_u32 __attribute__((vector_size(32)));
@@ -16,15 +16,6 @@ enum {
 	GLB_LANES_REGISTER = sizeof(glb_lanes) / sizeof(uint64_t),
 	GLB_LANES = 2 * GLB_LANES_REGISTER,
 };
-
-/* The loader picks the form for the CPU, once. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define GLB_LANES_CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#else
-#define GLB_LANES_CLONES
-#endif
-
-#define GLB_INLINE static inline __attribute__((always_inline))
 
 struct sip_lanes { /* of one register */
 	glb_lanes v0, v1, v2, v3;

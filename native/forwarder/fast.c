@@ -4,22 +4,25 @@
 #include "order.h"
 #include "tx.h"
 
-/* Fills in what glb_fast_burst() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
-static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_packet *packets, unsigned n)
-{
-	uint64_t wrong = 0;
+typedef uint64_t both __attribute__((vector_size(16), aligned(8), may_alias)); /* words of struct glb_traffic */
 
-	for (unsigned i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+/* Fills in what glb_fast_run() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
+static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst *burst, unsigned n)
+{
+	const uint16_t data_off = mbufs[0]->data_off;
+	uint64_t wrong = data_off < GLB_FAST_HEADROOM, differ = 0;
+
 	for (unsigned i = 0; i < n; i++) {
 		const struct rte_mbuf *mbuf = mbufs[i];
+		uint8_t *data = (uint8_t *)mbuf->buf_addr + data_off;
 
-		wrong |= (uint64_t)(mbuf->refcnt ^ 1) | (uint64_t)(mbuf->nb_segs ^ 1) | (mbuf->data_off < GLB_FAST_HEADROOM) |
-			 (mbuf->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL));
-		packets[i].data = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
-		packets[i].len = rte_pktmbuf_data_len(mbuf);
+		rte_prefetch0(data);
+		differ |= (uint64_t)((mbuf->refcnt ^ 1) | (mbuf->nb_segs ^ 1) | (mbuf->data_off ^ data_off));
+		wrong |= mbuf->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+		burst->data[i] = data;
+		burst->len[i] = mbuf->data_len;
 	}
-	return wrong;
+	return wrong | differ;
 }
 
 static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
@@ -40,22 +43,24 @@ static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **
 
 static inline void count_slot(struct glb_traffic *traffic, uint32_t slot, uint32_t bytes)
 {
-	if (slot == SLOT_NONE)
-		return;
-	count_add(&traffic[slot].packets, 1);
-	count_add(&traffic[slot].bytes, bytes);
+	both *const words = (both *)&traffic[slot];
+
+	if (slot != SLOT_NONE)
+		*words += (both){1, bytes};
 }
 
 /* The first `sent` of them were handed on. */
-static inline void count(struct worker *worker, const struct loaded *loaded, const struct glb_fast_packet *packets,
+static inline void count(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst,
 			 unsigned n, unsigned sent, uint64_t rx_bytes)
 {
+	struct glb_traffic *services = worker->services, *backends = worker->backends;
+	const uint32_t *service_slot = loaded->service_slot, *backend_slot = loaded->backend_slot;
 	uint64_t tx_bytes = 0;
 
 	for (unsigned i = 0; i < sent; i++) {
-		tx_bytes += packets[i].len;
-		count_slot(worker->services, loaded->service_slot[packets[i].service], packets[i].l3_len);
-		count_slot(worker->backends, loaded->backend_slot[packets[i].backend], packets[i].l3_len);
+		tx_bytes += burst->len[i];
+		count_slot(services, service_slot[burst->service[i]], burst->l3_len[i]);
+		count_slot(backends, backend_slot[burst->backend[i]], burst->l3_len[i]);
 	}
 	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
 	if (sent != n)
@@ -69,27 +74,27 @@ static inline void count(struct worker *worker, const struct loaded *loaded, con
 
 bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
-	struct glb_fast_packet packets[WORKER_BURST];
+	struct glb_fast_burst burst;
 	uint64_t rx_bytes = 0;
 	unsigned sent;
 	int port;
 
 	if (!loaded->fast.usable)
 		return false;
-	if (describe(mbufs, packets, n) != 0)
+	if (describe(mbufs, &burst, n) != 0)
 		return false;
-	port = glb_fast_burst(&loaded->fast, &loaded->paths[index], packets, n);
+	port = glb_fast_run(&loaded->fast, &loaded->paths[index], &burst, n);
 	if (port < 0)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		rx_bytes += mbufs[i]->data_len;
-		mbufs[i]->data_off = (uint16_t)(packets[i].data - (uint8_t *)mbufs[i]->buf_addr);
-		mbufs[i]->data_len = (uint16_t)packets[i].len;
-		mbufs[i]->pkt_len = packets[i].len;
+		mbufs[i]->data_off = (uint16_t)(burst.data[i] - (uint8_t *)mbufs[i]->buf_addr);
+		mbufs[i]->data_len = (uint16_t)burst.len[i];
+		mbufs[i]->pkt_len = burst.len[i];
 	}
 	sent = hand_on(worker, (unsigned)port, mbufs, n);
 	for (unsigned i = sent; i < n; i++)
 		rte_pktmbuf_free(mbufs[i]);
-	count(worker, loaded, packets, n, sent, rx_bytes);
+	count(worker, loaded, &burst, n, sent, rx_bytes);
 	return true;
 }

@@ -14,7 +14,7 @@ enum {
 struct burst {
 	uint8_t *bytes[GLB_BURST_MAX];
 	uint32_t len[GLB_BURST_MAX];
-	struct glb_fast_packet packets[GLB_BURST_MAX];
+	struct glb_fast_burst frames;
 	unsigned n;
 };
 
@@ -28,7 +28,8 @@ static void burst_add(struct burst *burst, const struct frame *frame)
 	memcpy(bytes + ROOM, frame->bytes, frame->len);
 	burst->bytes[burst->n] = bytes;
 	burst->len[burst->n] = frame->len;
-	burst->packets[burst->n++] = (struct glb_fast_packet){.data = bytes + ROOM, .len = frame->len};
+	burst->frames.data[burst->n] = bytes + ROOM;
+	burst->frames.len[burst->n++] = frame->len;
 }
 
 static void burst_free(struct burst *burst)
@@ -43,20 +44,20 @@ static bool same(const struct glb_path *path, const struct burst *burst, const s
 {
 	for (unsigned i = 0; i < burst->n; i++) {
 		const struct glb_packet p = run(path, &frames[i]);
-		const struct glb_fast_packet *made = &burst->packets[i];
+		const struct glb_fast_burst *made = &burst->frames;
 		uint8_t expected[GLB_HEADER_MAX];
 
 		if (port < 0) {
-			if (made->data != burst->bytes[i] + ROOM || memcmp(made->data, frames[i].bytes, frames[i].len) != 0)
+			if (made->data[i] != burst->bytes[i] + ROOM || memcmp(made->data[i], frames[i].bytes, frames[i].len) != 0)
 				return false;
 			continue;
 		}
-		if (p.verdict != GLB_VERDICT_FORWARD || p.service != made->service || p.chain[0] != made->backend ||
-		    p.l3_len != made->l3_len || made->len != p.header_len + p.l3_len || (int)p.next_hop.port != port)
+		if (p.verdict != GLB_VERDICT_FORWARD || p.service != made->service[i] || p.chain[0] != made->backend[i] ||
+		    p.l3_len != made->l3_len[i] || made->len[i] != p.header_len + p.l3_len || (int)p.next_hop.port != port)
 			return false;
 		glb_path_encap(path, &p, expected);
-		if (memcmp(made->data, expected, p.header_len) != 0 ||
-		    memcmp(made->data + p.header_len, p.data + p.l3_offset, p.l3_len) != 0)
+		if (memcmp(made->data[i], expected, p.header_len) != 0 ||
+		    memcmp(made->data[i] + p.header_len, p.data + p.l3_offset, p.l3_len) != 0)
 			return false;
 	}
 	return true;
@@ -120,7 +121,7 @@ static void is_its_twin_on_straight_bursts(void)
 			frames[i] = straight_frame(&random, family, ports[round % 3]);
 			burst_add(&burst, &frames[i]);
 		}
-		port = glb_fast_burst(&fast, &w.path, burst.packets, n);
+		port = glb_fast_run(&fast, &w.path, &burst.frames, n);
 		/* 180 bytes of MTU: most are short enough, and one that is not sends all of them by the other way */
 		CHECK(same(&w.path, &burst, frames, port));
 		for (unsigned i = 0; i < n && port < 0; i++)
@@ -157,7 +158,7 @@ static void is_its_twin_on_damaged_bursts(void)
 				frame->len = (uint32_t)(test_random(&random) % frame->len);
 			burst_add(&burst, frame);
 		}
-		port = glb_fast_burst(&fast, &w.path, burst.packets, n);
+		port = glb_fast_run(&fast, &w.path, &burst.frames, n);
 		CHECK(same(&w.path, &burst, frames, port));
 		port < 0 ? left++ : taken++;
 		burst_free(&burst);
@@ -197,7 +198,7 @@ static void follows_next_hops(void)
 		}
 		for (unsigned i = 1; i < 4; i++)
 			other += run(&w.path, &frames[i]).next_hop.port != run(&w.path, &frames[0]).next_hop.port;
-		port = glb_fast_burst(&fast, &w.path, burst.packets, 4);
+		port = glb_fast_run(&fast, &w.path, &burst.frames, 4);
 		CHECK(same(&w.path, &burst, frames, port));
 		CHECK((port >= 0) == (known == 4 && other == 0));
 		burst_free(&burst);
@@ -217,17 +218,17 @@ static void leaves_other_services_alone(void)
 	CHECK(world_open(&w)); /* pools with backends of both families */
 	CHECK(glb_fast_make(&fast, &w.path, 1, &error) == 0);
 	burst_add(&burst, &udp);
-	CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 1) < 0);
+	CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) < 0);
 	burst_free(&burst);
 	close_straight(&w, &fast);
 
 	CHECK(open_straight(&w, &fast));
 	burst_add(&burst, &prefix);
-	CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 1) < 0);
+	CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) < 0);
 	burst_free(&burst);
 	burst_add(&burst, &frame);
-	CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 0) < 0);
-	CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 1) == 0);
+	CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 0) < 0);
+	CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) == 0);
 	burst_free(&burst);
 	glb_fast_free(&fast);
 	w.path.director.outer_checksum = GLB_OUTER_CHECKSUM_COMPUTED;
@@ -264,11 +265,11 @@ static void finds_each_of_many(void)
 
 		memcpy(frame.bytes + (i % 2 == 0 ? 30 : 38), binds[i].addr.bytes, i % 2 == 0 ? 4 : 16);
 		burst_add(&burst, &frame);
-		CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 1) == 0 && same(&w.path, &burst, &frame, 0));
+		CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) == 0 && same(&w.path, &burst, &frame, 0));
 		burst_free(&burst);
 		frame.bytes[i % 2 == 0 ? 30 : 38] ^= 0x40;
 		burst_add(&burst, &frame);
-		CHECK(glb_fast_burst(&fast, &w.path, burst.packets, 1) < 0);
+		CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) < 0);
 		burst_free(&burst);
 	}
 	free(binds);

@@ -9,16 +9,22 @@
 #define GLB_FAST_H
 
 #include "path.h"
+#include "wire.h"
 
 enum {
 	GLB_FAST_HEADROOM = 64 + 4 * 7 - 14, /* bytes in front of a frame that may be written */
+};
+
+enum {
+	GLB_FAST_TABLE_BITS = 24, /* of a slot's `table`; its kind of hashing is above them */
+	GLB_FAST_KINDS_MAX = 256,
 };
 
 /* A service at one address, protocol and port. All zero: none. */
 struct glb_fast_slot_v4 {
 	uint64_t key;      /* destination address, port and protocol as they lie in the frame */
 	uint64_t hash_key[2];
-	uint32_t table;    /* index into tables */
+	uint32_t table;    /* index into tables, and above it into kinds */
 	uint32_t service;  /* index into the snapshot's services */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_slot_v4) == 32, "half a cache line")
@@ -32,19 +38,23 @@ struct glb_fast_slot_v6 {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_slot_v6) == 64, "one cache line")
 
-/* A row table, and what is hashed to find a row of it. */
-struct glb_fast_table {
-	const uint16_t *rows;
-	uint32_t row_count;
-	uint32_t backend_base;
-	uint16_t hops;
-	uint8_t power_of_two;   /* of row_count */
+/* What is hashed of a packet. */
+struct glb_fast_kind {
 	uint8_t hash_fields;
 	uint8_t source_bits_v4;
 	uint8_t source_bits_v6;
-	uint8_t pad[2];
-	uint32_t next;          /* one of the same rows, or GLB_INDEX_NONE */
-	uint32_t pad2;
+	uint8_t pad;
+};
+
+/* A row table of the snapshot; same index. */
+struct glb_fast_table {
+	const uint16_t *rows;
+	const struct glb_fast_backend *backends; /* of the table's pool, by hop + 1, so that no hop (0xffff) is at 0 */
+	uint32_t row_count;
+	uint32_t row_mask;      /* row_count - 1, or 0 if that is no power of two */
+	uint32_t backend_base;
+	uint16_t row_bytes;
+	uint16_t hops;
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_table) == 32, "half a cache line")
 
@@ -52,14 +62,17 @@ struct glb_fast_backend {
 	uint32_t addr; /* as on the wire */
 	uint32_t sum;  /* of its two 16-bit words */
 };
+GLB_STATIC_ASSERT(sizeof(struct glb_fast_backend) == 8, "one word")
 
-/* What precedes the hops, as packets leave by a port; ends at the last byte. */
+/* What stands in front of the client's packet when it leaves by a port, where it does not vary; the rest is 0. */
 struct glb_fast_egress {
-	uint8_t header[64];
-	uint32_t sum;      /* of the IPv4 header's words that do not vary */
-	uint32_t ip_max;   /* bytes of IP that may leave */
-	uint16_t header_len; /* without hops */
-	uint8_t pad[6];
+	uint8_t link[32];    /* Ethernet, ending at the last byte */
+	uint64_t ip[2];      /* the first words of IPv4, as they lie in the frame */
+	uint64_t mac_end;    /* first bytes of the source MAC, where they are in a word that begins with the destination MAC */
+	uint32_t sum;        /* of IPv4's 16-bit words */
+	uint32_t ip_max;     /* bytes of IP that may leave */
+	uint32_t header_len; /* without hops */
+	uint32_t pad;
 };
 
 /* A hash without collisions from keys to slots: which of them a key could be in. */
@@ -75,32 +88,37 @@ struct glb_fast_index {
 
 struct glb_fast {
 	struct glb_fast_egress egress[GLB_PORTS_MAX];
+	struct glb_fast_kind kinds[GLB_FAST_KINDS_MAX];
 	struct glb_fast_index index_v4, index_v6;
 	struct glb_fast_slot_v4 *slots_v4;
 	struct glb_fast_slot_v6 *slots_v6;
 	struct glb_fast_table *tables;
-	struct glb_fast_backend *backends; /* by index in the snapshot */
-	uint32_t table_count;
+	struct glb_fast_backend *backends; /* by index in the snapshot + 1 */
+	uint32_t kind_count;
+	uint32_t hops_min, hops_max;       /* of any table */
 	uint8_t usable;                    /* 0: nothing is ever taken */
 	uint8_t pad[3];
 };
 
-/* A frame, in and out. */
-struct glb_fast_packet {
-	uint8_t *data;      /* first byte of the frame, contiguous; out: of the frame to send */
-	uint32_t len;       /* bytes at data; out: of the frame to send */
-	uint32_t l3_len;    /* out: of the client's packet */
-	uint32_t service;   /* out: index into the snapshot */
-	uint32_t backend;   /* out: of the first hop */
-};
+#ifndef GLB_CFFI
+/* Frames that came in on one port, by lane; the last ones of the arrays are used as scratch. */
+struct glb_fast_burst {
+	uint8_t *data[GLB_BURST_MAX];    /* first byte of the frame, contiguous; out: of the frame to send */
+	uint32_t len[GLB_BURST_MAX];     /* bytes at data; out: of the frame to send */
+	uint32_t l3_len[GLB_BURST_MAX];  /* out: of the client's packet */
+	uint32_t service[GLB_BURST_MAX]; /* out: index into the snapshot */
+	uint32_t backend[GLB_BURST_MAX]; /* out: of the first hop */
+} __attribute__((aligned(64)));
 
 /* Makes what is needed for `path`, whose egress ports it takes (`ports` of them). Nothing being usable is no failure. Returns 0, or -ENOMEM, then there
  * is nothing to free. Any thread; may take some ms for thousands of services. */
 int glb_fast_make(struct glb_fast *fast, const struct glb_path *path, unsigned ports, struct glb_error *error);
 void glb_fast_free(struct glb_fast *fast);
 
-/* Takes n ≤ GLB_BURST_MAX frames that came in on the path's port, and returns the index of the port that all of them leave by, written; or -1, and
- * nothing has been changed. GLB_FAST_HEADROOM bytes in front of each frame are the caller's to have written. Pure; any thread, with packets of its own. */
-int glb_fast_burst(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_packet *packets, unsigned n);
+/* Takes n ≤ GLB_BURST_MAX frames, and returns the index of the port that all of them leave by, written; or -1, and data, len and the frames are as
+ * they were. GLB_FAST_HEADROOM bytes in front of each frame are the caller's to have written. All are clients of one address
+ * family, or none is taken. Pure; any thread, with frames of its own. */
+int glb_fast_run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, unsigned n);
+#endif
 
 #endif

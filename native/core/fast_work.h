@@ -1,0 +1,39 @@
+/* What the stages of the straight line (fast_burst.c) know of a burst. */
+#ifndef GLB_CORE_FAST_WORK_H
+#define GLB_CORE_FAST_WORK_H
+
+#include <glb/fast.h>
+#include <glb/wire.h>
+
+#include "lanes.h"
+#include "siphash_burst.h"
+
+enum {
+	IP = sizeof(struct glb_eth), /* where it begins in a frame */
+	V4_L4 = IP + sizeof(struct glb_ipv4),
+	V6_L4 = IP + sizeof(struct glb_ipv6),
+	V4_LEAST = V4_L4 + sizeof(struct glb_udp), /* bytes of a frame that may be read */
+	V6_LEAST = V6_L4 + sizeof(struct glb_udp),
+	WIDTH = 8, /* lanes are filled up to a multiple */
+};
+
+/* What is known of the packets so far, by lane. */
+struct fast_work {
+	struct siphash_burst sip;
+	uint64_t key[GLB_BURST_MAX];      /* of IPv4: fast_key_v4() */
+	uint64_t source[GLB_BURST_MAX];   /* as in the frame: address (of IPv4), port in bits 32 to 47 */
+	uint64_t first[GLB_BURST_MAX];    /* struct glb_fast_backend of the first hop */
+	uint64_t next_hop[GLB_BURST_MAX]; /* struct glb_next_hop */
+	const uint16_t *row[GLB_BURST_MAX];
+	const struct glb_fast_table *of[GLB_BURST_MAX]; /* the row's table */
+	uint32_t slot[GLB_BURST_MAX];
+	uint32_t table[GLB_BURST_MAX];    /* its index, with the kind above it */
+	uint32_t second[GLB_BURST_MAX];   /* where every packet has two hops: the second's address */
+	uint32_t further[GLB_BURST_MAX];  /* elsewhere: hops behind the first */
+	unsigned n, filled;               /* lanes that are packets; with the others */
+} __attribute__((aligned(64)));
+
+/* Hashes each packet as its service wants it, into work->sip.hash. */
+void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6);
+
+#endif
