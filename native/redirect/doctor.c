@@ -32,6 +32,7 @@ struct finding {
 struct findings {
 	const struct options *options;
 	const char *device, *name;
+	struct prefixes on_lo; /* owned */
 	struct finding items[FINDINGS_MAX];
 	size_t count;
 	bool failed;
@@ -157,8 +158,8 @@ static void check_vips(struct findings *found, const struct rewrites *rewrites)
 		address_format(each->match.family, each->target.addr, text);
 		check_vip(found, each->match.family, each->target.addr, text);
 	}
-	if (!known && machine_lo_addresses(false))
-		find(found, "VIP", OK, "%u addresses on lo; --vip checks for certain ones", machine_lo_addresses(false));
+	if (!known && found->on_lo.count)
+		find(found, "VIP", OK, "%zu addresses on lo; --vip checks for certain ones", found->on_lo.count);
 	else if (!known)
 		mend(find(found, "VIP", WARN, "lo has no address but its own, where VIPs belong"),
 		     "ip address add VIP/32 dev lo, or say --vip VIP where it is elsewhere");
@@ -218,7 +219,7 @@ static void check_device(struct findings *found)
 {
 	static const char *const merging[] = {"rx-udp-gro-forwarding", "rx-gro-list"};
 	const char *device = found->device;
-	unsigned mtu;
+	unsigned mtu, v4 = 0;
 	bool up;
 
 	if (machine_link(device, &mtu, &up)) {
@@ -237,7 +238,9 @@ static void check_device(struct findings *found)
 		     "sysctl -w net.ipv4.conf.all.rp_filter=2");
 	else
 		find(found, "rp_filter", OK, "not strict");
-	if (!machine_lo_addresses(true))
+	for (size_t i = 0; i < found->on_lo.count; i++)
+		v4 += found->on_lo.items[i].family == GLB_REDIRECT_V4;
+	if (!v4)
 		return;
 	if (machine_conf("arp_ignore", device) < 1)
 		mend(find(found, "ARP", WARN, "answers ARP requests for the addresses of lo on %s: traffic to a VIP may pass by the directors", device),
@@ -286,9 +289,12 @@ int command_doctor(const struct options *options)
 				 .name = options->name ? options->name : options->device};
 
 	libbpf_set_print(silent); /* "no such filter" is an answer here */
+	if (machine_lo_addresses(&found.on_lo))
+		return fail("cannot list the addresses of this host");
 	check_kernel(&found);
 	check_attached(&found);
 	check_device(&found);
 	(options->json ? print_json : print_text)(&found);
+	prefixes_free(&found.on_lo);
 	return found.failed ? EXIT_FAILED : EXIT_DONE;
 }

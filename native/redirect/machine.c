@@ -153,29 +153,42 @@ bool machine_has_address(uint8_t family, const uint8_t addr[16])
 	return bound;
 }
 
-static bool is_vip(const struct ifaddrs *entry)
+/* The address as a prefix of itself; false when it is not of a VIP's kind. */
+static bool vip_of(const struct ifaddrs *entry, struct glb_redirect_prefix *prefix)
 {
-	const struct sockaddr *addr = entry->ifa_addr;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)entry->ifa_addr;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)entry->ifa_addr;
 
-	if (!addr || strcmp(entry->ifa_name, "lo"))
+	*prefix = (struct glb_redirect_prefix){0};
+	if (!v4 || strcmp(entry->ifa_name, "lo"))
 		return false;
-	if (addr->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)addr)->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET;
-	return addr->sa_family == AF_INET6 && !IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)addr)->sin6_addr) &&
-	       !IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)addr)->sin6_addr);
+	if (v4->sin_family == AF_INET) {
+		prefix->family = GLB_REDIRECT_V4;
+		prefix->bits = GLB_REDIRECT_FAMILY_BITS + 32;
+		memcpy(prefix->addr, &v4->sin_addr, 4);
+		return prefix->addr[0] != IN_LOOPBACKNET;
+	}
+	if (v4->sin_family != AF_INET6)
+		return false;
+	prefix->family = GLB_REDIRECT_V6;
+	prefix->bits = GLB_REDIRECT_FAMILY_BITS + 128;
+	memcpy(prefix->addr, &v6->sin6_addr, 16);
+	return !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) && !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr);
 }
 
-unsigned machine_lo_addresses(bool v4_only)
+int machine_lo_addresses(struct prefixes *found)
 {
 	struct ifaddrs *all = NULL;
-	unsigned count = 0;
+	struct glb_redirect_prefix prefix;
+	int err = 0;
 
 	if (getifaddrs(&all))
-		return 0;
-	for (const struct ifaddrs *entry = all; entry; entry = entry->ifa_next)
-		count += is_vip(entry) && (!v4_only || entry->ifa_addr->sa_family == AF_INET);
+		return -errno;
+	for (const struct ifaddrs *entry = all; entry && !err; entry = entry->ifa_next)
+		if (vip_of(entry, &prefix))
+			err = prefixes_push(found, &prefix, 0);
 	freeifaddrs(all);
-	return count;
+	return err;
 }
 
 /* The advertised MSS of a route, 0 when it says nothing. */

@@ -70,7 +70,11 @@ PIN_OPTIONS
 
 static const char status_help[] =
 "usage: glb-redirect status [DEV] [--json] [--pin-dir DIR] [--name NAME]\n"
+"       glb-redirect status --connections [--vip PREFIX…] [--json]\n"
 "\n"
+"  --connections        instead: how many TCP connections of VIPs this host has, by address\n"
+"                       and port: open ones, and those that it closes but the client has not\n"
+"  --vip PREFIX…        of these; otherwise of the addresses on lo\n"
 "  --json               one object; without DEV and --name, an array of one for each\n"
 "                       instance in the pin directory\n"
 PIN_OPTIONS;

@@ -31,7 +31,8 @@ static const struct option attach_known[] = {
 	COMMON,
 };
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
-static const struct option status_known[] = {{"json", no_argument, NULL, 'j'}, COMMON};
+static const struct option status_known[] = {
+	{"json", no_argument, NULL, 'j'}, {"connections", no_argument, NULL, 'c'}, {"vip", required_argument, NULL, 'a'}, COMMON};
 static const struct option metrics_known[] = {{"output", required_argument, NULL, 'O'}, COMMON};
 static const struct option doctor_known[] = {
 	{"vip", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, COMMON};
@@ -180,6 +181,9 @@ static int read_option(struct reading *reading, int option)
 	case 'O':
 		options->output = optarg;
 		return EXIT_DONE;
+	case 'c':
+		options->connections = true;
+		return EXIT_DONE;
 	case 'f':
 		options->force = true;
 		return EXIT_DONE;
@@ -203,6 +207,8 @@ static int check(struct reading *reading)
 		return misuse(reading, "which device?", NULL);
 	if (options->gre_has_key && !(options->decap & GLB_REDIRECT_DECAP_GRE))
 		return misuse(reading, "--gre-key needs --decap gre", NULL);
+	if (!strcmp(reading->command, "status") && options->prefixes.count && !options->connections)
+		return misuse(reading, "--vip needs --connections", NULL);
 	if (strcmp(reading->command, "allow"))
 		return EXIT_DONE;
 	if (!options->action)

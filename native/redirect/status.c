@@ -176,6 +176,8 @@ int command_status(const struct options *options)
 	json_t *array;
 	int err, status;
 
+	if (options->connections)
+		return show_connections(options);
 	libbpf_set_print(silent); /* "no such filter" is an answer here */
 	if (!name)
 		return show_all(options);

@@ -54,6 +54,7 @@ struct options {
 	bool peer;              /* `allow add`: these are peers */
 	const char *output;     /* `metrics`: a file; NULL: standard output */
 	bool json;
+	bool connections;       /* `status`: those of TCP, and nothing else */
 	bool force;             /* `detach`: although packets come in */
 	bool help;
 	struct prefixes prefixes;
@@ -131,14 +132,17 @@ bool machine_feature(const char *device, const char *name);
 bool machine_udp_bound(uint32_t port);
 /* `family` is GLB_REDIRECT_V4 or _V6. */
 bool machine_has_address(uint8_t family, const uint8_t addr[16]);
-/* How many addresses lo has besides its own. */
-unsigned machine_lo_addresses(bool v4_only);
+/* Appends the addresses that lo has besides its own, where VIPs are. 0 or -errno. */
+int machine_lo_addresses(struct prefixes *found);
 struct default_route {
 	bool there;
 	uint32_t advmss; /* the largest of several; 0: one has none */
 };
 /* Of AF_INET or AF_INET6, by the interface. */
 struct default_route machine_default_route(int family, int ifindex);
+
+/* connections.c: prints the TCP connections of VIPs. An exit status. */
+int show_connections(const struct options *options);
 
 /* loader.c, status.c, metrics.c, doctor.c, allow.c: the commands. */
 int command_attach(const struct options *options);
