@@ -283,10 +283,15 @@ class Forwarder:
 
 
 def locate_program() -> Path:
-    """Return the forwarder of this installation: beside this Python's programs, else on PATH.
+    """Return the forwarder: $GLB_FORWARDER, else beside this Python's programs, else on PATH.
 
     Raises ForwarderError when there is none.
     """
+    named = os.environ.get("GLB_FORWARDER")
+    if named:
+        if not os.access(named, os.X_OK):
+            raise ForwarderError(f"GLB_FORWARDER: {named} is no program", "start_failed")
+        return Path(named)
     beside = Path(sys.executable).with_name("glb-forwarder")
     found = str(beside) if beside.exists() else shutil.which("glb-forwarder")
     if found is None:

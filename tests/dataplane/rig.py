@@ -100,6 +100,7 @@ class Director:
     document: dict[str, Any]
     prefix: tuple[str, ...] = ()  # ("ip", "netns", "exec", NAME)
     pid: int = 0
+    program: Path = PROGRAM
     client: forwarder.Forwarder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ class Director:
         self.toml.write_text(to_toml(self.document))
 
     def command(self) -> list[str]:
-        return [*self.prefix, str(PROGRAM), "--config", str(self.toml)]
+        return [*self.prefix, str(self.program), "--config", str(self.toml)]
 
     def start(self) -> "Director":
         self.pid = forwarder.start(self.command(), self.client.socket_path, log=self.log, timeout_s=60)
