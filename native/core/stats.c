@@ -100,7 +100,7 @@ void glb_stats_sum(const void *data, struct glb_worker_stats *total)
 			total->rx_packets += load(&worker->rx_packets);
 			total->rx_bytes += load(&worker->rx_bytes);
 		}
-		if (worker->role == GLB_ROLE_WORKER || worker->role == GLB_ROLE_SENDER) {
+		if (worker->role == GLB_ROLE_WORKER || worker->role == GLB_ROLE_SENDER || worker->role == GLB_ROLE_LAST_WORKER) {
 			total->tx_packets += load(&worker->tx_packets);
 			total->tx_bytes += load(&worker->tx_bytes);
 		}
@@ -148,7 +148,7 @@ const char *glb_role_name(unsigned role)
 {
 	static const char *const names[] = {
 		[GLB_ROLE_WORKER] = "worker", [GLB_ROLE_RECEIVER] = "receiver", [GLB_ROLE_RING_WORKER] = "worker",
-		[GLB_ROLE_SENDER] = "sender",
+		[GLB_ROLE_SENDER] = "sender", [GLB_ROLE_LAST_WORKER] = "worker",
 	};
 
 	return role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";

@@ -49,7 +49,7 @@ static const struct config_key keys[] = {
 	KEY("eal", "worker_lcores", CONFIG_INTEGERS, worker_lcores, RANGE(0, 1023), COUNT(worker_lcore_count)),
 	KEY("eal", "receivers", CONFIG_INTEGER, receivers, RANGE(1, CONFIG_RECEIVERS_MAX)),
 	KEY("eal", "receiver_lcores", CONFIG_INTEGERS, receiver_lcores, RANGE(0, 1023), COUNT(receiver_lcore_count)),
-	KEY("eal", "senders", CONFIG_INTEGER, senders, RANGE(1, CONFIG_SENDERS_MAX)),
+	KEY("eal", "senders", CONFIG_INTEGER, senders, RANGE(0, CONFIG_SENDERS_MAX)),
 	KEY("eal", "sender_lcores", CONFIG_INTEGERS, sender_lcores, RANGE(0, 1023), COUNT(sender_lcore_count)),
 	KEY("eal", "ring_size", CONFIG_INTEGER, ring_size, RANGE(64, 65536)),
 	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(128, 65407)),
@@ -109,6 +109,7 @@ static void set_defaults(struct config *config)
 	config->echo_rate = 1000;
 	config->reject_rate = 1000;
 	config->main_lcore = -1;
+	config->senders = -1;
 	config->ring_size = 1024;
 	config->punt_rate[GLB_PUNT_NEIGHBOUR] = 1000;
 	config->punt_rate[GLB_PUNT_ROUTING] = 10000;
@@ -273,8 +274,15 @@ static int settle_lcores(int64_t *count, unsigned listed, const char *count_key,
 
 static int check_run_model(struct config *config, const char *origin, struct glb_error *error)
 {
-	int ret = settle_lcores(&config->receivers, config->receiver_lcore_count, "receivers", "receiver_lcores", origin,
-				error);
+	const bool no_senders = config->senders == 0;
+	int ret;
+
+	if (no_senders && config->sender_lcore_count != 0)
+		return glb_error_set(error, -EINVAL, "%s: eal.sender_lcores: given for no senders in eal.senders; leave them out",
+				     origin);
+	if (config->senders < 0)
+		config->senders = 0;
+	ret = settle_lcores(&config->receivers, config->receiver_lcore_count, "receivers", "receiver_lcores", origin, error);
 
 	if (ret == 0)
 		ret = settle_lcores(&config->senders, config->sender_lcore_count, "senders", "sender_lcores", origin, error);
@@ -291,7 +299,7 @@ static int check_run_model(struct config *config, const char *origin, struct glb
 		return 0;
 	}
 	config->receivers = config->receivers != 0 ? config->receivers : 1;
-	config->senders = config->senders != 0 ? config->senders : 1;
+	config->senders = config->senders != 0 || no_senders ? config->senders : 1;
 	if (config->workers != 0 && config->senders > config->workers)
 		return glb_error_set(error, -EINVAL, "%s: eal.senders: %d for %d workers; at most one for each", origin,
 				     (int)config->senders, (int)config->workers);

@@ -64,7 +64,7 @@ struct config {
 	int64_t receivers;     /* pipeline: 1..CONFIG_RECEIVERS_MAX; else 0 */
 	int64_t receiver_lcores[CONFIG_RECEIVERS_MAX];
 	unsigned receiver_lcore_count;
-	int64_t senders;       /* pipeline: 1..CONFIG_SENDERS_MAX, at most workers; else 0 */
+	int64_t senders;       /* pipeline: 0..CONFIG_SENDERS_MAX, at most workers, 0: workers send; else 0 */
 	int64_t sender_lcores[CONFIG_SENDERS_MAX];
 	unsigned sender_lcore_count;
 	int64_t ring_size;     /* packets in a ring, power of two */
@@ -103,7 +103,7 @@ static inline unsigned config_rx_queues(const struct config *config)
 
 static inline unsigned config_tx_queues(const struct config *config)
 {
-	return (unsigned)(config->run_model == CONFIG_PIPELINE ? config->senders : config->workers);
+	return (unsigned)(config->senders != 0 ? config->senders : config->workers);
 }
 
 /* Lcores that have counters: workers, then receivers, then senders. */

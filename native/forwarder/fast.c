@@ -27,7 +27,7 @@ static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_b
 
 static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
 {
-	if (worker->rings != NULL) {
+	if (worker->tx_ring != NULL) {
 		for (unsigned i = 0; i < n; i++) {
 			mbufs[i]->port = (uint16_t)port;
 			mbufs[i]->hash.usr = GLB_REASON_FORWARDED;
@@ -64,7 +64,7 @@ static inline void count(struct worker *worker, const struct loaded *loaded, con
 	}
 	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
 	if (sent != n)
-		count_add(&worker->stats->reasons[worker->rings != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL], n - sent);
+		count_add(&worker->stats->reasons[worker->tx_ring != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL], n - sent);
 	count_add(&worker->stats->tx_packets, sent);
 	count_add(&worker->stats->tx_bytes, tx_bytes);
 	count_add(&worker->stats->rx_packets, n);

@@ -50,6 +50,8 @@ static void print_work(const struct config *config, const struct layout_lcore *l
 		if (config->run_model != CONFIG_PIPELINE)
 			break;
 		print_range(from, "receiver", 0, receivers - 1);
+		if (senders == 0)
+			break;
 		print_range(to, "sender", layout_sender_of(lcore->index, workers, senders),
 			    layout_sender_of(lcore->index, workers, senders));
 		break;

@@ -37,7 +37,7 @@ uint32_t pool_room(const struct config *config)
 /* What queues can hold, and rings: half full on the average of all. */
 static uint32_t useful(const struct config *config, unsigned ports)
 {
-	const uint32_t rings = (uint32_t)(config->run_model == CONFIG_PIPELINE ? config->workers * (config->receivers + 1) : 0);
+	const uint32_t rings = (uint32_t)(config->run_model == CONFIG_PIPELINE ? config->workers * (config->receivers + (config->senders != 0)) : 0);
 
 	return BUFFERS_PER_QUEUE * ports * config_rx_queues(config) + rings * (uint32_t)config->ring_size / 2;
 }

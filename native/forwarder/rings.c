@@ -52,6 +52,8 @@ static int make_all(struct rings *rings, const struct config *config, struct glb
 			if (rings->steer[r][w] == NULL)
 				return -ENOMEM;
 		}
+		if (rings->senders == 0)
+			continue;
 		snprintf(name, sizeof(name), "glb_tx_%u", w);
 		rings->tx[w] = make(name, config, rings->workers + rings->receivers + sender, error);
 		if (rings->tx[w] == NULL)
@@ -140,6 +142,8 @@ void rings_abandon(struct rings *rings)
 
 void rings_worker_rests(struct rings *rings, unsigned worker)
 {
+	const bool relays = worker == 0 && rings->senders == 0 && rings->punts;
+	const long ns = relays ? IDLE_SLEEP_MAX_NS : RINGS_SLEEP_NS; /* nobody rings for what the kernel sends */
 	struct bell *bell = &rings->worker_bell[worker];
 	bool empty = true;
 
@@ -147,7 +151,7 @@ void rings_worker_rests(struct rings *rings, unsigned worker)
 	for (unsigned r = 0; r < rings->receivers; r++)
 		empty &= rte_ring_empty(rings->steer[r][worker]) != 0;
 	if (empty && !rings_no_receiver(rings))
-		bell_sleep(bell, RINGS_SLEEP_NS);
+		bell_sleep(bell, ns);
 	bell_done(bell);
 }
 

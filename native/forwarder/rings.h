@@ -1,6 +1,6 @@
 /* The rings of a pipeline, and how it ends.
  *
- * One ring from each receiver to each worker, and one from each worker to its sender: all have a single producer and a single consumer, so
+ * One ring from each receiver to each worker, and one from each worker to its sender, where there are senders: all have a single producer and a single consumer, so
  * nobody waits for anybody. What crosses a ring to a worker is a packet buffer whose `port` says where it came from (an index into struct
  * ports), and nothing that depends on a snapshot. Behind the worker `port` says where it goes (an index, too), and `hash.usr` why (enum
  * glb_reason), for the sender to count.
@@ -35,7 +35,8 @@ struct tx_most {
 } __rte_cache_aligned;
 
 struct rings {
-	unsigned receivers, workers, senders;
+	unsigned receivers, workers;
+	unsigned senders;   /* 0: workers send */
 	bool adaptive;      /* consumers sleep */
 	bool lossless;      /* replay: a producer waits for room */
 	bool punts;         /* some port hands packets to the kernel, and takes some from it */

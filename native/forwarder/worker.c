@@ -39,7 +39,7 @@ static void count_traffic(struct worker *worker, const struct loaded *loaded, co
 /* To the port's queue, or, in a pipeline, into the ring to the sender. Returns how many were taken, from the front. */
 static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
 {
-	if (worker->rings != NULL) {
+	if (worker->tx_ring != NULL) {
 		const unsigned mark = worker->tracing != NULL ? RINGS_TRACED : 0;
 		unsigned put;
 
@@ -103,11 +103,11 @@ static void discard(struct worker *worker, const struct glb_packet *packet, stru
 /* Sends the first n of `mbufs` by a port, given by index; packet_of[i] is the packet of mbufs[i]. What is not taken becomes a drop. */
 static void transmit(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
-	const uint8_t reason = worker->rings != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL;
+	const uint8_t reason = worker->tx_ring != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL;
 	uint64_t bytes = 0, unsent = 0;
 	unsigned sent;
 
-	if (worker->tracing != NULL && worker->rings == NULL) {
+	if (worker->tracing != NULL && worker->tx_ring == NULL) {
 		trace_leaves(worker->tracing, port, worker->index, mbufs[0]);
 		if (holds_back(worker)) {
 			rte_pktmbuf_free(mbufs[0]);
@@ -430,7 +430,7 @@ int worker_run(void *context)
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
 		if (trace_waits(worker->trace) && worker->rings == NULL)
 			n += poll_trace(worker, loaded);
-		if (worker->index == 0 && worker->rings == NULL)
+		if (worker->index == 0 && worker->tx_ring == NULL)
 			n += punt_relay(worker->ports);
 		rte_rcu_qsbr_quiescent(worker->swap->workers, worker->index);
 		follow_mute(worker, n);

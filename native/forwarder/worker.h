@@ -1,7 +1,7 @@
 /* A worker: takes packets in, decides, encapsulates and hands them on, a burst at a time, until it is told to stop.
  *
  * run-to-completion: each worker has its own rx and tx queue on every port. pipeline: it takes packets from a ring of each receiver (receiver.h)
- * and hands them to the ring of its sender (sender.h). Either way it has its own counters, and workers share nothing that
+ * and hands them to the ring of its sender (sender.h), or, where there are none, to its own tx queue. Either way it has its own counters, and workers share nothing that
  * they write. The loop allocates no memory, logs nothing and takes no lock.
  */
 #ifndef FORWARDER_WORKER_H
@@ -42,9 +42,9 @@ struct worker {
 	bool until_dry;                  /* ends by itself when its ports have run dry (replay, run-to-completion) */
 	const struct ports *ports;
 	struct swap *swap;               /* reads `current` and `workers` */
-	struct order *order;             /* replay, run-to-completion: where it notes what it sent, or NULL */
+	struct order *order;             /* replay: where it notes what it sent by itself, or NULL */
 	struct rings *rings;             /* pipeline; else NULL */
-	struct rte_ring *tx_ring;        /* pipeline: to its sender */
+	struct rte_ring *tx_ring;        /* pipeline: to its sender; NULL: it sends by itself */
 	struct bell *sender_bell;
 	const int *stop;                 /* set by the main lcore */
 	const int *mute;                 /* enum mute; set by the main lcore */

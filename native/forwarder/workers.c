@@ -49,7 +49,8 @@ static void make_worker(const struct making *making, unsigned index)
 
 	worker->index = index;
 	worker->lcore = rings_lcore(index);
-	worker->stats = block(making, index, worker->lcore, rings != NULL ? GLB_ROLE_RING_WORKER : GLB_ROLE_WORKER);
+	worker->stats = block(making, index, worker->lcore, rings == NULL ? GLB_ROLE_WORKER : rings->senders != 0 ?
+			      GLB_ROLE_RING_WORKER : GLB_ROLE_LAST_WORKER);
 	worker->services = stats_file_services(making->stats, index);
 	worker->backends = stats_file_backends(making->stats, index);
 	worker->ports = making->ports;
@@ -65,8 +66,8 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->muted = making->workers->mute != MUTE_OFF;
 	worker->timing.ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
 	worker->rings = rings;
-	if (rings == NULL) {
-		worker->until_dry = making->replay;
+	worker->until_dry = rings == NULL && making->replay;
+	if (rings == NULL || rings->senders == 0) {
 		worker->order = making->order;
 		worker->passed_on = worker->stats->reasons;
 	} else {

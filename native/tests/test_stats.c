@@ -103,8 +103,11 @@ static void a_pipeline_counts_once(void)
 	CHECK(total.rx_packets == 11 && total.rx_bytes == 1001);
 	CHECK(total.tx_packets == 22 && total.tx_bytes == 2002);
 	CHECK(total.bursts == 3 && total.role == 0 && total.ring_high_water == 0);
+	block(file, 0)->role = block(file, 2)->role = GLB_ROLE_LAST_WORKER; /* no senders */
+	glb_stats_sum(file, &total);
+	CHECK(total.rx_packets == 11 && total.tx_packets == 42);
 	CHECK(strcmp(glb_role_name(GLB_ROLE_RING_WORKER), "worker") == 0);
-	CHECK(strcmp(glb_role_name(4), "unknown") == 0);
+	CHECK(strcmp(glb_role_name(4), "worker") == 0 && strcmp(glb_role_name(5), "unknown") == 0);
 	free(file);
 }
 

@@ -36,10 +36,11 @@ RING = 1024  # eal.ring_size
 ARGS = ["--no-huge", "-m", "160", "--no-pci"]
 
 
-def pipeline(make: Make, name: Name, two: Two, workers: int = WORKERS, **rates: int) -> Director:
-    return start(
-        make, name, two, forward={"run_model": "pipeline"}, eal={"workers": workers, "args": ARGS}, punt=rates
-    )
+def pipeline(
+    make: Make, name: Name, two: Two, workers: int = WORKERS, senders: int = 1, **rates: int
+) -> Director:
+    eal = {"workers": workers, "senders": senders, "args": ARGS}
+    return start(make, name, two, forward={"run_model": "pipeline"}, eal=eal, punt=rates)
 
 
 @pytest.fixture
@@ -50,11 +51,13 @@ def wire(two: Two) -> Iterator[Wire]:
     made.close()
 
 
+@pytest.mark.parametrize(("workers", "senders"), [(WORKERS, 1), (1, 0)])
 def test_the_kernel_is_reachable(
-    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker], wire: Wire
-) -> None:
-    """Both ways, beside packets to a VIP, by both workers; all of it is counted."""
-    director = pipeline(make, name, two)
+    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker], wire: Wire, workers: int,
+    senders: int,
+) -> None:  # fmt: skip
+    """Both ways, beside packets to a VIP, by all workers; all of it is counted."""
+    director = pipeline(make, name, two, workers, senders)
     for family in (4, 6):
         assert ping(two.peer, DIRECTOR[family])[1] == 10
         assert ping(two.director, PEER[family], "-s", "1400")[1] == 10

@@ -101,8 +101,9 @@ def test_both_models_send_the_same(files: Files, traffic: tuple[list[object], li
         assert_flows_in_order(sources, flows)
 
 
+@pytest.mark.parametrize(("workers", "senders"), [(3, 1), (1, 0)])
 @pytest.mark.parametrize("group", GROUPS)
-def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str) -> None:
+def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str, workers: int, senders: int) -> None:
     """Every vector, as with run-to-completion in test_replay.py."""
     configuration, director, *_ = group.split("/")
     services = next(item["services"] for item in VECTORS["configs"] if item["name"] == configuration)
@@ -112,7 +113,7 @@ def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str) -> None:
     document = director_of(tmp_path, settings)
     document["forward"] |= PIPELINE
     document["eal"] |= {"args": ["--no-huge", "-m", "240", "--no-pci"], "mbufs": 2048, "ring_size": 64}
-    document["eal"] |= {"workers": 3, "senders": 1}
+    document["eal"] |= {"workers": workers, "senders": senders}
     (tmp_path / "director.toml").write_text(to_toml(document))
     (tmp_path / "order").write_bytes(bytes(8 * len(cases)))
     frames = [bytes.fromhex(case["frame"]) + bytes(case.get("zeros", 0)) for case in cases]
@@ -219,6 +220,34 @@ def test_on_the_wire(make: Make, name: Name, segment: Segment) -> None:
     assert totals.rx_packets == sum(totals.reasons.values())
 
 
+def test_on_the_wire_without_senders(make: Make, name: Name, segment: Segment) -> None:
+    """The worker has the tx queue; what it sent is counted once, and it rests when nothing comes."""
+    director = make(
+        name("n"), AF_PACKET, prefix=segment.prefix, forward=PIPELINE, eal={"workers": 1, "senders": 0}
+    )  # fmt: skip
+    snapshot(director.snapshot)
+    director.start()
+    counters = counters_of(director)
+    frames = [
+        ethernet(ipv4("192.0.2.77", VIP, 6, tcp(2000 + n % 20, 80, struct.pack(">I", n))), IPV4,
+                 dst=segment.mac)
+        for n in range(200)
+    ]  # fmt: skip
+    segment.wire.send(frames, pace_s=0.0005)
+    assert [frame[54:] for frame in segment.wire.receive(200)] == [frame[14:] for frame in frames]
+    lcores = director.client.status().workers
+    assert [(lcore.role, list(lcore.rings)) for lcore in lcores] == [
+        ("worker", ["receiver 0"]), ("receiver", []),
+    ]  # fmt: skip
+    before = cpu_s(director.pid)
+    time.sleep(1)
+    assert cpu_s(director.pid) - before < 0.5
+    assert director.terminate() == 0
+    totals = native.read_counters(counters)
+    assert totals.reasons["forwarded"] == totals.tx_packets == 200
+    assert totals.rx_packets == sum(totals.reasons.values())
+
+
 def cpu_s(pid: int) -> float:
     stat = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
@@ -231,7 +260,7 @@ def test_layout_is_shown(tmp_path: Path) -> None:
     done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout")
     assert done.returncode == 0, done.stderr
     lcores, ports, flows = done.stdout.split("\n\n")
-    assert flows == "flow caches, once a service has flow_cache on: 112 MiB, 1048576 flows for each worker\n"
+    assert flows == "flow caches, once a service has flow_cache on: 32 MiB, 1048576 flows for each worker\n"
     rows = [re.split(r"  +", line.strip()) for line in lcores.splitlines()]
     assert rows[0] == ["lcore", "role", "CPU", "node", "takes from", "passes to"]
     assert [row[1] for row in rows[1:]] == ["main", "worker 0", "worker 1", "receiver 0", "sender 0"]
@@ -240,6 +269,10 @@ def test_layout_is_shown(tmp_path: Path) -> None:
     assert [re.split(r"  +", line.strip()) for line in ports.splitlines()] == [
         ["port", "device", "node", "buffers"], ["0", "net_null0", "-", "node 0: rx queue 0"],
     ]  # fmt: skip
+    done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout", "--set", "eal.senders=0")
+    rows = [re.split(r"  +", line.strip()) for line in done.stdout.split("\n\n")[0].splitlines()]
+    assert [row[1] for row in rows[1:]] == ["main", "worker 0", "worker 1", "receiver 0"]
+    assert rows[3][-2:] == ["receiver 0", "tx queue 1"]
     done = run_once("--config", str(tmp_path / "director.toml"), "--show-layout",
                     "--set", "eal.receiver_lcores=[1000]")  # fmt: skip
     assert done.returncode == 2
@@ -249,6 +282,7 @@ def test_layout_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("keys", "said"), [
     ({"receivers": 2}, "eal.receivers: 2, but port net_pcap0 has 1 receive"),
     ({"workers": 2, "senders": 2}, "eal.senders: 2, but port net_pcap0 has 1 receive and 1 transmit"),
+    ({"workers": 2, "senders": 0}, "eal.workers: 2, but port net_pcap0 has 1 receive and 1 transmit"),
 ])  # fmt: skip
 def test_queues_that_are_missing_are_named(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
     pcap.write(tmp_path / "in.pcap", [bytes(60)], [0])

@@ -24,13 +24,14 @@ __all__ = ["two"]
 GLB = PROGRAM.with_name("glb")
 PORT = "net_af_packet0,iface=director0,framecnt=4096,blocksz=65536"
 PIPELINE: dict[str, dict[str, Any]] = {"forward": {"run_model": "pipeline"}, "eal": {"workers": 2}}
-MODELS: list[dict[str, dict[str, Any]]] = [{}, PIPELINE]
+NO_SENDERS: dict[str, dict[str, Any]] = {**PIPELINE, "eal": {"workers": 1, "senders": 0}}
+MODELS: list[dict[str, dict[str, Any]]] = [{}, PIPELINE, NO_SENDERS]
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
 
 
-@pytest.fixture(params=MODELS, ids=["run-to-completion", "pipeline"])
+@pytest.fixture(params=MODELS, ids=["run-to-completion", "pipeline", "no-senders"])
 def director(make: Make, name: Name, segment: Segment, request: pytest.FixtureRequest) -> Director:
     made = make(name("trace"), PORT, prefix=segment.prefix, **request.param)
     snapshot(made.snapshot, services=2, revision=7)

@@ -69,6 +69,7 @@ enum glb_role {
 	GLB_ROLE_RECEIVER = 1,     /* pipeline: from a port to workers' rings */
 	GLB_ROLE_RING_WORKER = 2,  /* pipeline: from its rings to its sender's ring */
 	GLB_ROLE_SENDER = 3,       /* pipeline: from workers' rings to a port */
+	GLB_ROLE_LAST_WORKER = 4,  /* pipeline without senders: from its rings to a port */
 };
 
 /* A worker's block (and, in a pipeline, a receiver's or sender's; their packets are counted where they end): this struct, then struct glb_traffic[service_slots], then struct glb_traffic[backend_slots]. */
