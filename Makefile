@@ -22,7 +22,11 @@ fuzz: setup ## each fuzz target for FUZZ_SECONDS, default 600, under the sanitiz
 model: setup ## connections through MODEL_WALKS random walks, default 100 of each kind, of 1000 steps
 	@MODEL_WALKS=$(or $(MODEL_WALKS),100) MODEL_STEPS=$(or $(MODEL_STEPS),1000) .venv/bin/python -m pytest -q tests/model
 
-bench: setup ## what packets and tables cost, into docs/performance.md (root, ten minutes)
+bench: setup ## every figure of docs/performance.md, and into it (root, twenty minutes)
+	@.venv/bin/python bench/everything.py --page
+	@.venv/bin/python bench/operation.py --prefer --page
+
+bench-packets: setup ## of these, what packets and tables cost
 	@.venv/bin/python bench/everything.py --page
 
 bench-quick: setup ## the same in two minutes, into bench/results/quick.json alone
@@ -32,7 +36,7 @@ bench-compare: ## has a packet come to cost more instructions than in bench/base
 	@PACKAGES=devtools/packages-bench.txt devtools/setup.sh
 	@.venv/bin/python bench/compare.py
 
-bench-operation: setup ## reloads, idling, run models, hand-overs, into docs/performance.md (root)
+bench-operation: setup ## of these, reloads, idling, run models, hand-overs, punting
 	@.venv/bin/python bench/operation.py --prefer --page
 
 lab: setup ## bring the lab up and leave it running

@@ -59,11 +59,9 @@ class Work:
             "When the drain began that a backend is in, by the clock of the server (Unix time).",
             labels=BACKEND,
         )
-        versions = {
-            (b.pool, b.backend): self.state.versions[backend_path(b.pool, b.backend)]
-            for b in self.backends
-            if b.state == State.DRAINING
-        }
+        draining = [(b.pool, b.backend) for b in self.backends if b.state == State.DRAINING]
+        found = {name: self.state.versions.get(backend_path(*name)) for name in draining}
+        versions = {name: version for name, version in found.items() if version is not None}  # not gone since
         written: dict[int, datetime] = self.store.written_at(set(versions.values()))
         for name, version in versions.items():
             if version in written:

@@ -1,10 +1,10 @@
 """What operators ask of a forwarder, measured: reloads, idling, run models, hand-overs, ports, punting.
 
-    bench/operation.py [PART ...] [--rounds 5] [--quick] [--prefer] [--page]
+    bench/operation.py [PART ...] [--rounds 3] [--quick] [--prefer] [--page]
 
 Run as root, some minutes; on a machine without other work, or with --prefer. Results are printed, and written
 to bench/results/operation.json; --page also puts them into docs/performance.md. A part that fails is
-reported, and the others go on; then the exit code is 1.
+reported, and the others go on; then the exit code is 1. With PARTs, results are printed and kept nowhere.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Part = Callable[[int, bool, bool], Iterable[results.Result]]  # rounds, quick, p
 PARTS: dict[str, Part] = {
     "reload": lambda rounds, quick, preferred: reload.figures(rounds, 2 if quick else 10, preferred),
     "idle": lambda rounds, quick, preferred: idle.figures(
-        rounds, 1 if quick else 5, 20 if quick else 200, preferred
+        rounds, 1 if quick else 4, 20 if quick else 150, preferred
     ),
     "run-models": lambda rounds, quick, preferred: run_models.figures(rounds, 1 if quick else 3, preferred),
     "takeover": lambda rounds, quick, preferred: takeover.figures(rounds),
@@ -59,20 +59,23 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=int, help="default 5, with --quick 1")
-    parser.add_argument("--quick", action="store_true", help="a minute in place of ten: to see that it works")
+    parser.add_argument("--rounds", type=int, help="default 3, with --quick 1")
+    parser.add_argument("--quick", action="store_true", help="a minute: to see that it works")
     parser.add_argument("--prefer", action="store_true", help="give forwarders the highest priority")
     parser.add_argument("--page", action="store_true", help="put the results into docs/performance.md")
     options = parser.parse_args()
     for name in options.parts:
         if name not in PARTS:
             parser.error(f"no such part: {name}; there are {', '.join(PARTS)}")
+    if options.parts and options.page:
+        parser.error("--page wants all parts")
     machine = report.facts()
     print(machine, flush=True)
     found, well = measure(
-        options.parts or PARTS, options.rounds or (1 if options.quick else 5), options.quick, options.prefer
+        options.parts or PARTS, options.rounds or (1 if options.quick else 3), options.quick, options.prefer
     )
-    results.write(JSON, found)
+    if not options.parts:
+        results.write(JSON, found)
     if options.page:
         report.put("operation", f"{machine}.\n\n{report.table(found)}")
     return 0 if well else 1

@@ -23,8 +23,9 @@ def facts() -> str:
         ["pkg-config", "--modversion", "libdpdk"], capture_output=True, text=True, check=False
     )
     cpus = len(os.sched_getaffinity(0))
+    release = platform.release().partition("-")[0]
     return (
-        f"{model[1] if model else platform.machine()}, {cpus} CPUs, Linux {platform.release()}, "
+        f"{model[1] if model else platform.machine()}, {cpus} CPUs, Linux {release}, "
         f"DPDK {dpdk.stdout.strip() or 'unknown'}, load average {os.getloadavg()[0]:.1f} at the start"
     )
 

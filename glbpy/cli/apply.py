@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from glbpy.cli.options import File
 from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
 
 
@@ -17,7 +18,7 @@ class Kind(StrEnum):
 def register(app: typer.Typer) -> None:
     @app.command()
     def apply(
-        file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
+        file: File,
         dry_run: DryRun = False,
         prune: Annotated[
             bool, typer.Option("--prune", help="Also remove services and pools that it does not have.")

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
+from glbpy.cli.options import AsJson, File, Unhealthy
+
 
 def register(app: typer.Typer) -> None:
     @app.command("compile")
     def compile_(
-        file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
+        file: File,
         output: Annotated[Path, typer.Option("--output", "-o", help="Snapshot file to write.")],
-        unhealthy: Annotated[
-            list[str] | None, typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.")
-        ] = None,
+        unhealthy: Unhealthy = None,
     ) -> None:
         """Compile a document into the snapshot that a director forwards from. Needs no control plane."""
         from glbpy import document
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def inspect(
         snapshot: Annotated[Path, typer.Argument(help="Snapshot file.")],
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Say what a snapshot file has in it, after validating it as a director does. Keys are not shown."""
         import json

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glbpy.cli.options import AsJson
+
 if TYPE_CHECKING:
     from glbpy.doctor import Report
 
@@ -24,7 +26,7 @@ def doctor(
         Path | None,
         typer.Option("--config", "-c", metavar="FILE", help="Check this director's configuration, too."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what on this machine would keep glbpy from working, and how to mend it.
 

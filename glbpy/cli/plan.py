@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from glbpy.cli.options import AsJson, File
 from glbpy.cli.remote import Token, Url, connect
 
 NAMES = 5  # of backends in a line
@@ -12,7 +13,7 @@ NAMES = 5  # of backends in a line
 def register(app: typer.Typer) -> None:
     @app.command()
     def plan(
-        file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
+        file: File,
         against: Annotated[
             str | None,
             typer.Option("--against", metavar="FILE", help="Compare with this document; ask no server."),
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
         check: Annotated[
             bool, typer.Option("--check", help="End with exit code 1 when connections can break.")
         ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        as_json: AsJson = False,
         url: Url = None,
         token: Token = None,
     ) -> None:

@@ -6,23 +6,12 @@ from typing import Annotated
 
 import typer
 
-
-class Checksum(StrEnum):
-    zero = "zero"
-    computed = "computed"
-
-
-class Policy(StrEnum):
-    glb = "glb"
-    ordered = "ordered"
+from glbpy.cli.options import CaseChecksum, CaseDirector, CaseFile, CasePolicy, CaseTable, CaseUnhealthy
 
 
 class RunModel(StrEnum):
     run_to_completion = "run-to-completion"
     pipeline = "pipeline"
-
-
-GLB = "With GLB's files"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,33 +21,18 @@ def register(app: typer.Typer) -> None:
 def replay(
     source: Annotated[Path, typer.Option("--in", metavar="IN.pcap", help="Frames as they come in.")],
     target: Annotated[Path, typer.Option("--out", metavar="OUT.pcap", help="Frames as they go out.")],
-    file: Annotated[
-        str | None, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")
-    ] = None,
-    director: Annotated[
-        Path | None,
-        typer.Option(help="The director's TOML file, for its [forward]; with --table GLB's director.conf."),
-    ] = None,
-    unhealthy: Annotated[
-        list[str] | None, typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.")
-    ] = None,
+    file: CaseFile = None,
+    director: CaseDirector = None,
+    unhealthy: CaseUnhealthy = None,
     run_model: Annotated[
         RunModel, typer.Option(help="How lcores share the work.")
     ] = RunModel.run_to_completion,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Workers; at most 16 with run-to-completion.")
     ] = 1,
-    table: Annotated[
-        Path | None, typer.Option(help="GLB's forwarding_table.json, instead of -f.", rich_help_panel=GLB)
-    ] = None,
-    outer_udp_checksum: Annotated[
-        Checksum | None,
-        typer.Option(help="Default zero; GLB on DPDK computes it.", rich_help_panel=GLB),
-    ] = None,
-    policy: Annotated[
-        Policy | None,
-        typer.Option(help="How a row's two hops are ordered; default glb.", rich_help_panel=GLB),
-    ] = None,
+    table: CaseTable = None,
+    outer_udp_checksum: CaseChecksum = None,
+    policy: CasePolicy = None,
 ) -> None:
     """Run the real forwarder over a capture file and print the packet counts as one JSON object.
 

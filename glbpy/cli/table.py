@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glbpy.cli.options import File, Unhealthy
+
 if TYPE_CHECKING:
     from glbpy.rows import Rows
 
@@ -15,12 +17,10 @@ def register(app: typer.Typer) -> None:
 
 
 def rows(
-    file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.")],
+    file: File,
     service: Annotated[str, typer.Option("--service", help="Name of the service.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as one JSON object.")] = False,
-    unhealthy: Annotated[
-        list[str] | None, typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.")
-    ] = None,
+    unhealthy: Unhealthy = None,
     show: Annotated[int, typer.Option("--show", min=0, help="Rows to print after the summary.")] = 4,
 ) -> None:
     """Compile a service's rows as directors get them: each backend's share, or every row's chain."""

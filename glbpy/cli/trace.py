@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-
-class Checksum(StrEnum):
-    ZERO = "zero"
-    COMPUTED = "computed"
-
-
-class Policy(StrEnum):
-    GLB = "glb"
-    ORDERED = "ordered"
+from glbpy.cli.options import (
+    OFFLINE,
+    AsJson,
+    CaseChecksum,
+    CaseDirector,
+    CaseFile,
+    CasePolicy,
+    CaseTable,
+    CaseUnhealthy,
+)
 
 
 class Protocol(StrEnum):
@@ -23,8 +24,7 @@ class Protocol(StrEnum):
     icmp = "icmp"
 
 
-OFFLINE, PACKET, LIVE = "From files", "The packet, instead of --frame", "From a running forwarder (--live)"
-GLB = "From GLB's files"
+PACKET, LIVE = "The packet, instead of --frame", "From a running forwarder (--live)"
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port at the VIP.", rich_help_panel=PACKET)]
 
 
@@ -36,21 +36,9 @@ def trace(
     frame: Annotated[
         str | None, typer.Option(metavar="HEX", help="The Ethernet frame, without checksum.")
     ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option("--file", "-f", help="YAML or JSON document; - reads stdin.", rich_help_panel=OFFLINE),
-    ] = None,
-    director: Annotated[
-        Path | None,
-        typer.Option(
-            help="The director's TOML file, for its [forward]; with --table GLB's director.conf.",
-            rich_help_panel=OFFLINE,
-        ),
-    ] = None,
-    unhealthy: Annotated[
-        list[str] | None,
-        typer.Option(metavar="POOL/BACKEND", help="Repeatable.", rich_help_panel=OFFLINE),
-    ] = None,
+    file: CaseFile = None,
+    director: CaseDirector = None,
+    unhealthy: CaseUnhealthy = None,
     neighbour: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,18 +47,9 @@ def trace(
             rich_help_panel=OFFLINE,
         ),
     ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="GLB.json", help="GLB's forwarding_table.json, instead of -f.", rich_help_panel=GLB
-        ),
-    ] = None,
-    outer_udp_checksum: Annotated[
-        Checksum | None, typer.Option(help="UDP checksum of what is sent; default zero.", rich_help_panel=GLB)
-    ] = None,
-    policy: Annotated[
-        Policy | None, typer.Option(help="How a row's chain is made; default glb.", rich_help_panel=GLB)
-    ] = None,
+    table: CaseTable = None,
+    outer_udp_checksum: CaseChecksum = None,
+    policy: CasePolicy = None,
     service: Annotated[
         str | None, typer.Option(help="To this service: name or id.", rich_help_panel=PACKET)
     ] = None,
@@ -105,7 +84,7 @@ def trace(
     socket: Annotated[
         Path | None, typer.Option(help="Control socket; default: the only one here.", rich_help_panel=LIVE)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain what a director does with one packet: service, hash, row, chain, verdict, and the bytes sent.
 

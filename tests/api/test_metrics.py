@@ -150,3 +150,24 @@ def test_scrapes_come_one_after_the_other(api: Api, monkeypatch) -> None:
 
     assert api.runner.run(many()) == [200] * 5
     assert most == 1
+
+
+def test_scrapes_while_backends_come_and_go(api: Api) -> None:
+    api.apply()
+    backend = "/v1/pools/web/backends/guest"
+
+    async def guests() -> None:
+        for _ in range(15):
+            spec, any_state = {"address": "10.0.0.99", "state": "draining"}, {"If-Match": "*"}
+            put = await api.client.put(backend, json=spec, headers={"If-None-Match": "*"})
+            gone = await api.client.delete(backend, headers=any_state)
+            assert (put.status_code, gone.status_code) == (201, 200)
+
+    async def both() -> set[int]:
+        work, seen = asyncio.create_task(guests()), set()
+        while not work.done():
+            seen.add((await api.client.get("/metrics")).status_code)
+        await work
+        return seen
+
+    assert api.runner.run(both()) == {200}
