@@ -373,7 +373,7 @@ class Service(Model):
     settle_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = Field(
         default=3600,
         description="How long, after a change, backends stay appended to chains that they would leave, so "
-        "that connections to them go on; 0 = not at all. Left out: 3600, with policy glb 0. Needs gue.",
+        "that connections to them go on; 0 = not at all. Left out: 3600, with policy glb 0. For TCP in gue.",
     )
     policy: Literal["ordered", "glb"] = "ordered"
     unmatched: Literal["punt", "drop", "reject"] = Field(

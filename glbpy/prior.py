@@ -78,5 +78,10 @@ def lookup_of(service: Service) -> tuple[object, ...]:
 
 
 def settles(service: Service) -> bool:
-    """Tell whether a service's rows remember: GLB's do not, and only GUE names further hops."""
-    return service.settle_seconds > 0 and service.policy != "glb" and service.encapsulation == "gue"
+    """Tell whether a service's rows remember: GLB's do not; only GUE names further hops, to TCP's use."""
+    return (
+        service.settle_seconds > 0
+        and service.policy != "glb"
+        and service.encapsulation == "gue"
+        and service.protocol != "udp"
+    )

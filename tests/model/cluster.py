@@ -4,7 +4,7 @@ Nothing here judges: what becomes of connections is world.py's.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path as File
 
@@ -25,7 +25,7 @@ CACHE_ENTRIES = 64  # few, so that flows are evicted, too
 @dataclass
 class Director:
     name: str
-    cache: FlowCache = field(default_factory=lambda: FlowCache(CACHE_ENTRIES))
+    cache: FlowCache
     compiled: int = -1  # which of the cluster's snapshots it has; -1: none yet
     path: Path | None = None
 
@@ -41,10 +41,12 @@ class Told:
 
 
 class Cluster:
-    def __init__(self, directory: File, directors: int) -> None:
+    def __init__(self, directory: File, directors: int, cache_entries: int = CACHE_ENTRIES) -> None:
         self.now_s = 0
         self.store = Store(directory / "store.db", lambda: START + timedelta(seconds=self.now_s))
-        self.directors = [Director(f"director{n}") for n in range(1, directors + 1)]
+        self.directors = [
+            Director(f"director{n}", FlowCache(cache_entries)) for n in range(1, directors + 1)
+        ]
         self.unhealthy: set[str] = set()  # addresses, as health checks have it
         self.snapshots: list[Snapshot] = []
         self.told: list[Told] = []

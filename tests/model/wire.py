@@ -66,6 +66,12 @@ class Path:
         self._hops = [Hop(str(b.address), b.health == "unhealthy") for b in snapshot.backends]
         self._packets = native.ffi.new(f"struct glb_packet[{BURST}]")
         self.encapsulations = {service.name: service.encapsulation for service in snapshot.services}
+        self.second_chance = {
+            service.name
+            for service in snapshot.services
+            if service.encapsulation == "gue"
+            and (snapshot.tables[service.table].hops > 1 or service.alt_hash_fields)
+        }
         self._empty = bytes(native.ffi.sizeof(self._packets))
 
     def chains(

@@ -55,7 +55,7 @@ class World:
         new one for it: so clients wait longer there.
         """
         paths = [director.path for director in self.cluster.directors if director.path]
-        return self.protocols[service] == "tcp" and all(p.encapsulations.get(service) == "gue" for p in paths)
+        return self.protocols[service] == "tcp" and all(service in path.second_chance for path in paths)
 
     def open(self, director: Director, keys: list[Tuple]) -> None:
         """New connections, whose first packets come to ``director``."""
@@ -92,6 +92,20 @@ class World:
     def check(self, director: Director) -> None:
         """Try a packet of every connection at ``director``, whatever that remembers, and leave no trace."""
         self._deliver(director, list(self.connections.values()), remembers=False)
+
+    def survivors(self, director: Director, remembers: bool) -> set[Tuple]:
+        """Send a packet of every connection to ``director``; return those that do not break by it."""
+        assert director.path is not None
+        connections = list(self.connections.values())
+        chains = director.path.chains(
+            [connection.packets.goes_on for connection in connections],
+            director.cache if remembers else None, self.cluster.now_s,
+        )  # fmt: skip
+        return {
+            connection.key
+            for connection, chain in zip(connections, chains, strict=True)
+            if self._fate(connection, chain, director.path.encapsulations.get(connection.service, "")) is None
+        }
 
     def lose_host(self, address: str) -> None:
         """A host dies, and its connections with it."""
