@@ -4,6 +4,8 @@
 #include "order.h"
 #include "tx.h"
 
+#include <glb/stage.h>
+
 typedef uint64_t both __attribute__((vector_size(16), aligned(8), may_alias)); /* words of struct glb_traffic */
 
 /* Fills in what glb_fast_run() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
@@ -83,6 +85,7 @@ bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned i
 		return false;
 	if (describe(mbufs, &burst, n) != 0)
 		return false;
+	STAGE_END(describe);
 	port = glb_fast_run(&loaded->fast, &loaded->paths[index], &burst, n);
 	if (port < 0)
 		return false;
@@ -92,7 +95,9 @@ bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned i
 		mbufs[i]->data_len = (uint16_t)burst.len[i];
 		mbufs[i]->pkt_len = burst.len[i];
 	}
+	STAGE_END(write);
 	sent = hand_on(worker, (unsigned)port, mbufs, n);
+	STAGE_END(send);
 	for (unsigned i = sent; i < n; i++)
 		rte_pktmbuf_free(mbufs[i]);
 	count(worker, loaded, &burst, n, sent, rx_bytes);
