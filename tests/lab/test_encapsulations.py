@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from glbpy.lab.encapsulations import (
     TUNNELS,
     Encapsulation,
     Extra,
+    redirect_options,
 )
 from glbpy.lab.lab import Lab, document
 from glbpy.lab.slow import pattern
@@ -263,6 +265,53 @@ def test_without_room_uploads_stand_still(lab: Lab, narrow: None, tmp_path: Path
     service = next(each for each in EXTRAS if each.name == "ipip")
     with pytest.raises(LabError, match="timed out"):
         upload_and_download(lab, service, service.vips[0], tmp_path, timeout_s=1)
+
+
+# --- glb-redirect under traffic
+
+
+def strays(lab: Lab) -> dict[str, int]:
+    """What kernels count of packets that glb-redirect did not take: no such port, protocol, or connection."""
+    ends = {each.name: each.ns for each in lab.backends()} | {"client": lab.state().namespaces.client}
+    names = ("UdpNoPorts", "IpInUnknownProtos", "Ip6InUnknownProtos", "TcpOutRsts")
+    found = {}
+    for end, ns in ends.items():
+        said = netns.run_in(ns, ["nstat", "-asz", *names])
+        found |= {f"{end} {name}": int(said.split(name)[1].split()[0]) for name in names}
+    return found
+
+
+async def stay(service: Extra, vip: str, backends: list[str], stop: threading.Event) -> None:
+    """Download until told to stop; says whose the first bytes are."""
+    connection = await Connection(vip, service.port).open()
+    first = iter([lambda: backends.append(str(connection.backend))])
+    try:
+        await connection.download(600, 60_000_000, stop, lambda: next(first, lambda: None)())
+    finally:
+        connection.close()
+
+
+def test_attached_again_and_not_detached_under_traffic(lab: Lab, client: Client) -> None:
+    """Programs are replaced on ingress and egress in the midst of downloads; nothing gets by either."""
+    begun: list[str] = []
+    stop = threading.Event()
+    downloads = [client.start(stay(service, vip, begun, stop)) for service, vip in CASES.values()]
+    try:
+        netns.wait_until(lambda: len(begun) == len(downloads), "all downloads to begin")
+        before, stray = [redirect.counters(each, lab.path) for each in lab.backends()], strays(lab)
+        for _ in range(2):
+            for backend in lab.backends():
+                redirect.attach(backend, lab.path, lab.backends(), redirect_options(EXTRAS))
+        with pytest.raises(LabError, match="packets of clients came by within a second"):
+            redirect.tool(lab.backend(begun[0]), lab.path, "detach", "eth0")
+        assert strays(lab) == stray
+    finally:
+        stop.set()
+    for each in downloads:
+        each.result(30)
+    for counted, backend in zip(before, lab.backends(), strict=True):
+        after = redirect.counters(backend, lab.path)
+        assert all(after[name] >= count for name, count in counted.items())
 
 
 # --- paths that are narrower on the client's side
