@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-operation lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-stages bench-operation lab lab-docker fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,10 @@ bench-quick: setup ## the same in two minutes, into bench/results/quick.json alo
 bench-compare: ## has a packet come to cost more instructions than in bench/baseline.json? (root)
 	@PACKAGES=devtools/packages-bench.txt devtools/setup.sh
 	@.venv/bin/python bench/compare.py
+
+bench-stages: ## where the cycles of a packet go, into docs/performance.md (root)
+	@PACKAGES=devtools/packages-bench.txt devtools/setup.sh
+	@.venv/bin/python bench/stages.py --page
 
 bench-operation: setup ## of these, reloads, idling, run models, hand-overs, punting
 	@.venv/bin/python bench/operation.py --prefer --page

@@ -31,6 +31,7 @@ BASELINE = Path(__file__).resolve().parent / "baseline.json"
 PROGRAM = "/glb-forwarder"
 WORSE = 0.02
 FLOWS, TIMES = 1024, 4  # the longer file has the packets of the short one and these so many times more
+COUNTED_PACKETS = FLOWS * TIMES
 COUNTED_ROWS = 1024
 HEADER = 24  # of a capture
 SAME = ("gue-v4-1k", "gue-v4-1m", "cache-hit-1m")  # others differ from these in the number of flows only
@@ -112,7 +113,7 @@ def replay(stock: Stock, case: Case, packets: Path) -> Counter[str]:
 
 
 def count(stock: Stock, case: Case) -> Counter[str]:
-    """Return instructions by function of FLOWS * TIMES packets."""
+    """Return instructions by function of COUNTED_PACKETS packets."""
     entries = {None: 0, 0: FLOWS, 1: 8 * FLOWS}[case.hit]
     few = replace(case, flows=FLOWS, rows=COUNTED_ROWS, entries=entries)
     short, long = files(stock, few)
@@ -122,8 +123,8 @@ def count(stock: Stock, case: Case) -> Counter[str]:
 
 def print_functions(found: Counter[str]) -> None:
     for name, instructions in found.most_common(20):
-        if instructions / (FLOWS * TIMES) >= 0.5:
-            print(f"    {instructions / (FLOWS * TIMES):7.1f} {name}")
+        if instructions / COUNTED_PACKETS >= 0.5:
+            print(f"    {instructions / COUNTED_PACKETS:7.1f} {name}")
 
 
 # ---- comparing ----
@@ -177,7 +178,7 @@ def main() -> int:
                 ns = None if options.no_time else one_round(stock, case)
             except (Failed, ForwarderError, FileNotFoundError) as error:
                 raise SystemExit(str(error)) from error
-            found[case.name] = Cost(round(counted.total() / (FLOWS * TIMES), 2), ns)
+            found[case.name] = Cost(round(counted.total() / COUNTED_PACKETS, 2), ns)
             print(row(case.name, old.costs.get(case.name), found[case.name]), flush=True)
             if options.functions:
                 print_functions(counted)

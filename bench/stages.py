@@ -3,22 +3,34 @@
 In that build every stage ends with a reading of the clock, whose own cost is taken off: figures of single
 stages are good to a cycle or so a packet, and their sum is somewhat above what the ordinary build takes, in
 which stages overlap. `receive` and `send` are the drivers', which testpmd has, too.
+
+    bench/stages.py [NAME ...] [--seconds 1] [--page]
+
+--page puts them into docs/performance.md, with what a packet's instructions are (compare.py; needs valgrind).
 """
 
+import argparse
 import json
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cases import Case, Stock
-from cost import Failed, Running, alone, director, first, polling, warm_up
+import compare
+import report
+from cases import CASES, Case, Stock
+from cost import Failed, Running, alone, director, first, polling, warm_up, work_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/stages"
 PROGRAM = BUILD / "native/forwarder/glb-forwarder"
+SHOWN = (
+    "gue-v4-100k", "gue-v4-1m", "gue-v6-100k", "hash4-100k", "hops4-100k", "services-10k", "backends-1k",
+    "cache-hit-100k", "cache-new-1m", "gre-100k", "l3dsr-100k", "nat-100k",
+)  # fmt: skip
 OPTIONS = ("-Dstages=true", "-Dpython=disabled", "-Dredirect=disabled", "-Dtests=false")
 
 
@@ -70,3 +82,49 @@ def measure(stock: Stock, case: Case, seconds: float) -> Stages:
 def table(stages: Stages) -> str:
     lines = [f"{name:14} {cycles:7.1f}" for name, cycles in stages.cycles.items() if cycles >= 0.05]
     return "\n".join([*lines, f"{'all':14} {sum(stages.cycles.values()):7.1f}"])
+
+
+def page(found: dict[str, Stages], instructions: dict[str, float]) -> str:
+    """Return a Markdown table: a column for each case, a row for each stage that takes a tenth of a cycle."""
+    stages = dict.fromkeys(name for one in found.values() for name in one.cycles)
+    rows = [["cycles of a packet", *found], ["---"] * (1 + len(found))]
+    for stage in stages:
+        cycles = [one.cycles.get(stage, 0) for one in found.values()]
+        if max(cycles) >= 0.1:
+            rows.append([stage, *(f"{value:.1f}" if value >= 0.05 else "" for value in cycles)])
+    rows.append(["all", *(f"{sum(one.cycles.values()):.0f}" for one in found.values())])
+    rows.append(["instructions", *(f"{instructions[name]:.0f}" for name in found)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(case.name for case in CASES))
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--page", action="store_true", help="put a table into docs/performance.md")
+    options = parser.parse_args()
+    names = options.names or SHOWN
+    if unknown := set(names) - {case.name for case in CASES}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    found: dict[str, Stages] = {}
+    instructions: dict[str, float] = {}
+    machine = report.facts()
+    build()
+    with work_folder() as folder:
+        stock = Stock(folder)
+        for case in CASES:
+            if case.name not in names:
+                continue
+            found[case.name] = measure(stock, case, options.seconds)
+            print(f"{case.name}, cycles of a packet\n{table(found[case.name])}\n", flush=True)
+            if options.page:
+                instructions[case.name] = compare.count(stock, case).total() / compare.COUNTED_PACKETS
+    if options.page:
+        report.put("stages", f"{machine}.\n\n{page(found, instructions)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,3 +88,11 @@ def test_stages_are_cycles_of_a_packet_without_the_clocks_own() -> None:
     assert stages.table(found).split() == ["parse", "10.0", "all", "10.0"]
     with pytest.raises(Failed, match="no stages"):
         stages.parse("info: ready\n")
+
+
+def test_the_page_has_a_row_for_each_stage_of_any_case() -> None:
+    found = {"a": stages.Stages(9, {"parse": 10.0, "send": 0.01}), "b": stages.Stages(9, {"straight": 4.2})}
+    assert stages.page(found, {"a": 99.6, "b": 7.0}).splitlines() == [
+        "| cycles of a packet | a | b |", "| --- | --- | --- |",
+        "| parse | 10.0 |  |", "| straight |  | 4.2 |", "| all | 10 | 4 |", "| instructions | 100 | 7 |",
+    ]  # fmt: skip
