@@ -58,13 +58,15 @@ static int make_tables(struct glb_fast *fast, const struct glb_snapshot *snapsho
 /* The index of what is hashed for a service, or GLB_FAST_KINDS_MAX when there are too many. */
 static uint32_t kind_of(struct glb_fast *fast, const struct glb_service *service)
 {
-	const struct glb_fast_kind kind = {service->hash_fields, service->source_bits_v4, service->source_bits_v6, 0};
+	const struct glb_fast_kind kind = {service->hash_fields, service->source_bits_v4, service->source_bits_v6,
+					   (service->flags & GLB_SERVICE_FLOW_CACHE) != 0};
 	uint32_t i = 0;
 
 	while (i < fast->kind_count && memcmp(&fast->kinds[i], &kind, sizeof(kind)) != 0)
 		i++;
 	if (i == fast->kind_count && i < GLB_FAST_KINDS_MAX)
 		fast->kinds[fast->kind_count++] = kind;
+	fast->remembers |= kind.remembers;
 	return i;
 }
 
@@ -77,7 +79,7 @@ static uint32_t table_of(struct glb_fast *fast, const struct glb_service *servic
 static bool is_straight(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service)
 {
 	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
-	       service->alt_hash_fields == 0 && (service->flags & GLB_SERVICE_FLOW_CACHE) == 0 &&
+	       service->alt_hash_fields == 0 &&
 	       snapshot->tables[service->table].families == GLB_FAMILIES_V4 && service->table >> GLB_FAST_TABLE_BITS == 0 &&
 	       kind_of(fast, service) < GLB_FAST_KINDS_MAX;
 }

@@ -7,6 +7,7 @@
 #include <glb/stage.h>
 #include <glb/wire.h>
 
+#include "fast_cache.h"
 #include "fast_index.h"
 #include "fast_work.h"
 #include "outer.h"
@@ -251,11 +252,11 @@ GLB_INLINE uint64_t find_next_hops(const struct glb_path *path, const struct glb
 	return wrong;
 }
 
-/* Whether all of them fit, each with the longest chain that its table has. */
-static bool fit(const struct glb_fast_egress *egress, const struct glb_fast_burst *burst, const struct fast_work *work)
+/* Whether all of them fit, each with the longest chain that its table has, and `more`. */
+static bool fit(const struct glb_fast_egress *egress, const struct glb_fast_burst *burst, const struct fast_work *work, unsigned more)
 {
 	for (unsigned i = 0; i < work->n; i++)
-		if (burst->l3_len[i] + GUE_V4_BYTES + (work->of[i]->hops - 1U) * GUE_V4_HOP_BYTES > egress->ip_max)
+		if (burst->l3_len[i] + GUE_V4_BYTES + (work->of[i]->hops - 1U + more) * GUE_V4_HOP_BYTES > egress->ip_max)
 			return false;
 	return true;
 }
@@ -363,10 +364,11 @@ GLB_INLINE void write_macs(const struct glb_fast_egress *egress, struct glb_fast
 
 /* ---- */
 
-GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, struct fast_work *work,
-		   uint32_t longest, bool v6, bool two)
+GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows, struct glb_fast_burst *burst,
+		   struct fast_work *work, uint32_t longest, bool v6, bool two)
 {
 	const bool routed = path->next_hops != NULL;
+	const unsigned more = flows != NULL; /* hops, than the table has */
 	const struct glb_fast_egress *egress;
 	uint32_t port = path->gateway.port;
 
@@ -377,18 +379,26 @@ GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path,
 		port = (uint32_t)(work->next_hop[0] >> 48 & 0xff);
 	}
 	egress = &fast->egress[port];
-	if (longest + GUE_V4_BYTES + (fast->hops_max - 1) * GUE_V4_HOP_BYTES > egress->ip_max && !fit(egress, burst, work))
+	if (longest + GUE_V4_BYTES + (fast->hops_max - 1 + more) * GUE_V4_HOP_BYTES > egress->ip_max && !fit(egress, burst, work, more))
 		return -1;
-	encapsulate(egress, burst, work, v6, two);
-	if (!two)
+	if (flows != NULL && !fast_cache_join(fast, path, flows, burst, work, two))
+		return -1;
+	if (two && !(flows != NULL && flows->joined != 0)) {
+		encapsulate(egress, burst, work, v6, true);
+	} else {
+		encapsulate(egress, burst, work, v6, false);
 		write_hops(burst, work, egress->header_len);
+	}
+	if (flows != NULL)
+		fast_cache_write(fast, flows, burst, egress->header_len);
 	if (routed)
 		write_macs(egress, burst, work);
 	STAGE_END(write);
 	return (int)port;
 }
 
-GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, struct fast_work *work, bool v6)
+GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows, struct glb_fast_burst *burst,
+	       struct fast_work *work, bool v6)
 {
 	uint64_t wrong = check_macs(&path->director, burst, work->n);
 	uint32_t longest;
@@ -399,15 +409,17 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 	STAGE_END(find_slots);
 	if (wrong != 0)
 		return -1;
+	if (flows != NULL && !fast_cache_ask(fast, path, flows, burst, work, v6))
+		flows = NULL;
 	fast_hash(fast, burst, work, v6);
 	STAGE_END(hash_flows);
 	find_rows(fast, work);
 	STAGE_END(find_rows);
 	if (fast->hops_min == 2 && fast->hops_max == 2 && select_two(burst, work) == 0)
-		return forward(fast, path, burst, work, longest, v6, true);
+		return forward(fast, path, flows, burst, work, longest, v6, true);
 	if (select_any(burst, work) != 0)
 		return -1;
-	return forward(fast, path, burst, work, longest, v6, false);
+	return forward(fast, path, flows, burst, work, longest, v6, false);
 }
 
 /* Fills lanes up. */
@@ -433,20 +445,32 @@ GLB_INLINE bool all_long(const struct glb_fast_burst *burst, const struct fast_w
 }
 
 GLB_LANES_CLONES
-int glb_fast_run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, unsigned n)
+int glb_fast_run_cached(const struct glb_fast *fast, const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
+			struct glb_fast_burst *burst, unsigned n)
 {
+	struct fast_flows asked, *flows = NULL;
 	struct fast_work work;
 	uint16_t type;
 
 	if (!fast->usable || n == 0)
 		return -1;
+	if (fast->remembers && cache != NULL && path->backend_ids != NULL) {
+		asked.cache = cache;
+		asked.now = now;
+		flows = &asked;
+	}
 	fill(burst, &work, n);
 	if (!all_long(burst, &work, V4_LEAST))
 		return -1;
 	type = load16(burst->data[0] + 12);
 	if (type == load16((const uint8_t[]){0x08, 0x00}))
-		return run(fast, path, burst, &work, false);
+		return run(fast, path, flows, burst, &work, false);
 	if (type == load16((const uint8_t[]){0x86, 0xdd}) && all_long(burst, &work, V6_LEAST))
-		return run(fast, path, burst, &work, true);
+		return run(fast, path, flows, burst, &work, true);
 	return -1;
+}
+
+int glb_fast_run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, unsigned n)
+{
+	return glb_fast_run_cached(fast, path, NULL, 0, burst, n);
 }

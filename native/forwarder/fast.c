@@ -76,6 +76,7 @@ static inline void count(struct worker *worker, const struct loaded *loaded, con
 
 bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
+	struct flow_worker *flows = worker->flows;
 	struct glb_fast_burst burst;
 	uint64_t rx_bytes = 0;
 	unsigned sent;
@@ -86,7 +87,8 @@ bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned i
 	if (describe(mbufs, &burst, n) != 0)
 		return false;
 	STAGE_END(describe);
-	port = glb_fast_run(&loaded->fast, &loaded->paths[index], &burst, n);
+	port = glb_fast_run_cached(&loaded->fast, &loaded->paths[index], flows != NULL ? &flows->cache : NULL,
+				   flows != NULL ? flows->now : 0, &burst, n);
 	if (port < 0)
 		return false;
 	for (unsigned i = 0; i < n; i++) {

@@ -1,7 +1,7 @@
 /* The packet path's straight line: whole bursts of TCP and UDP packets for services that are wrapped in GUE over IPv4.
  *
  * Does for them exactly what glb_path_burst() and glb_path_encap() do, in fewer steps. What it does not do (other encapsulations,
- * flow caches, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
+ * second look-ups, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
  * it leaves alone: then the whole burst takes the path, which says what becomes of each packet. So there is one place that
  * decides what is dropped and why, and an attacker can only slow this one down to that one.
  */
@@ -43,7 +43,7 @@ struct glb_fast_kind {
 	uint8_t hash_fields;
 	uint8_t source_bits_v4;
 	uint8_t source_bits_v6;
-	uint8_t pad;
+	uint8_t remembers;      /* 1: not hashed, but flows are remembered */
 };
 
 /* A row table of the snapshot; same index. */
@@ -97,7 +97,8 @@ struct glb_fast {
 	uint32_t kind_count;
 	uint32_t hops_min, hops_max;       /* of any table */
 	uint8_t usable;                    /* 0: nothing is ever taken */
-	uint8_t pad[3];
+	uint8_t remembers;                 /* 1: some services' flows are remembered */
+	uint8_t pad[2];
 };
 
 #ifndef GLB_CFFI
@@ -119,6 +120,10 @@ void glb_fast_free(struct glb_fast *fast);
  * they were. GLB_FAST_HEADROOM bytes in front of each frame are the caller's to have written. All are clients of one address
  * family, or none is taken. Pure; any thread, with frames of its own. */
 int glb_fast_run(const struct glb_fast *fast, const struct glb_path *path, struct glb_fast_burst *burst, unsigned n);
+
+/* The same with a flow cache, the caller's own, as glb_path_burst_cached(); where it returns -1, the cache is as it was, too. `cache` may be NULL. */
+int glb_fast_run_cached(const struct glb_fast *fast, const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
+			struct glb_fast_burst *burst, unsigned n);
 #endif
 
 #endif
