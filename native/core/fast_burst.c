@@ -32,8 +32,11 @@ GLB_INLINE uint64_t check_macs(const struct glb_director *director, const struct
 static const uint8_t v4_usual[16] = {0x08, 0x00, 0x45};
 static const uint8_t v4_matters[16] = {0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0x3f, 0xff};
 
-/* Where the bytes from the TTL on go: a key as fast_key_v4() makes it, and struct fast_work's `source`. */
-static const u8x16 v4_order = {8, 9, 10, 11, 14, 15, 1, 1, 4, 5, 6, 7, 12, 13, 12, 13};
+/* Of the bytes from the TTL on, a key as fast_key_v4() makes it, and struct fast_work's `source`. */
+GLB_INLINE u64x2 key_and_source(u8x16 x)
+{
+	return (u64x2)__builtin_shufflevector(x, x, 8, 9, 10, 11, 14, 15, 1, 1, 4, 5, 6, 7, 12, 13, 12, 13);
+}
 
 /* Lengths are left as they are in the frames. */
 GLB_INLINE uint64_t parse_v4(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
@@ -45,7 +48,7 @@ GLB_INLINE uint64_t parse_v4(const struct glb_fast *fast, struct glb_fast_burst 
 
 	for (unsigned i = 0; i < work->filled; i++) {
 		const uint8_t *frame = burst->data[i];
-		const u64x2 key_source = (u64x2)__builtin_shuffle(load128(frame + IP + 8), v4_order);
+		const u64x2 key_source = key_and_source(load128(frame + IP + 8));
 		const uint64_t mixed = fast_mix_v4(&index, key_source[0]);
 		const uint32_t slot = fast_slot(&index, mixed, index.multipliers[fast_multiplier(&index, mixed)]);
 
@@ -288,14 +291,13 @@ enum {
 /* Four by four words: lane i of each of the four becomes word 0 to 3 of the i-th. */
 GLB_INLINE void transpose(u64x4 w[4])
 {
-	const u64x4 low = {0, 4, 2, 6}, high = {1, 5, 3, 7}, left = {0, 1, 4, 5}, right = {2, 3, 6, 7};
-	const u64x4 a = __builtin_shuffle(w[0], w[1], low), b = __builtin_shuffle(w[0], w[1], high);
-	const u64x4 c = __builtin_shuffle(w[2], w[3], low), d = __builtin_shuffle(w[2], w[3], high);
+	const u64x4 a = __builtin_shufflevector(w[0], w[1], 0, 4, 2, 6), b = __builtin_shufflevector(w[0], w[1], 1, 5, 3, 7);
+	const u64x4 c = __builtin_shufflevector(w[2], w[3], 0, 4, 2, 6), d = __builtin_shufflevector(w[2], w[3], 1, 5, 3, 7);
 
-	w[0] = __builtin_shuffle(a, c, left);
-	w[1] = __builtin_shuffle(b, d, left);
-	w[2] = __builtin_shuffle(a, c, right);
-	w[3] = __builtin_shuffle(b, d, right);
+	w[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+	w[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+	w[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+	w[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
 /* Writes what is between the client's packet and its hops. Lanes that were filled up are frame 0 once more, and get what it gets. */

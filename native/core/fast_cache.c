@@ -149,18 +149,24 @@ static inline bool goes_on(struct fast_flows *flows, unsigned lane, enum glb_flo
 	return true;
 }
 
+/* The chain of the packet's row. Returns how many there are. */
+static unsigned row_chain(const struct fast_work *work, unsigned lane, uint32_t *chain)
+{
+	const unsigned n = work->further[lane] + 1;
+
+	for (unsigned i = 0; i < n; i++)
+		chain[i] = work->of[lane]->backend_base + work->row[lane][i];
+	return n;
+}
+
 /* The packet's chain is that of its row, with the flow's own backend. */
 static void join(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
 		 struct glb_fast_burst *burst, struct fast_work *work, unsigned lane, uint32_t own)
 {
-	const struct glb_fast_table *table = work->of[lane];
 	uint32_t *chain = flows->chain[lane];
-	const unsigned n = work->further[lane] + 1;
 	struct glb_next_hop next_hop;
 
-	for (unsigned i = 0; i < n; i++)
-		chain[i] = table->backend_base + work->row[lane][i];
-	flows->chain_len[lane] = (uint8_t)flow_join(path->snapshot->backends, chain, n, own);
+	flows->chain_len[lane] = (uint8_t)flow_join(path->snapshot->backends, chain, row_chain(work, lane, chain), own);
 	flows->joined |= (uint64_t)1 << lane;
 	burst->backend[lane] = chain[0];
 	work->first[lane] = load64(&fast->backends[chain[0] + 1]);
@@ -186,6 +192,23 @@ static inline void count(uint64_t *word, uint64_t n)
 	__atomic_store_n(word, *word + n, __ATOMIC_RELAXED);
 }
 
+/* What the path does for a packet. Returns the flow's own backend, or GLB_INDEX_NONE. */
+static uint32_t ask(const struct glb_path *path, const struct fast_flows *flows, const struct glb_fast_burst *burst,
+		    const struct fast_work *work, unsigned lane, enum glb_flow_event event, uint8_t protocol)
+{
+	uint32_t chain[GLB_HOPS_MAX];
+	const struct flow_packet asking = {
+		.service = &path->snapshot->services[burst->service[lane]],
+		.hash = flows->sip.hash[lane],
+		.chain = chain,
+		.chain_len = row_chain(work, lane, chain),
+		.event = event,
+		.protocol = protocol,
+	};
+
+	return flow_own(path, flows->cache, flows->now, &asking);
+}
+
 static void remember(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
 		     struct glb_fast_burst *burst, struct fast_work *work)
 {
@@ -194,21 +217,16 @@ static void remember(const struct glb_fast *fast, const struct glb_path *path, s
 
 	for (uint64_t left = flows->asked; left != 0; left &= left - 1) {
 		const unsigned i = (unsigned)__builtin_ctzll(left);
-		struct flow_packet asking = {
-			.service = &path->snapshot->services[burst->service[i]],
-			.hash = flows->sip.hash[i],
-			.first = burst->backend[i],
-		};
 		uint32_t own = flows->own[i];
+		uint8_t protocol;
+		const enum glb_flow_event event = event_of(burst->data[i], &protocol);
 
-		asking.event = event_of(burst->data[i], &asking.protocol);
-		if (goes_on(flows, i, asking.event))
+		if (goes_on(flows, i, event))
 			hits++;
 		else
-			own = flow_own(path, flows->cache, flows->now, &asking);
-		if (own == GLB_INDEX_NONE || (own == asking.first && backends[own].health != GLB_HEALTH_UNHEALTHY))
-			continue;
-		join(fast, path, flows, burst, work, i, own);
+			own = ask(path, flows, burst, work, i, event, protocol);
+		if (own != GLB_INDEX_NONE && (own != burst->backend[i] || backends[own].health == GLB_HEALTH_UNHEALTHY))
+			join(fast, path, flows, burst, work, i, own);
 	}
 	count(&flows->cache->stats->hits, hits);
 }
