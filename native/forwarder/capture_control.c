@@ -118,6 +118,9 @@ int capture_start(struct workers *workers, const char *path, const struct captur
 {
 	struct capture *capture;
 
+	if (workers->rings != NULL && (filter->reason == GLB_REASON_STEER_RING_FULL || filter->reason == GLB_REASON_TX_FULL))
+		return glb_error_set(error, -EINVAL, "reason: in a pipeline %s is counted, but cannot be captured: it is not workers that "
+				     "drop for it", glb_reason_name((unsigned)filter->reason));
 	if (workers->capture != NULL)
 		return glb_error_set(error, -EBUSY, "a capture is running; it ends after %llu s at the latest",
 				     (unsigned long long)(workers->capture_end_ms - now_ms()) / 1000 + 1);

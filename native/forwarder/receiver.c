@@ -1,23 +1,15 @@
 /* The receiver's loop (receiver.h). */
 #include "receiver.h"
 #include "count.h"
+#include "flow_hash.h"
 #include "idle.h"
 #include "order.h"
 #include "trace.h"
 
 #include <glb/punt.h>
-#include <glb/steer.h>
 
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
-
-static uint32_t hash_of(const struct receiver *receiver, const struct rte_mbuf *mbuf)
-{
-	if ((mbuf->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0)
-		return mbuf->hash.rss;
-	return glb_steer_hash(receiver->seed, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf),
-			      rte_pktmbuf_pkt_len(mbuf));
-}
 
 /* Sorts a burst by worker, keeping the order. Returns the set of workers that get something. */
 static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigned n, uint16_t port)
@@ -27,7 +19,7 @@ static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigne
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t worker = glb_steer_worker(hash_of(receiver, mbufs[i]), receiver->rings->workers);
+		uint32_t worker = glb_steer_worker(flow_hash(receiver->seed, mbufs[i]), receiver->rings->workers);
 
 		mbufs[i]->port = port;
 		receiver->mbufs[worker][receiver->counts[worker]++] = mbufs[i];
@@ -124,7 +116,7 @@ static unsigned poll_trace(struct receiver *receiver)
 	count_add(&receiver->stats->rx_bytes, mbuf->pkt_len);
 	workers = sort(receiver, &mbuf, 1, trace->port | RINGS_TRACED);
 	trace->report.steered = true;
-	trace->report.steer_hash = hash_of(receiver, mbuf);
+	trace->report.steer_hash = flow_hash(receiver->seed, mbuf);
 	trace->report.steer_worker = (unsigned)__builtin_ctzll(workers);
 	if (steer(receiver, workers, 1, mbuf->pkt_len) != 0) {
 		trace_end(trace, GLB_REASON_STEER_RING_FULL, false);

@@ -101,6 +101,9 @@ def test_a_pipeline_is_captured_at_its_workers(
     assert sorted(ingress) == sorted(syn(segment, "192.0.2.7", 1024 + n) for n in range(40))
     assert sorted(egress) == sorted(on_the_wire)
     assert {comment[-8:] for comment, _ in seen} == {"worker 0", "worker 1"}
+    for reason in ("steer_ring_full", "tx_full"):  # at other lcores
+        with pytest.raises(ForwarderError, match=f"in a pipeline {reason} is counted, but cannot"):
+            director.client.capture(seconds=1, reason=reason)
 
 
 def test_drops_for_one_reason(director: Director, segment: Segment, tmp_path: Path) -> None:
