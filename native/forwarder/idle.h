@@ -9,7 +9,7 @@ enum {
 	IDLE_POLLS = 256,      /* empty polls in a row before the first sleep: some tens of µs */
 	IDLE_RING_POLLS = 1024, /* the same for rings, whose polls cost less */
 	IDLE_SLEEP_MIN_NS = 10000,
-	IDLE_SLEEP_MAX_NS = 800000, /* with waking up and forwarding, the first packet is out within 1 ms */
+	IDLE_SLEEP_MAX_NS = 700000, /* with waking up and forwarding, the first packet is out within 1 ms */
 	IDLE_DRY_POLLS = 16,   /* empty polls in a row that mean that a file has been read to its end */
 };
 

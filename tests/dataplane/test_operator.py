@@ -154,5 +154,8 @@ def test_metrics_are_the_forwarders_counters(view: View, segment: Segment) -> No
     assert found[f'glb_port_xstat_total{port},xstat="rx_good_packets"}}'] >= PACKETS
     assert found[f'glb_port_xstat_total{port},xstat="tx_good_packets"}}'] == counters["forwarded"]
     assert found['glb_next_hops{source="kernel"}'] == 2
+    assert 0 < found["glb_director_last_load_seconds{}"] < 10
+    assert 0 <= found["glb_director_last_switch_seconds{}"] < 10
+    assert found["glb_director_load_refused{}"] == 0
     assert found["glb_next_hops_unresolved{}"] == 1
     assert found['glb_next_hop_missing{backend="web/web2",why="no_neighbour"}'] == 1
