@@ -26,14 +26,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import results
-from machine import aside, prefer
+from machine import QUIET_US, Waits, aside, prefer
 from oracle.build import IPV4, ethernet, ipv4, tcp
 
 from glbpy import _native as native
 from glbpy import forwarder, pcap
 from glbpy.errors import ForwarderError
 
-SLOW_US, QUIET_US = 1000, 100
+SLOW_US = 1000
 SERVICES, POOLS, BACKENDS, FLOWS = 100, 10, 50, 4096
 
 
@@ -92,19 +92,6 @@ class Load:
     load_us: int
     switch_us: int
     waited_us: int  # main and worker lcore, for a CPU
-
-
-class Waits:
-    """Time that a forwarder's main and worker lcores were ready to run and did not."""
-
-    def __init__(self, pid: int) -> None:
-        tasks = Path(f"/proc/{pid}/task")
-        names = {int(task.name): (task / "comm").read_text() for task in tasks.iterdir()}
-        lcores = [tid for tid, name in names.items() if tid == pid or name.startswith("rte-worker")]
-        self.files = [tasks / str(tid) / "schedstat" for tid in lcores]
-
-    def total_us(self) -> int:
-        return sum(int(file.read_text().split()[1]) for file in self.files) // 1000
 
 
 def reload(

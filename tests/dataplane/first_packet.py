@@ -42,16 +42,22 @@ class Tap:
         self.socket.close()
 
 
-def first_packets_us(segment: Segment, packets: int) -> list[float]:
-    """Send ``packets``, each after a pause of 0.1 to 0.15 s; return the time of each in µs."""
+def first_packets_us(
+    segment: Segment, packets: int, meanwhile: Callable[[], int] = lambda: 0
+) -> list[tuple[float, int]]:
+    """Send ``packets``, each after a pause of 0.1 to 0.15 s.
+
+    Return the time of each in µs, and by how much ``meanwhile`` has grown.
+    """
     found = []
     with Tap(segment) as tap:
         for n in range(packets):
             packet = ipv4("192.0.2.77", VIP, 6, tcp(1024 + n, 80, struct.pack("!I", n)))
             frame = ethernet(packet, IPV4, dst=segment.mac)
             time.sleep(random.uniform(*PAUSE_S))
+            before = meanwhile()
             segment.wire.send([frame])
             sent = tap.time_of(frame.__eq__)
             out = tap.time_of(lambda seen, inner=packet: len(seen) > len(inner) + 14 and seen.endswith(inner))
-            found.append((out - sent) / 1000)
+            found.append(((out - sent) / 1000, meanwhile() - before))
     return found
