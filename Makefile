@@ -2,7 +2,7 @@
 .PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-stages bench-operation lab lab-docker fresh clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## install what is needed (as root), build, and put the programs into .venv/bin
 	@devtools/setup.sh

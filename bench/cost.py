@@ -10,6 +10,7 @@ on the other. Uses no network.
 """
 
 import argparse
+import fcntl
 import os
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ from glbpy.errors import ForwarderError
 
 RX_POOL_SPARE = 16384  # buffers beside those that hold the packets of the file
 TESTPMD = "dpdk-testpmd"
+LOCK = Path("/run/lock/glb-bench")  # held while something is measured
 WARM_TIMEOUT_S = 30
 HITS_WARM = 0.999  # of the packets, before a case of hits is measured
 HITS_OFF = 0.05  # how far from what it should be their share may be in a measurement
@@ -43,10 +45,21 @@ def say(text: str) -> None:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """A folder for a measurement's files: in memory, where there is room for a gigabyte of them."""
+    """A folder for a measurement's files: in memory, where there is room for a gigabyte of them.
+
+    One measurement at a time on a machine, since each wants a CPU for itself: others wait here.
+    """
     shared = Path("/dev/shm")
     roomy = shared.is_dir() and shutil.disk_usage(shared).free > 1 << 30
-    with tempfile.TemporaryDirectory(dir=shared if roomy else None, prefix="glb-bench-") as folder:
+    with (
+        LOCK.open("w") as lock,
+        tempfile.TemporaryDirectory(dir=shared if roomy else None, prefix="glb-bench-") as folder,
+    ):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another measurement is running: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield Path(folder)
 
 

@@ -23,6 +23,7 @@ import results
 from cases import CASES, Case, Stock
 from cost import (
     RX_POOL_SPARE,
+    Failed,
     Running,
     alone,
     cpu_ns,
@@ -81,6 +82,8 @@ def rate_of_workers(stock: Stock, packets: Sequence[Path], case: Case, seconds: 
         before = running.client.status().workers, [cpu_ns(running.pid, tid) for tid in tids]
         time.sleep(seconds)
         after = running.client.status().workers, [cpu_ns(running.pid, tid) for tid in tids]
+        if any(used == then for used, then in zip(after[1], before[1], strict=True)):
+            raise Failed("a worker got no CPU time: something else has its CPU, at a real-time priority")
         return sum(
             (now.rx_packets - then.rx_packets) / (used - used_then)
             for now, then, used, used_then in zip(after[0], before[0], after[1], before[1], strict=True)

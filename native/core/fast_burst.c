@@ -385,6 +385,7 @@ GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path,
 		return -1;
 	if (flows != NULL && !fast_cache_join(fast, path, flows, burst, work, two))
 		return -1;
+	STAGE_END(remember);
 	if (two && !(flows != NULL && flows->joined != 0)) {
 		encapsulate(egress, burst, work, v6, true);
 	} else {
@@ -413,6 +414,7 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 		return -1;
 	if (flows != NULL && !fast_cache_ask(fast, path, flows, burst, work, v6))
 		flows = NULL;
+	STAGE_END(recall);
 	fast_hash(fast, burst, work, v6);
 	STAGE_END(hash_flows);
 	find_rows(fast, work);
