@@ -27,7 +27,7 @@ from glbpy.plan import Plan, Side, make_plan
 from glbpy.report import Report, report
 from glbpy.snapshot import Compiler, Snapshot
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
-from glbpy.store import HealthRecord, Revision, Store, Written, utc_now
+from glbpy.store import HealthRecord, Store, Written, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -260,10 +260,12 @@ class Controller:
         )
 
     async def rollback(self, number: int, *, dry_run: bool = False, actor: str = "-") -> WriteResult:
-        """Make the state of revision ``number`` the wanted one again, as a new revision, states included."""
-        revision: Revision = await asyncio.to_thread(self.store.revision, number)
-        document = revision.document
-        assert document is not None
+        """Make the state of revision ``number`` the wanted one again, as a new revision, states included.
+
+        What was filling then is wanted active, as it became by itself.
+        """
+        state = await asyncio.to_thread(self.store.state, number)
+        document = settling.activate(state, state.filling)
         return await self._write(
             lambda state: document, action=f"rollback to {number}", actor=actor, dry_run=dry_run
         )

@@ -340,6 +340,13 @@ class Store:
             rows = [row for number in numbers for row in self._db.execute(query, (number,))]
         return {number: datetime.fromisoformat(at) for number, at in rows}
 
+    def state(self, number: int) -> Desired:
+        """Return the desired state as of a revision. Raises NotFoundError."""
+        if number == 0:  # the empty state before the first
+            raise NotFoundError("revisions/0")
+        with self._lock:
+            return self._load(number)
+
     def diff(self, before: int, after: int) -> list[desired.Change]:
         """Return what changed from one revision to another; 0 is the empty state before the first."""
         old = self.revision(before).document if before else Document()

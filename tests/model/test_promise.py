@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from glbpy.report import Report
 from model.walk import FailedError, play, setting, shrink, steps
 
 WALKS = int(os.environ.get("MODEL_WALKS", "4"))
@@ -46,3 +47,9 @@ def test_walks(mode: str) -> None:
     assert packets > 1000 * WALKS
     assert (refused > 0) == (mode != "forced")
     assert mode != "forced" or broken > 0
+
+
+def test_a_report_that_is_blind_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.cluster.report", lambda *_: Report())
+    with pytest.raises(FailedError, match="not reported"):
+        play(setting(SEED, "forced"), steps(SEED, STEPS))

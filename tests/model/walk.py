@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glbpy import desired
+from glbpy import desired, settling
 from glbpy.desired import Desired
 from glbpy.models import Backend, Document, Pool, Service, State, parse
 from model.cluster import Cluster, Director
@@ -177,7 +177,7 @@ CHANGES: dict[str, Change] = {
 }
 OTHERS = {
     "open": 12, "send": 14, "end": 4, "load": 9, "time": 5, "settle": 5, "fail": 1.5, "recover": 2,
-    "flap": 1.5, "apply": 2,
+    "flap": 1.5, "apply": 2, "rollback": 1,
 }  # fmt: skip
 KINDS = {**OTHERS, **dict.fromkeys(CHANGES, 0.6), "add": 1.5, "remove": 1.2, "drain": 1.2, "undrain": 2.0}
 
@@ -223,10 +223,18 @@ class Walk:
         for change in changes:
             made = change(rng, Desired(document=document))
             document = document if made is None else made
+        self._write(document)
+
+    def _write(self, document: Document) -> None:
         if self.cluster.write(lambda state: document, admit=self.given.rails):
             self.changed += 1
         else:
             self.refused += 1
+
+    def _rollback(self, rng: random.Random) -> None:
+        past = self.cluster.store.state(rng.randint(1, self.cluster.state.revision))
+        document = settling.activate(past, past.filling)
+        self._write(document)
 
     def _director(self, rng: random.Random) -> Director:
         return rng.choice(self.cluster.directors)

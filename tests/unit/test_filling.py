@@ -112,6 +112,20 @@ def test_a_drain_that_ends_fills_again(rig: Rig) -> None:
     rig.run(body)
 
 
+def test_a_rollback_to_a_time_of_filling_leads_to_what_it_led_to(rig: Rig) -> None:
+    async def body(controller: Controller) -> None:
+        first = await controller.apply(WEB)
+        await eventually(lambda: controller.desired.filling == frozenset())
+        added = await controller.put_backend("web", NEW)
+        await eventually(lambda: controller.desired.filling == frozenset())
+        for number, names in ((first.revision, ["web1", "web2"]), (added.revision, ["web1", "web2", "web3"])):
+            await controller.rollback(number)
+            await eventually(lambda names=names: takes(rig) == [names] * 2)
+            assert {b.state for b in controller.desired.pool("web").backends} == {State.ACTIVE}
+
+    rig.run(body)
+
+
 def test_what_surprises_a_director_that_lags_is_said(rig: Rig) -> None:
     """Another key gives every flow another row: one that lags does not find the connections of others."""
     rig.compiler = NativeCompiler()  # type: ignore[assignment]
