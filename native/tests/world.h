@@ -56,11 +56,11 @@ static inline void make_services(struct make *make)
 	make_bind(make, 3, make_v4(198, 51, 100, 0), 24, GLB_IPPROTO_TCP, 80, 80);
 }
 
-static inline bool world_open(struct world *world)
+/* The rest, from world->make. */
+static inline bool world_compile(struct world *world)
 {
 	struct glb_error error = {.code = 0};
 
-	make_services(&world->make);
 	world->director = (struct glb_director){
 		.outer_source_v4 = make_v4(10, 0, 0, 254), .gateway_mac = {2, 0, 0, 0, 0, 0xfe}, .filter_mac = 1,
 	};
@@ -70,6 +70,12 @@ static inline bool world_open(struct world *world)
 		return true;
 	printf("# %s\n", error.text);
 	return false;
+}
+
+static inline bool world_open(struct world *world)
+{
+	make_services(&world->make);
+	return world_compile(world);
 }
 
 static inline void world_close(struct world *world)
