@@ -13,6 +13,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <arpa/inet.h>
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -198,6 +200,11 @@ static void follows_routes(const struct family *family)
 	CHECK(run("%s route add default via %s", ip, family->two));
 	CHECK(becomes(nexthop, &words[0], "02:00:00:00:0f:02"));
 	CHECK(becomes(nexthop, &words[1], "02:00:00:00:0f:02"));
+	CHECK(run("%s route add default via %s table 100", ip, family->three));
+	CHECK(run("%s rule add to %s lookup 100", ip, family->beyond));
+	CHECK(becomes(nexthop, &words[0], "02:00:00:00:0f:33"));
+	CHECK(run("%s rule del to %s lookup 100 && %s route del default table 100", ip, family->beyond, ip));
+	CHECK(becomes(nexthop, &words[0], "02:00:00:00:0f:02"));
 	CHECK(run("%s route add unreachable %s", ip, family->nowhere));
 	CHECK(becomes(nexthop, &words[1], NULL));
 	CHECK(run("%s route del unreachable %s && %s route del default", ip, family->nowhere, ip));
@@ -322,6 +329,29 @@ static void looks_after_many(void)
 	CHECK(FAR("ip -4 addr flush dev far0"));
 }
 
+/* More changes than the socket holds, and the one that matters behind them: it is lost, and asked for. */
+static void makes_up_for_changes_that_it_missed(void)
+{
+	const struct glb_addr addr = addr_of(v4.two);
+	const int room = 4096;
+	uint32_t memory[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(memory);
+	struct nexthop *nexthop;
+	uint64_t word;
+
+	CHECK(run("ip neigh replace %s lladdr 02:00:00:00:0f:02 dev near0 nud permanent", v4.two));
+	nexthop = look_after(&addr, 1, &word, 100);
+	CHECK(becomes(nexthop, &word, "02:00:00:00:0f:02"));
+	CHECK(setsockopt(nexthop_fd(nexthop), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) == 0);
+	CHECK(run("for i in $(seq 300); do echo neigh replace 10.0.1.$((i %% 250 + 1)) lladdr 02:00:00:00:0e:$((i %% 90 + 10)) "
+		  "dev near0 nud permanent; done | ip -batch -"));
+	CHECK(run("ip neigh replace %s lladdr 02:00:00:00:0f:44 dev near0 nud permanent", v4.two));
+	CHECK(getsockopt(nexthop_fd(nexthop), SOL_SOCKET, SO_MEMINFO, memory, &len) == 0 && memory[SK_MEMINFO_DROPS] > 0);
+	CHECK(becomes(nexthop, &word, "02:00:00:00:0f:44"));
+	nexthop_close(nexthop);
+	CHECK(run("ip neigh flush nud permanent dev near0"));
+}
+
 static void has_nothing_to_do_without_backends(void)
 {
 	struct nexthop *nexthop = nexthop_open(one_port, 1, &error);
@@ -345,6 +375,7 @@ int main(void)
 		{"follows IPv4 routes", follows_v4_routes},
 		{"follows IPv6 routes", follows_v6_routes},
 		{"goes by an IPv6 gateway to IPv4", goes_by_v6_to_v4},
+		{"makes up for changes that it missed", makes_up_for_changes_that_it_missed},
 		{"survives a link that goes", survives_a_link_that_goes},
 		{"looks after a thousand", looks_after_many},
 	};
