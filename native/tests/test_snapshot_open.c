@@ -423,6 +423,62 @@ static void what_is_accepted_is_safe_to_follow(void)
 	glb_buffer_free(&buffer);
 }
 
+/* Hops of the pool, each once, then GLB_HOP_NONE to the end. */
+static bool is_chain(const uint16_t *row, unsigned hops, unsigned backends)
+{
+	unsigned n = 0;
+
+	while (n < hops && row[n] != GLB_HOP_NONE)
+		n++;
+	for (unsigned a = 0; a < hops; a++)
+		for (unsigned b = 0; b < a; b++)
+			if (a < n && row[a] == row[b])
+				return false;
+	for (unsigned a = 0; a < hops; a++)
+		if (a < n ? row[a] >= backends : row[a] != GLB_HOP_NONE)
+			return false;
+	return true;
+}
+
+/* One hop is changed in a row, anywhere: in the first and last rows, too, and in those that are left when rows are taken by 256. */
+static void a_wrong_row_is_found_wherever_it_is(void)
+{
+	enum { BACKENDS = 6, HOPS = 6, ROWS = 512, PRIME = 521, TRIES = 300 };
+	static const uint16_t values[] = {0, 1, 2, 3, 4, 5, BACKENDS, 0x7fff, 0xfffe, GLB_HOP_NONE};
+	uint64_t state = 5;
+
+	for (unsigned hops = 1; hops <= HOPS; hops++) {
+		unsigned accepted = 0;
+		struct glb_snapshot s;
+		struct glb_buffer buffer;
+		struct make m;
+		uint32_t rows;
+
+		make_init(&m, 1, BACKENDS, 1);
+		m.services[0].hops = (uint8_t)hops;
+		m.services[0].rows = hops > 2 ? ROWS : PRIME;
+		m.services[0].algorithm = hops > 2 ? GLB_ALGORITHM_RENDEZVOUS : GLB_ALGORITHM_MAGLEV;
+		CHECK(make_open(&m, &buffer, &s));
+		rows = s.tables[0].rows;
+		for (unsigned try = 0; try < TRIES; try++) {
+			const uint32_t row = try == 0 ? 0 : try == 1 ? rows - 1 : make_random(&state, rows);
+			const unsigned at = make_random(&state, hops);
+			const uint16_t value = values[make_random(&state, sizeof(values) / sizeof(values[0]))];
+			uint16_t changed[HOPS];
+			bool right;
+
+			memcpy(changed, glb_snapshot_row(&s, 0, row), hops * sizeof(*changed));
+			changed[at] = value;
+			right = is_chain(changed, hops, BACKENDS);
+			accepted += right;
+			check_failed |= open_damaged(&buffer, (size_t)((const uint8_t *)(glb_snapshot_row(&s, 0, row) + at) - buffer.data),
+						     sizeof(value), value) != (right ? 0 : -EINVAL);
+		}
+		CHECK(accepted > 10 && accepted < TRIES - 10);
+		glb_buffer_free(&buffer);
+	}
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = {
@@ -437,6 +493,7 @@ int main(void)
 		{"bytes behind the end are refused", bytes_behind_the_end_are_refused},
 		{"every field is checked behind the digest", every_field_is_checked_behind_the_digest},
 		{"header and slots are checked behind the digest", header_and_slots_are_checked_behind_the_digest},
+		{"a wrong row is found wherever it is", a_wrong_row_is_found_wherever_it_is},
 		{"what is accepted is safe to follow", what_is_accepted_is_safe_to_follow},
 	};
 
