@@ -138,12 +138,12 @@ def test_removing_a_backend_is_reported() -> None:
 
 def test_a_removed_backend_stays_while_it_settles() -> None:
     web = replace(WEB, backends=(WEB.backends[0], WEB.backends[1]))
-    dns = replace(DNS, hops=1)
-    before = native.Snapshot(native.compile_snapshot(native.ConfigInput((web,), (dns,))))
+    www = replace(WWW, hops=1, alt_hash_fields=())  # UDP has no second chance
+    before = native.Snapshot(native.compile_snapshot(native.ConfigInput((web,), (www,))))
     gone = replace(web, backends=(web.backends[1], replace(web.backends[0], state="inactive")))
-    prior = native.PriorInput(((0, 5, "draining"), (1, 1, "active")), DNS.seed, hops=1)
+    prior = native.PriorInput(((0, 5, "draining"), (1, 1, "active")), WWW.seed, hops=1)
     after = native.Snapshot(
-        native.compile_snapshot(native.ConfigInput((gone,), (replace(dns, priors=(prior,)),)))
+        native.compile_snapshot(native.ConfigInput((gone,), (replace(www, priors=(prior,)),)))
     )
     assert native.leavers(before, after) == []
     assert [b.name for b in before.row(0, 7)] == ["web1"]
