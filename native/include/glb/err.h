@@ -21,7 +21,7 @@
 #endif
 
 enum {
-	GLB_ERROR_TEXT = 240, /* bytes, with the final NUL */
+	GLB_ERROR_TEXT = 496, /* bytes, with the final NUL */
 };
 
 /* What went wrong. `text` is one sentence that names the field and, where there is one, the fix. */
