@@ -6,6 +6,8 @@
 
 #include <glb/stage.h>
 
+#include <rte_ether.h>
+
 typedef uint64_t both __attribute__((vector_size(16), aligned(8), may_alias)); /* words of struct glb_traffic */
 
 /* Fills in what glb_fast_run() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
@@ -71,10 +73,10 @@ static inline void count(struct worker *worker, const struct loaded *loaded, con
 	count_add(&worker->stats->tx_bytes, tx_bytes);
 	count_add(&worker->stats->rx_packets, n);
 	count_add(&worker->stats->rx_bytes, rx_bytes);
-	count_add(&worker->stats->bursts, 1);
 }
 
-bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
+/* All of them, or none. */
+static bool forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct flow_worker *flows = worker->flows;
 	struct glb_fast_burst burst;
@@ -82,8 +84,6 @@ bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned i
 	unsigned sent;
 	int port;
 
-	if (!loaded->fast.usable)
-		return false;
 	if (describe(mbufs, &burst, n) != 0)
 		return false;
 	STAGE_END(describe);
@@ -104,4 +104,45 @@ bool fast_forward(struct worker *worker, const struct loaded *loaded, unsigned i
 		rte_pktmbuf_free(mbufs[i]);
 	count(worker, loaded, &burst, n, sent, rx_bytes);
 	return true;
+}
+
+static bool has_type(const struct rte_mbuf *mbuf, rte_be16_t type)
+{
+	return mbuf->data_len >= sizeof(struct rte_ether_hdr) && rte_pktmbuf_mtod(mbuf, const struct rte_ether_hdr *)->ether_type == type;
+}
+
+/* Takes those of one type, if the straight line is for them all. Returns how many are left, in front; the order of each type's is kept. */
+static unsigned forward_type(struct worker *worker, const struct loaded *loaded, unsigned index, rte_be16_t type,
+			     struct rte_mbuf **mbufs, unsigned n)
+{
+	struct rte_mbuf *taken[WORKER_BURST], *left[WORKER_BURST];
+	unsigned n_taken = 0, n_left = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (has_type(mbufs[i], type))
+			taken[n_taken++] = mbufs[i];
+		else
+			left[n_left++] = mbufs[i];
+	if (n_taken == 0 || n_left == 0 || !forward(worker, loaded, index, taken, n_taken))
+		return n;
+	memcpy(mbufs, left, n_left * sizeof(left[0]));
+	return n_left;
+}
+
+/* A replay's packets leave in the order in which they came. */
+static bool is_replay(const struct worker *worker)
+{
+	return worker->order != NULL || (worker->rings != NULL && worker->rings->lossless);
+}
+
+unsigned fast_forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
+{
+	if (!loaded->fast.usable || n == 0)
+		return n;
+	if (forward(worker, loaded, index, mbufs, n))
+		return 0;
+	if (is_replay(worker))
+		return n;
+	n = forward_type(worker, loaded, index, RTE_BE16(RTE_ETHER_TYPE_IPV4), mbufs, n);
+	return forward_type(worker, loaded, index, RTE_BE16(RTE_ETHER_TYPE_IPV6), mbufs, n);
 }

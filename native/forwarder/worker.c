@@ -151,7 +151,6 @@ static void count_verdicts(struct worker *worker, const struct loaded *loaded, u
 	}
 	count_add(&worker->stats->rx_packets, n);
 	count_add(&worker->stats->rx_bytes, bytes);
-	count_add(&worker->stats->bursts, 1);
 }
 
 static uint64_t now_ns(void)
@@ -274,8 +273,10 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	uint64_t start;
 
 	start = timing_start(&worker->timing);
-	if (!traced && !worker->muted && __atomic_load_n(worker->capture, __ATOMIC_RELAXED) == NULL &&
-	    fast_forward(worker, loaded, index, mbufs, n)) {
+	count_add(&worker->stats->bursts, 1);
+	if (!traced && !worker->muted && __atomic_load_n(worker->capture, __ATOMIC_RELAXED) == NULL)
+		n = fast_forward(worker, loaded, index, mbufs, n);
+	if (n == 0) {
 		timing_end(&worker->timing, worker->stats, start);
 		STAGE_END(count);
 		return;

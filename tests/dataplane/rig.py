@@ -31,6 +31,7 @@ def snapshot(
     path: Path,
     *,
     vip: str = VIP,
+    also: Sequence[str] = (),
     backends: Sequence[str] = BACKENDS,
     revision: int = 1,
     services: int = 1,
@@ -39,7 +40,7 @@ def snapshot(
     states: Mapping[str, dict[str, str]] | None = None,
     **extra: Any,
 ) -> Path:
-    """Write a snapshot: TCP port 80 of ``vip`` (and the addresses after it). Ids are from 1 and 101.
+    """Write a snapshot: TCP port 80 of ``vip``, ``also`` and the addresses after them; ids from 1 and 101.
 
     ``states`` are fields of backends by address, ``extra`` those of the services.
     """
@@ -55,7 +56,10 @@ def snapshot(
     made = tuple(
         native.ServiceInput(
             name=f"www{n}", id=n + 1, pool=0, hash_key=bytes(16), seed=bytes(16), rows=1024,
-            binds=(native.BindInput(ipaddress.ip_network(ip(vip) + n), protocol, *ports),),
+            binds=tuple(
+                native.BindInput(ipaddress.ip_network(address), protocol, *ports)
+                for address in (ip(vip) + n, *(ip(other) + n for other in also))
+            ),
             hash_fields=("src_addr", "src_port"), **extra,
         )
         for n in range(services)

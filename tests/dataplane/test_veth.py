@@ -9,14 +9,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from oracle.build import IPV4, ethernet, ipv4, tcp
+from oracle.build import IPV4, IPV6, ethernet, ipv4, ipv6, tcp
 
 from dataplane.rig import BACKENDS, GATEWAY, SOURCE, VIP, Director, Segment, run_once, snapshot
 from glbpy import counters
 from glbpy.errors import ForwarderError
 
 AF_PACKET = "net_af_packet0,iface=director0,framecnt=4096,blocksz=65536"
-CLIENT = "192.0.2.77"
+CLIENT, CLIENT6, VIP6 = "192.0.2.77", "2001:db8:ff::7", "2001:db8::10"
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
@@ -277,3 +277,22 @@ def test_idle_costs_little(director: Director) -> None:
     assert busy_s() - before < 2 * 0.15
     (worker,) = director.client.status().workers
     assert worker.sleeps > 100
+
+
+def test_families_that_come_mixed_keep_their_order(director: Director, segment: Segment) -> None:
+    """With packets of other kinds between them: what is usual is forwarded, each family in its order."""
+    snapshot(director.snapshot, also=(VIP6,))
+    director.client.load(director.snapshot)
+    frames = []
+    for sport in range(3000, 3200):
+        frames.append(syn(sport, segment.mac))
+        frames.append(ethernet(ipv6(CLIENT6, VIP6, 6, tcp(sport, 80)), IPV6, dst=segment.mac))
+        if sport % 10 == 0:
+            frames.append(ethernet(bytes(46), 0x88B5, dst=segment.mac))
+    segment.wire.send(frames)
+    out = segment.wire.receive(400)
+    inner = [frame[54:] for frame in out]
+    for family in (4, 6):
+        sent = [frame[14:] for frame in frames if frame[14] >> 4 == family]
+        assert [packet for packet in inner if packet[0] >> 4 == family] == sent
+    assert director.counters()["forwarded"] == 400
