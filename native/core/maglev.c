@@ -57,44 +57,78 @@ static void sift_down(uint64_t *heap, uint32_t n)
 	heap[at] = claim;
 }
 
-int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t count, uint32_t rows, uint16_t *out)
-{
-	uint64_t *heap = malloc((count + 1ul) * sizeof(*heap));       /* next claims */
-	uint32_t *next = malloc((count + 1ul) * sizeof(*next));       /* [backend] row to look at */
-	uint32_t *claims = calloc(count + 1ul, sizeof(*claims));      /* [backend] made so far */
-	uint64_t largest = 1;
-	int status = -ENOMEM;
+/* A backend's way through its permutation. */
+struct walk {
+	uint32_t next; /* row to look at */
+	uint32_t skip;
+};
 
-	memset(out, 0xff, rows * sizeof(*out)); /* GLB_HOP_NONE */
-	if (!heap || !next || !claims)
-		goto out;
-	for (uint32_t i = 0; i < count; i++)
-		if (backends[i].weight > largest)
-			largest = backends[i].weight;
-	for (uint32_t i = 0; i < count; i++) { /* all before anything: ascending by backend is a heap */
-		heap[i] = claim_at(0, i);
-		next[i] = backends[i].offset;
+static void claim_row(struct walk *walk, uint32_t rows, uint16_t backend, uint16_t *out)
+{
+	uint32_t next = walk->next;
+
+	while (out[next] != GLB_HOP_NONE) {
+		next += walk->skip;
+		next = next >= rows ? next - rows : next; /* dividing would be three times the work of the rest */
 	}
-	/* Everybody's entry is looked at once, in turn 0, which claims nothing; a claim is then due in the turn in which weight × turn
-	 * reaches the next multiple of the largest weight. */
-	for (uint32_t claimed = 0; count > 0 && claimed < rows;) {
+	out[next] = backend;
+	walk->next = next;
+}
+
+/* Everybody claims once a turn. */
+static void take_turns(struct walk *walks, uint32_t count, uint32_t rows, uint16_t *out)
+{
+	for (uint32_t claimed = 0; claimed < rows;)
+		for (uint32_t i = 0; i < count && claimed < rows; i++, claimed++)
+			claim_row(&walks[i], rows, (uint16_t)i, out);
+}
+
+/* A claim is due in the turn in which weight × turn reaches the next multiple of the largest weight. */
+static int take_weighted_turns(const struct glb_maglev_backend *backends, uint32_t largest, struct walk *walks,
+			       uint32_t count, uint32_t rows, uint16_t *out)
+{
+	uint64_t *heap = malloc(count * sizeof(*heap));     /* next claims */
+	uint32_t *claims = calloc(count, sizeof(*claims));  /* [backend] made so far */
+	const int status = heap != NULL && claims != NULL ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; status == 0 && i < count; i++) /* all before anything: ascending by backend is a heap */
+		heap[i] = claim_at(0, i);
+	/* Everybody's entry is looked at once, in turn 0, which claims nothing. */
+	for (uint32_t claimed = 0; status == 0 && claimed < rows;) {
 		const uint32_t i = heap[0] & 0xffff;
 
 		if (heap[0] >> 16 != 0) {
-			while (out[next[i]] != GLB_HOP_NONE)
-				next[i] = (next[i] + backends[i].skip) % rows;
-			out[next[i]] = (uint16_t)i;
+			claim_row(&walks[i], rows, (uint16_t)i, out);
 			claimed++;
 			claims[i]++;
 		}
-		heap[0] = claim_at(((claims[i] + 1) * largest + backends[i].weight - 1) / backends[i].weight, i);
+		heap[0] = claim_at(((claims[i] + 1ULL) * largest + backends[i].weight - 1) / backends[i].weight, i);
 		sift_down(heap, count);
 	}
-	status = 0;
-out:
 	free(heap);
-	free(next);
 	free(claims);
+	return status;
+}
+
+int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t count, uint32_t rows, uint16_t *out)
+{
+	struct walk *walks = malloc((count + 1ul) * sizeof(*walks));
+	uint32_t least = UINT32_MAX, largest = 1;
+	int status = 0;
+
+	memset(out, 0xff, rows * sizeof(*out)); /* GLB_HOP_NONE */
+	if (walks == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		walks[i] = (struct walk){backends[i].offset, backends[i].skip};
+		least = backends[i].weight < least ? backends[i].weight : least;
+		largest = backends[i].weight > largest ? backends[i].weight : largest;
+	}
+	if (count > 0 && least == largest)
+		take_turns(walks, count, rows, out);
+	else if (count > 0)
+		status = take_weighted_turns(backends, largest, walks, count, rows, out);
+	free(walks);
 	return status;
 }
 

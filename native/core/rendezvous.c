@@ -266,7 +266,7 @@ unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, uns
 	if (want == 0)
 		return 0;
 	/* Scores are uniform: four times as many as wanted are to be expected below this one, and seldom too few. */
-	if (r->keys == NULL && r->count > 4 * want)
+	if (r->keys == NULL && r->count > 16 * want)
 		n = best_within(r, UINT64_MAX / r->count * 4 * want, kept, want);
 	/* Padding is highest in everything, and want ≤ count: it is pushed out again. */
 	if (n < want)

@@ -78,7 +78,7 @@ struct glb_maglev_backend {
 /* Maglev's population (section 3.4 of the paper) with weights, as katran's second variant: in each turn a backend's account
  * grows by its weight, and at the largest weight it pays for the next free row of its own permutation. Fills `out[rows]` with
  * indices into `backends`, at most GLB_POOL_BACKENDS_MAX; GLB_HOP_NONE where there are none. `rows` is a prime. Returns 0 or -ENOMEM.
- * Any thread; about rows × log(rows) steps. */
+ * Any thread; about rows × log(rows) steps, and as many of a heap where weights differ. */
 int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t count, uint32_t rows, uint16_t *out);
 
 #endif
