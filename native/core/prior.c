@@ -72,7 +72,7 @@ bool glb_spec_equal(const struct glb_table_spec *a, const struct glb_table_spec 
 
 struct work {
 	const struct glb_table_spec *spec;
-	uint8_t threads;
+	const struct glb_config *config;     /* threads and cache */
 	struct glb_backend_config *backends; /* the pool's, as a former state had them */
 	uint16_t *state;                     /* rows of one state */
 	uint16_t *chains;                    /* [rows × GLB_HOPS_MAX] the result so far, GLB_HOP_NONE behind each chain */
@@ -108,7 +108,8 @@ static int append_own(struct work *work, struct glb_error *error)
 	const struct glb_table_spec *spec = work->spec;
 	struct glb_table_config table = {
 		.backends = spec->pool->backends, .backend_count = spec->pool->backend_count, .rows = spec->rows,
-		.hops = spec->hops, .policy = spec->policy, .algorithm = spec->algorithm, .threads = work->threads,
+		.hops = spec->hops, .policy = spec->policy, .algorithm = spec->algorithm,
+		.threads = work->config->threads, .cache = work->config->cache,
 	};
 
 	memcpy(table.seed, spec->seed, sizeof(table.seed));
@@ -120,7 +121,8 @@ static int append_prior(struct work *work, const struct glb_prior_config *prior,
 	const struct glb_table_spec *spec = work->spec;
 	struct glb_table_config table = {
 		.backends = work->backends, .backend_count = spec->pool->backend_count, .rows = spec->rows,
-		.hops = prior->hops, .policy = prior->policy, .algorithm = prior->algorithm, .threads = work->threads,
+		.hops = prior->hops, .policy = prior->policy, .algorithm = prior->algorithm,
+		.threads = work->config->threads, .cache = work->config->cache,
 	};
 
 	memcpy(table.seed, prior->seed, sizeof(table.seed));
@@ -169,13 +171,13 @@ static unsigned narrow(struct work *work)
 	return width;
 }
 
-int glb_prior_build(const struct glb_table_spec *spec, uint8_t threads, uint16_t **rows_out, uint8_t *hops_out,
+int glb_prior_build(const struct glb_table_spec *spec, const struct glb_config *config, uint16_t **rows_out, uint8_t *hops_out,
 		    struct glb_error *error)
 {
 	const size_t bytes = (size_t)spec->rows * GLB_HOPS_MAX * sizeof(uint16_t);
 	struct work work = {
 		.spec = spec,
-		.threads = threads,
+		.config = config,
 		.backends = calloc(spec->pool->backend_count + 1ul, sizeof(*work.backends)),
 		.state = malloc(bytes),
 		.chains = malloc(bytes),

@@ -24,10 +24,10 @@ struct glb_table_spec glb_spec_alt(const struct glb_config *config, const struct
 /* Whether two specs give the same bytes. */
 bool glb_spec_equal(const struct glb_table_spec *a, const struct glb_table_spec *b);
 
-/* Builds the rows of a spec that has priors. *rows_out is allocated: rows × *hops_out, the longest chain, own hops at least. Returns 0,
+/* Builds the rows of a spec that has priors, with the threads and the cache of `config`. *rows_out is allocated: rows × *hops_out, the longest chain, own hops at least. Returns 0,
  * -EINVAL or -ENOMEM. A row: own hops, then those of the priors, newest first, each backend once, at most GLB_HOPS_MAX; where a prior adds
  * to a row, what is unhealthy goes behind the rest, own ones first, since a dead hop hides everything behind it. */
-int glb_prior_build(const struct glb_table_spec *spec, uint8_t threads, uint16_t **rows_out, uint8_t *hops_out,
+int glb_prior_build(const struct glb_table_spec *spec, const struct glb_config *config, uint16_t **rows_out, uint8_t *hops_out,
 		    struct glb_error *error);
 
 /* Checks the priors and the alt look-up of service `s`, all else being right. Returns 0 or -EINVAL. */

@@ -180,12 +180,18 @@ GLB_LANES_CLONES static void score_slots(struct glb_rendezvous *r, unsigned lane
 	score_words(r, lane, r->slots_v4, r->slots, 3);
 }
 
+/* Readies the states of the rows around this one. */
+static void start_at(struct glb_rendezvous *r, uint32_t row)
+{
+	if (row - row % GLB_LANES == r->started)
+		return;
+	r->started = row - row % GLB_LANES;
+	start_rows(r->seed, r->started, r->start);
+}
+
 void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row)
 {
-	if (row - row % GLB_LANES != r->started) {
-		r->started = row - row % GLB_LANES;
-		start_rows(r->seed, r->started, r->start);
-	}
+	start_at(r, row);
 	score_slots(r, row % GLB_LANES);
 	for (uint32_t slot = 0; r->keys != NULL && slot < r->slots; slot++)
 		r->keys[slot] = r->position[slot] == GLB_HOP_NONE
@@ -193,35 +199,54 @@ void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row)
 			: glb_weight_key(r->log, r->scores[slot], r->inverse[slot]);
 }
 
-/* A backend's place in the row's order: the lower one comes first. */
-struct place {
-	uint64_t key;
-	uint64_t score;
-	uint16_t position;
-};
+/* Scores of backends of one family, in a row of the block each. */
+GLB_LANES_CLONES static void score_rows(const struct glb_rendezvous *r, const uint32_t slots[GLB_LANES], unsigned words,
+					uint64_t scores[GLB_LANES])
+{
+	glb_lanes v[4][2], m[2], digest[2];
+	struct sip_lanes s[2];
 
-static struct place place_of(const struct glb_rendezvous *r, uint32_t slot)
+	for (unsigned i = 0; i < 4; i++)
+		load(v[i], r->start[i]);
+	for (unsigned i = 0; i < 2; i++)
+		s[i] = (struct sip_lanes){v[0][i], v[1][i], v[2][i], v[3][i]};
+	for (unsigned w = 0; w < words; w++) {
+		for (unsigned lane = 0; lane < GLB_LANES; lane++)
+			m[lane / GLB_LANES_REGISTER][lane % GLB_LANES_REGISTER] = r->words[w][slots[lane]];
+		sip_lanes_word(s, m);
+	}
+	sip_lanes_end(s, digest);
+	store(scores, glb_lanes_swap(digest[0]), glb_lanes_swap(digest[1]));
+}
+
+void glb_rendezvous_places(struct glb_rendezvous *r, uint32_t row, const uint32_t slots[GLB_LANES],
+			   struct glb_place places[GLB_LANES])
+{
+	uint64_t scores[GLB_LANES] __attribute__((aligned(64)));
+
+	start_at(r, row);
+	score_rows(r, slots, r->slots_v4 > 0 ? 1 : 3, scores);
+	for (unsigned i = 0; i < GLB_LANES; i++)
+		places[i] = (struct glb_place){
+			.key = r->keys != NULL ? glb_weight_key(r->log, scores[i], r->inverse[slots[i]]) : scores[i],
+			.score = scores[i],
+			.position = r->position[slots[i]],
+		};
+}
+
+static struct glb_place place_of(const struct glb_rendezvous *r, uint32_t slot)
 {
 	const uint64_t score = r->scores[slot];
 
-	return (struct place){r->keys != NULL ? r->keys[slot] : score, score, r->position[slot]};
-}
-
-static bool before(const struct place *a, const struct place *b)
-{
-	if (a->key != b->key)
-		return a->key < b->key;
-	if (a->score != b->score)
-		return a->score < b->score;
-	return a->position < b->position;
+	return (struct glb_place){r->keys != NULL ? r->keys[slot] : score, score, r->position[slot]};
 }
 
 /* Puts a place among the `n` best so far, of at most `want`; returns how many there are now. */
-static unsigned keep(struct place *kept, unsigned n, unsigned want, const struct place *place)
+static unsigned keep(struct glb_place *kept, unsigned n, unsigned want, const struct glb_place *place)
 {
 	unsigned at = n;
 
-	while (at > 0 && before(place, &kept[at - 1]))
+	while (at > 0 && glb_place_before(place, &kept[at - 1]))
 		at--;
 	if (at == want)
 		return n;
@@ -234,7 +259,7 @@ static unsigned keep(struct place *kept, unsigned n, unsigned want, const struct
 
 /* Looks for the `want` best among those whose key is at most `bound`; returns how many there are. Few slots are looked at one by one:
  * those next to one that is among the best so far. */
-static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, struct place *kept, unsigned want)
+static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, struct glb_place *kept, unsigned want)
 {
 	const uint64_t *keys = r->keys != NULL ? r->keys : r->scores;
 	unsigned n = 0;
@@ -246,7 +271,7 @@ static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, stru
 		load(key, &keys[slot]);
 		lanes = glb_lanes_within(key[0], key[1], bound);
 		for (; lanes != 0; lanes &= lanes - 1) {
-			const struct place place = place_of(r, slot + (unsigned)__builtin_ctz(lanes));
+			const struct glb_place place = place_of(r, slot + (unsigned)__builtin_ctz(lanes));
 
 			n = keep(kept, n, want, &place);
 			if (n == want)
@@ -258,7 +283,7 @@ static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, stru
 
 unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want)
 {
-	struct place kept[GLB_HOPS_MAX];
+	struct glb_place kept[GLB_HOPS_MAX];
 	unsigned n = 0;
 
 	if (want > r->count)
@@ -278,12 +303,12 @@ unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, uns
 
 uint16_t glb_rendezvous_first(const struct glb_rendezvous *r, const uint8_t *rank)
 {
-	struct place first = {UINT64_MAX, UINT64_MAX, GLB_HOP_NONE};
+	struct glb_place first = {UINT64_MAX, UINT64_MAX, GLB_HOP_NONE};
 
 	for (uint32_t slot = 0; slot < r->slots; slot++) {
-		const struct place place = place_of(r, slot);
+		const struct glb_place place = place_of(r, slot);
 
-		if (place.position != GLB_HOP_NONE && rank[place.position] == 0 && before(&place, &first))
+		if (place.position != GLB_HOP_NONE && rank[place.position] == 0 && glb_place_before(&place, &first))
 			first = place;
 	}
 	return first.position;

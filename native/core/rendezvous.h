@@ -33,6 +33,27 @@ void glb_rendezvous_free(struct glb_rendezvous *r);
 /* Scores every backend for `row`; the two look-ups below are about this row. */
 void glb_rendezvous_score(struct glb_rendezvous *r, uint32_t row);
 
+/* A backend's place in a row's order: the lower one comes first. */
+struct glb_place {
+	uint64_t key;      /* the score, or the weighted one */
+	uint64_t score;
+	uint16_t position;
+};
+
+static inline bool glb_place_before(const struct glb_place *a, const struct glb_place *b)
+{
+	if (a->key != b->key)
+		return a->key < b->key;
+	if (a->score != b->score)
+		return a->score < b->score;
+	return a->position < b->position;
+}
+
+/* The places of the backends in slots[0..GLB_LANES-1], each in a row of its own from `row` on, a multiple of GLB_LANES. All slots are of
+ * one family. What glb_rendezvous_score() scored stays. */
+void glb_rendezvous_places(struct glb_rendezvous *r, uint32_t row, const uint32_t slots[GLB_LANES],
+			   struct glb_place places[GLB_LANES]);
+
 /* Writes the first `want` (≤ GLB_HOPS_MAX) backends of the row's order; returns how many there are. */
 unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, unsigned want);
 

@@ -6,6 +6,7 @@
 #include "encap_rules.h"
 #include "prior.h"
 #include "snapshot_layout.h"
+#include "table_cache.h"
 #include "vip_build.h"
 
 /* A row table that some services share. */
@@ -66,7 +67,7 @@ static int share_table(struct plan *plan, const struct glb_table_spec *spec, uin
 	table = &plan->tables[plan->table_count++];
 	*table = (struct shared){.spec = *spec, .hops = spec->hops};
 	if (spec->prior_count > 0)
-		status = glb_prior_build(spec, plan->config->threads, &table->rows, &table->hops, error);
+		status = glb_prior_build(spec, plan->config, &table->rows, &table->hops, error);
 	plan->row_words += glb_table_words(spec->rows, table->hops);
 	return status;
 }
@@ -213,7 +214,7 @@ static void put_backends(const struct plan *plan, struct writer *writer)
 	}
 }
 
-static int put_rows(const struct shared *shared, uint8_t threads, uint16_t *rows, struct glb_error *error)
+static int put_rows(const struct plan *plan, const struct shared *shared, uint16_t *rows, struct glb_error *error)
 {
 	const struct glb_table_spec *spec = &shared->spec;
 	struct glb_table_config table = {
@@ -223,7 +224,8 @@ static int put_rows(const struct shared *shared, uint8_t threads, uint16_t *rows
 		.hops = spec->hops,
 		.policy = spec->policy,
 		.algorithm = spec->algorithm,
-		.threads = threads,
+		.threads = plan->config->threads,
+		.cache = plan->config->cache,
 	};
 
 	if (shared->rows != NULL) {
@@ -256,7 +258,7 @@ static int put_tables(const struct plan *plan, struct writer *writer, const uint
 			.algorithm = spec->algorithm,
 			.families = encap_families(spec->pool->backends, spec->pool->backend_count),
 		};
-		status = put_rows(&plan->tables[t], plan->config->threads, rows + row_base, error);
+		status = put_rows(plan, &plan->tables[t], rows + row_base, error);
 		row_base += glb_table_words(spec->rows, plan->tables[t].hops);
 	}
 	return status;
@@ -348,6 +350,7 @@ int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out
 	status = glb_config_check(config, error);
 	if (status != 0)
 		return status;
+	glb_table_cache_begin(config->cache);
 	status = plan_init(&plan, config, error);
 	if (status == 0) {
 		lay_out(&plan, &header);
@@ -363,6 +366,8 @@ int glb_snapshot_compile(const struct glb_config *config, struct glb_buffer *out
 		if (status != 0)
 			glb_buffer_free(out);
 	}
+	if (status == 0)
+		glb_table_cache_end(config->cache);
 	plan_free(&plan);
 	return status;
 }

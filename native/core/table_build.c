@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chain.h"
 #include "config_check.h"
 #include "maglev.h"
 #include "parallel.h"
+#include "table_cache.h"
 
 enum {
 	PIECE_ROWS = 1024,
@@ -51,6 +53,29 @@ static int build_rendezvous(const struct glb_table_config *config, const uint8_t
 	return glb_parallel(worth < threads ? (unsigned)worth : threads, build_pieces, &build);
 }
 
+/* From a table that was kept, or else from nothing. */
+static int make(const struct glb_table_config *config, const uint8_t *rank, uint16_t *rows_out)
+{
+	const bool maglev = config->algorithm == GLB_ALGORITHM_MAGLEV;
+	const struct glb_former *former = NULL;
+	uint32_t distance;
+	int status = 0;
+
+	if (config->cache != NULL)
+		former = glb_table_cache_find(config->cache, config, &distance);
+	if (former != NULL && distance == 0) {
+		memcpy(rows_out, former->rows, (size_t)config->rows * config->hops * sizeof(*rows_out));
+		return 0;
+	}
+	if (former != NULL && !maglev)
+		status = glb_table_update(former, config, rank, rows_out);
+	if (status == 0)
+		status = maglev ? glb_maglev_build(config, rank, rows_out) : build_rendezvous(config, rank, rows_out);
+	if (status >= 0 && config->cache != NULL)
+		glb_table_cache_keep(config->cache, config, rank, rows_out);
+	return status < 0 ? status : 0;
+}
+
 int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, struct glb_error *error)
 {
 	uint8_t *rank;
@@ -64,8 +89,7 @@ int glb_table_build(const struct glb_table_config *config, uint16_t *rows_out, s
 	rank = malloc(config->backend_count + 1);
 	if (rank != NULL) {
 		glb_chain_rank(config->backends, config->backend_count, rank);
-		status = config->algorithm == GLB_ALGORITHM_MAGLEV ? glb_maglev_build(config, rank, rows_out)
-								   : build_rendezvous(config, rank, rows_out);
+		status = make(config, rank, rows_out);
 		free(rank);
 	}
 	if (rank == NULL || status != 0)

@@ -255,6 +255,7 @@ struct glb_config {
 	const struct glb_service_config *services;
 	uint32_t service_count;
 	uint8_t threads; /* at most so many at once; 0: as many as there are CPUs for the process, up to 8. The bytes are the same */
+	struct glb_table_cache *cache; /* tables of the last compilation, and then those of this one; NULL: none. The bytes are the same */
 };
 
 /* Bytes owned by libglb until glb_buffer_free(). */

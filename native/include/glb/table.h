@@ -51,6 +51,14 @@ struct glb_backend_config {
 	struct glb_addr addr; /* unique in its pool */
 };
 
+/* Tables kept from one compilation to the next, with the backends that they were made of, so that after a change only rows that can
+ * differ are made anew, and none where nothing changed. Holds the tables of the last compilation: as much memory as their rows.
+ * One thread at a time. */
+struct glb_table_cache;
+
+struct glb_table_cache *glb_table_cache_new(void); /* NULL: out of memory */
+void glb_table_cache_free(struct glb_table_cache *cache); /* NULL is fine */
+
 struct glb_table_config {
 	const struct glb_backend_config *backends; /* borrowed; position = index in rows */
 	uint32_t backend_count;                    /* 0..GLB_POOL_BACKENDS_MAX */
@@ -60,6 +68,7 @@ struct glb_table_config {
 	uint8_t algorithm;                         /* enum glb_algorithm */
 	uint8_t threads;                           /* at most so many at once; 0: as many as there are CPUs for the process, up to 8 */
 	uint8_t seed[16];
+	struct glb_table_cache *cache;             /* NULL: none. The rows are the same with it */
 };
 
 /* Fills `rows_out[config->rows * config->hops]` with backend indices, GLB_HOP_NONE
