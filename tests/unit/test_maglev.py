@@ -180,6 +180,16 @@ def test_shares_far_apart_are_ciliums() -> None:
         assert abs(counts[position] - slots) < 0.02 * 1021
 
 
+def test_removing_the_lightest_of_weights_far_apart_moves_little() -> None:
+    """Cilium publishes less than 1 % for these weights."""
+    backends = [Backend(f"10.0.0.{n}", weight=w) for n, w in enumerate((2, 13, 111, 10))]
+    before = build(backends, 1021)[::2]
+    after = build([replace(backends[0], state="inactive"), *backends[1:]], 1021)[::2]
+    moved = sum(was not in (0, now) for was, now in zip(before, after, strict=True))
+    [published] = [c for c in REFERENCE["cilium_published"] if "weight-2" in c["test"]]
+    assert 100 * moved / 1021 < published["less_than_percent"]
+
+
 @pytest.mark.parametrize(("count", "size"), [(3, 1021), (10, 65537), (100, 65537), (400, 65537)])
 def test_a_removal_moves_few_rows_of_the_others(count: int, size: int) -> None:
     """Cilium and katran publish less than 1 %; the paper says that a few move."""
