@@ -75,7 +75,8 @@ class Stayers:
     def __enter__(self) -> Self:
         self.running = [self.client.start(each.run(self.stop)) for each in self.all]
         netns.wait_until(lambda: all(each.steps or each.error for each in self.all), "all to be answered", 20)
-        assert self.broken() == []
+        broken = self.broken()
+        assert broken == []
         return self
 
     def __exit__(
@@ -99,7 +100,8 @@ class Stayers:
             "every connection to be used",
             20,
         )
-        assert self.broken() == []
+        broken = self.broken()
+        assert broken == []
 
     def on(self, backend: str) -> int:
         return sum(each.backend == backend for each in self.all)
@@ -109,4 +111,5 @@ class Stayers:
         self.stop.set()
         for each in self.running:
             each.result(30)
-        assert self.broken() == []
+        broken = self.broken()
+        assert broken == []
