@@ -4,7 +4,7 @@ Two services without second chance, alike but for the flow cache, each with half
 the one must not notice what breaks connections of the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,17 @@ FORGETFUL: dict[str, dict[str, Any]] = {
     "gue": {"hops": 1, "settle_seconds": 0},
     "gre": {"encapsulation": "gre", "settle_seconds": 0},
 }
+
+
+@pytest.fixture(scope="module")
+def shared_lab(lab_name: Callable[[str], str]) -> Iterator[Lab]:
+    """A lab of its own. What breaks here leaves backends with halves of connections; in a lab of others, a
+    connection from the same port would get lost in one of them, if its chain went by that backend first."""
+    lab = Lab(lab_name("flows"))
+    lab.down()  # of a run that was killed
+    lab.up()
+    yield lab
+    lab.down()
 
 
 def apply(lab: Lab, remembered: str, weights: tuple[int, ...] = (1, 1, 1), **fields: Any) -> None:
