@@ -300,6 +300,9 @@ GLB_INLINE void transpose(u64x4 w[4])
 	w[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
+GLB_STATIC_ASSERT(GLB_FAST_HEADROOM == GLB_FAST_LINK + GUE_V4_BYTES + (GLB_HOPS_MAX - 1) * GUE_V4_HOP_BYTES - IP,
+		  "how far in front of a frame encapsulate() begins")
+
 /* Writes what is between the client's packet and its hops. Lanes that were filled up are frame 0 once more, and get what it gets. */
 GLB_INLINE void encapsulate(const struct glb_fast_egress *egress, struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two)
 {

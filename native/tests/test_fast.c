@@ -7,7 +7,8 @@
 
 enum {
 	BURSTS = 20000,
-	ROOM = 256,   /* in front of a frame, as in a packet buffer */
+	GUARD = 64,   /* in front of what may be written: not to be touched */
+	ROOM = GUARD + GLB_FAST_HEADROOM, /* in front of a frame */
 };
 
 /* Frames of one burst, each in memory of exactly its size behind its headroom. */
@@ -39,6 +40,14 @@ static void burst_free(struct burst *burst)
 	burst->n = 0;
 }
 
+static bool is_guarded(const uint8_t *bytes)
+{
+	for (unsigned i = 0; i < GUARD; i++)
+		if (bytes[i] != 0xa5)
+			return false;
+	return true;
+}
+
 /* Whether the path, for frames as they were, says what the straight line has made of them; or it has left them alone. */
 static bool same(const struct glb_path *path, const struct burst *burst, const struct frame *frames, int port)
 {
@@ -47,6 +56,8 @@ static bool same(const struct glb_path *path, const struct burst *burst, const s
 		const struct glb_fast_burst *made = &burst->frames;
 		uint8_t expected[GLB_HEADER_MAX];
 
+		if (!is_guarded(burst->bytes[i]))
+			return false;
 		if (port < 0) {
 			if (made->data[i] != burst->bytes[i] + ROOM || memcmp(made->data[i], frames[i].bytes, frames[i].len) != 0)
 				return false;
@@ -236,6 +247,32 @@ static void leaves_other_services_alone(void)
 	close_straight(&w, &fast);
 }
 
+/* Eight hops, behind a tag: nothing is written before the headroom that is asked for. */
+static void keeps_to_its_headroom(void)
+{
+	const struct glb_egress egress = {.mac = {2, 0, 0, 0, 0, 2}, .vlan = 7};
+	const struct frame frame = tcp_frame(4, 1, 80);
+	struct burst burst = {.n = 0};
+	struct glb_error error;
+	struct glb_fast fast;
+	struct world w;
+
+	make_init(&w.make, 1, GLB_HOPS_MAX, 1);
+	for (unsigned i = 0; i < GLB_HOPS_MAX; i++)
+		w.make.backends[0][i].addr = make_v4(10, 0, 0, (uint8_t)i);
+	w.make.services[0].hops = GLB_HOPS_MAX;
+	make_bind(&w.make, 0, vip4(), 32, GLB_IPPROTO_TCP, 80, 80);
+	w.director = (struct glb_director){.outer_source_v4 = make_v4(10, 0, 0, 254), .gateway_mac = {2, 0, 0, 0, 0, 0xfe}};
+	CHECK(make_open(&w.make, &w.buffer, &w.snapshot) && glb_path_init(&w.path, &w.snapshot, &w.director, &error) == 0);
+	glb_path_route(&w.path, NULL, &egress, 1);
+	CHECK(glb_fast_make(&fast, &w.path, 1, &error) == 0);
+	burst_add(&burst, &frame);
+	CHECK(glb_fast_run(&fast, &w.path, &burst.frames, 1) == 0 && same(&w.path, &burst, &frame, 0));
+	CHECK(burst.frames.len[0] == frame.len + 4 + 36 + 4 * (GLB_HOPS_MAX - 1));
+	burst_free(&burst);
+	close_straight(&w, &fast);
+}
+
 /* Ten thousand keys: each is found where it is, and nothing else is. */
 static void finds_each_of_many(void)
 {
@@ -283,6 +320,7 @@ int main(void)
 		{"is its twin on damaged bursts", is_its_twin_on_damaged_bursts},
 		{"follows next hops", follows_next_hops},
 		{"leaves other services alone", leaves_other_services_alone},
+		{"keeps to its headroom", keeps_to_its_headroom},
 		{"finds each of many", finds_each_of_many},
 	};
 

@@ -8,7 +8,7 @@
 
 enum {
 	ROUNDS = 6000,
-	ROOM = 256, /* in front of a frame */
+	ROOM = GLB_FAST_HEADROOM, /* in front of a frame: no more, so that ASan sees it */
 	BACKENDS = 6,
 	ENTRIES = 1024,
 	PORTS = 2,

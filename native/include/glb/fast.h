@@ -12,7 +12,8 @@
 #include "wire.h"
 
 enum {
-	GLB_FAST_HEADROOM = 64 + 4 * 7 - 14, /* bytes in front of a frame that may be written */
+	GLB_FAST_LINK = 32, /* bytes written in front of the outer IPv4 header; Ethernet is the last of them */
+	GLB_FAST_HEADROOM = GLB_FAST_LINK + 36 + 4 * 7 - 14, /* bytes in front of a frame that may be written: IPv4, UDP and GUE, hops */
 };
 
 enum {
@@ -66,7 +67,7 @@ GLB_STATIC_ASSERT(sizeof(struct glb_fast_backend) == 8, "one word")
 
 /* What stands in front of the client's packet when it leaves by a port, where it does not vary; the rest is 0. */
 struct glb_fast_egress {
-	uint8_t link[32];    /* Ethernet, ending at the last byte */
+	uint8_t link[GLB_FAST_LINK]; /* Ethernet, ending at the last byte */
 	uint64_t ip[2];      /* the first words of IPv4, as they lie in the frame */
 	uint64_t mac_end;    /* first bytes of the source MAC, where they are in a word that begins with the destination MAC */
 	uint32_t sum;        /* of IPv4's 16-bit words */
@@ -111,8 +112,9 @@ struct glb_fast_burst {
 	uint32_t backend[GLB_BURST_MAX]; /* out: of the first hop */
 } __attribute__((aligned(64)));
 
-/* Makes what is needed for `path`, whose egress ports it takes (`ports` of them). Nothing being usable is no failure. Returns 0, or -ENOMEM, then there
- * is nothing to free. Any thread; may take some ms for thousands of services. */
+/* Makes what is needed for `path`, whose egress ports it takes (`ports` of them). What it makes points into the snapshot, which must outlive it, and is the
+ * caller's to free by glb_fast_free(). Nothing being usable is no failure. Returns 0, or -ENOMEM, then there is nothing to free. Any thread; may take
+ * some ms for thousands of services. */
 int glb_fast_make(struct glb_fast *fast, const struct glb_path *path, unsigned ports, struct glb_error *error);
 void glb_fast_free(struct glb_fast *fast);
 
