@@ -120,6 +120,15 @@ static struct glb_backend_config *backend_of(struct stage *s, uint32_t id)
 	return NULL;
 }
 
+/* Begins flow 1 and goes on with it. Returns the id of the backend that has it. */
+static uint32_t establish(struct stage *s)
+{
+	const struct glb_packet p = send_tcp(s, 4, 1, SYN);
+
+	send_tcp(s, 4, 1, ACK);
+	return first(s, &p);
+}
+
 /* ---- who teaches ---- */
 
 static void with_second_chance_only_a_syn_teaches(void)
@@ -241,10 +250,7 @@ static void unavailable_backends_are_not_taught(void)
 /* Establishes a flow, changes its backend, and says what becomes of its next packet. */
 static struct glb_packet after_change(struct stage *s, uint8_t state, uint8_t health, uint8_t flags, uint32_t *own)
 {
-	struct glb_packet p = send_tcp(s, 4, 1, SYN);
-
-	send_tcp(s, 4, 1, ACK);
-	*own = first(s, &p);
+	*own = establish(s);
 	backend_of(s, *own)->state = state;
 	backend_of(s, *own)->health = health;
 	if (!load(s))
@@ -371,9 +377,7 @@ static void a_syn_ignores_what_others_would_not_find(void)
 		uint32_t own;
 
 		CHECK(stage_open(&s, (uint8_t)hops));
-		p = send_tcp(&s, 4, 1, SYN);
-		own = first(&s, &p);
-		send_tcp(&s, 4, 1, ACK);
+		own = establish(&s);
 		CHECK(move_rows(&s, own, GLB_HOPS_MAX));
 		p = send_tcp(&s, 4, 1, ACK);
 		CHECK(first(&s, &p) == own);
@@ -410,9 +414,7 @@ static void weight_0_takes_no_new_connections(void)
 	uint32_t own;
 
 	CHECK(stage_open(&s, 1));
-	p = send_tcp(&s, 4, 1, SYN);
-	own = first(&s, &p);
-	send_tcp(&s, 4, 1, ACK);
+	own = establish(&s);
 	backend_of(&s, own)->weight = 0;
 	CHECK(load(&s));
 	p = send_tcp(&s, 4, 1, ACK);
@@ -432,9 +434,7 @@ static void stays_on_a_backend_of_another_pool(void)
 		uint32_t own;
 
 		CHECK(stage_open(&s, 1));
-		p = send_tcp(&s, 4, 1, SYN);
-		own = first(&s, &p);
-		send_tcp(&s, 4, 1, ACK);
+		own = establish(&s);
 		s.make.pools[1] = (struct glb_pool_config){"other", s.make.backends[1], 1};
 		s.make.backends[1][0] = (struct glb_backend_config){.name = "new", .id = 99, .weight = 1, .addr = make_v4(10, 9, 9, 9)};
 		s.make.config.pool_count = 2;
