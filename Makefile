@@ -1,5 +1,5 @@
 # One entry point; CI runs what people run. `make help` lists the targets.
-.PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-stages bench-operation lab lab-docker fresh clean
+.PHONY: help setup demo test lint fuzz model bench bench-quick bench-compare bench-stages bench-operation lab lab-docker package fresh clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,6 +48,9 @@ lab: setup ## bring the lab up and leave it running
 
 lab-docker: setup ## the same lab on docker compose; checked, then taken down
 	@docker/check.sh
+
+package: setup ## dist/glb-redirect_VERSION_ARCH.deb, for backends: needs nothing there but the C library
+	@devtools/package.sh
 
 fresh: ## README's two commands on a fresh clone in a bare Debian 12 container
 	@devtools/fresh.sh
