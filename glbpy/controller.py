@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from glbpy import desired, settling
+from glbpy import desired, draining, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.encapsulation import remarks
@@ -304,6 +304,7 @@ class Controller:
         leavers: tuple[Leaver, ...] = ()
         known = set(remarks(written.before.document))
         warnings = [remark for remark in remarks(written.after.document) if remark not in known]
+        warnings += draining.remarks(written.before.document, written.after.document)
         if written.changed and not dry_run:
             log.info("revision %d by %s: %s", written.after.revision, actor, words)
             leavers, more = await self._consequences(written)

@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
         url: Url = None,
         token: Token = None,
     ) -> None:
-        """Send new connections elsewhere. Those that a backend has go on, by the second chance."""
+        """Send new connections elsewhere. Those that a backend has go on, by the second chance.
+
+        A warning names services whose flows cannot, such as UDP without a flow cache.
+        """
         change(backend, "drain", "drains", wait, timeout, output, url, token)
 
     @app.command()
