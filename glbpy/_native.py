@@ -765,6 +765,7 @@ class DirectorInput:
     outer_udp_checksum: str = "zero"
     icmp_echo: str = "forward"
     filter_mac: bool = False
+    strict: bool = False
     mtu: int = 0
     outer_source_v6: ipaddress.IPv6Address | None = None
     outer_prefix_v4: ipaddress.IPv4Network | None = None
@@ -821,6 +822,7 @@ class PacketPath:
         c.outer_checksum = _word(OUTER_CHECKSUMS, director.outer_udp_checksum, "outer_udp_checksum")
         c.echo = _word(ECHOES, director.icmp_echo, "icmp_echo")
         c.filter_mac = director.filter_mac
+        c.strict = director.strict
         c.mtu = _number(director.mtu, 0, 65535, "mtu")
         self._c = ffi.new("struct glb_path *")
         error = ffi.new("struct glb_error *")

@@ -53,6 +53,7 @@ class Forward(BaseModel):
     outer_udp_checksum: Checksum = "zero"
     outer_udp_checksum_v6: Checksum = "computed"
     icmp_echo: Literal["forward", "punt", "answer"] = "forward"
+    strict: bool = False
 
     def director(
         self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None
@@ -73,6 +74,7 @@ class Forward(BaseModel):
             local_mac=self.local_mac,
             gateway_mac=self.gateway_mac or GATEWAY_MAC,
             icmp_echo=self.icmp_echo,
+            strict=self.strict,
             neighbours=neighbours,
         )
 
@@ -80,9 +82,9 @@ class Forward(BaseModel):
         """The lines of a [forward] table that says the same, without MAC filter, MTU and limits of rates."""
         whole = self.model_copy(update={"gateway_mac": self.gateway_mac or GATEWAY_MAC})
         given = {
-            key: value.hex(":") if isinstance(value, bytes) else str(value)
+            key: value.hex(":") if isinstance(value, bytes) else value if value is True else str(value)
             for key, value in whole
-            if value is not None
+            if value is not None and value is not False
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]  # JSON strings are TOML
         rates = [f"{key} = {RATE_MAX}" for key in ("icmp_echo_rate", "reject_rate")]

@@ -67,6 +67,7 @@ def path_of(config: Config, director: Director) -> native.PacketPath:
             outer_udp_checksum=director.checksum,
             icmp_echo="punt" if director.punt_echo else "forward",
             filter_mac=director.filter_mac,
+            strict=director.strict,
             mtu=director.mtu,
             outer_source_v6=None if director.source_v6 == "::" else IPv6Address(director.source_v6),
             outer_prefix_v4=director.prefix(4),

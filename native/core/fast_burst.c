@@ -11,6 +11,7 @@
 #include "fast_index.h"
 #include "fast_work.h"
 #include "outer.h"
+#include "strict.h"
 
 /* ---- parse ---- */
 
@@ -122,6 +123,23 @@ GLB_INLINE uint64_t measure(struct glb_fast_burst *burst, const struct fast_work
 	if (any_u32x8((const u32x8 *)&brief) == 0)
 		return any_u32x8((const u32x8 *)&wrong);
 	return any_u32x8((const u32x8 *)&wrong) | check_short(burst, work->n, v6);
+}
+
+/* Whether the strict stage would drop one of them. The headers are whole, and lengths are known. */
+static bool any_strict(const struct glb_fast_burst *burst, unsigned n, bool v6)
+{
+	const uint32_t header_len = v6 ? sizeof(struct glb_ipv6) : sizeof(struct glb_ipv4);
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *ip = burst->data[i] + IP;
+		const uint32_t l4_len = burst->l3_len[i] - header_len;
+
+		any |= strict_check(&(struct strict){
+			.ip = ip, .l4 = ip + header_len, .l4_len = l4_len, .readable = l4_len, .protocol = ip[v6 ? 6 : 9], .v6 = v6,
+		}) != GLB_REASON_FORWARDED;
+	}
+	return any;
 }
 
 /* ---- classify ---- */
@@ -413,7 +431,7 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 	wrong |= measure(burst, work, v6, &longest);
 	wrong |= v6 ? read_slots_v6(fast, burst, work) : read_slots_v4(fast, burst, work);
 	STAGE_END(find_slots);
-	if (wrong != 0)
+	if (wrong != 0 || (path->director.strict && any_strict(burst, work->n, v6)))
 		return -1;
 	if (flows != NULL && !fast_cache_ask(fast, path, flows, burst, work, v6))
 		flows = NULL;

@@ -118,6 +118,8 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 	glb_packet_parse(packets, n);
 	STAGE_END(parse);
 	glb_path_classify(path, packets, n);
+	if (path->director.strict)
+		glb_path_check(packets, n);
 	STAGE_END(classify);
 	remembers = (glb_path_hash(path, packets, n) & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
 	STAGE_END(hash);

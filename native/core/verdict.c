@@ -73,6 +73,16 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_REJECT_LIMITED] = {"reject_limited", GLB_VERDICT_DROP,
 		"a VIP, but no service there takes it: above the rate at which the director rejects"},
 	[GLB_REASON_TRACED] = {"traced", GLB_VERDICT_DROP, "a packet of glb trace --live, freed where it would have been sent"},
+	[GLB_REASON_SOURCE_MARTIAN] = {"source_martian", GLB_VERDICT_DROP,
+		"strict: from an address that no packet can come from (loopback, multicast, reserved)"},
+	[GLB_REASON_SOURCE_IS_VIP] = {"source_is_vip", GLB_VERDICT_DROP, "strict: from the address that it is for"},
+	[GLB_REASON_PORT_ZERO] = {"port_zero", GLB_VERDICT_DROP, "strict: TCP or UDP, from or to port 0"},
+	[GLB_REASON_TCP_BAD_FLAGS] = {"tcp_bad_flags", GLB_VERDICT_DROP,
+		"strict: TCP flags that contradict each other, or neither SYN, RST nor ACK"},
+	[GLB_REASON_TCP_BAD_HEADER] = {"tcp_bad_header", GLB_VERDICT_DROP,
+		"strict: the TCP header's length or an option does not fit"},
+	[GLB_REASON_UDP_BAD_LENGTH] = {"udp_bad_length", GLB_VERDICT_DROP,
+		"strict: the UDP length is beyond the packet, or below 8"},
 };
 
 const char *glb_reason_name(unsigned reason)

@@ -40,6 +40,7 @@ static const struct config_key keys[] = {
 	KEY("forward", "icmp_echo", CONFIG_CHOICE, director.echo, .words = echo_names),
 	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
 	KEY("forward", "reject_rate", CONFIG_INTEGER, reject_rate, RANGE(1, 10000000)),
+	KEY("forward", "strict", CONFIG_BOOL, director.strict),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
 	KEY("forward", "run_model", CONFIG_CHOICE, run_model, .words = run_model_names),

@@ -144,7 +144,7 @@ static void is_its_twin_on_straight_bursts(void)
 }
 
 /* Bursts in which any bytes of any packet may have been changed. */
-static void is_its_twin_on_damaged_bursts(void)
+static void compare_damaged(uint8_t strict)
 {
 	static struct frame frames[GLB_BURST_MAX];
 	struct burst burst = {.n = 0};
@@ -154,6 +154,7 @@ static void is_its_twin_on_damaged_bursts(void)
 	struct world w;
 
 	CHECK(open_straight(&w, &fast));
+	w.path.director.strict = strict;
 	for (unsigned round = 0; round < BURSTS; round++) {
 		const unsigned n = 1 + (unsigned)(test_random(&random) % 4);
 		int port;
@@ -176,6 +177,16 @@ static void is_its_twin_on_damaged_bursts(void)
 	}
 	CHECK(taken > BURSTS / 20 && left > BURSTS / 20);
 	close_straight(&w, &fast);
+}
+
+static void is_its_twin_on_damaged_bursts(void)
+{
+	compare_damaged(0);
+}
+
+static void is_its_twin_where_it_is_strict(void)
+{
+	compare_damaged(1);
 }
 
 /* Next hops of their own: by backend, and all of a burst by one port. */
@@ -318,6 +329,7 @@ int main(void)
 	static const struct check_case cases[] = {
 		{"is its twin on straight bursts", is_its_twin_on_straight_bursts},
 		{"is its twin on damaged bursts", is_its_twin_on_damaged_bursts},
+		{"is its twin where it is strict", is_its_twin_where_it_is_strict},
 		{"follows next hops", follows_next_hops},
 		{"leaves other services alone", leaves_other_services_alone},
 		{"keeps to its headroom", keeps_to_its_headroom},

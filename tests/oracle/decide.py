@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
-from oracle import reject
+from oracle import reject, strict
 from oracle.model import FIELDS, Address, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
 from oracle.siphash import siphash24
@@ -17,6 +17,7 @@ DROPS = {
     "eth_truncated", "ipv4_truncated", "ipv4_bad_version", "ipv4_bad_length", "ipv6_truncated",
     "ipv6_bad_version", "ipv6_bad_length", "ipv6_bad_extension", "l4_truncated", "icmp_quote_truncated",
     "no_backend", "too_long", "unmatched_dropped",
+    "source_martian", "source_is_vip", "port_zero", "tcp_bad_flags", "tcp_bad_header", "udp_bad_length",
 }  # fmt: skip
 
 
@@ -41,6 +42,8 @@ def decide(config: Config, director: Director, frame: bytes) -> Decision:
         packet = parse(frame)
         service = classify(config, director, packet)
         decision.service = service.name
+        if director.strict:
+            strict.check(packet)
         steer(decision, service, packet, director)
     except Rejected as rejected:
         decision.reason = str(rejected)

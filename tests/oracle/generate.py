@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from oracle import frames, glbfile, rows, wrap_cases
 from oracle.decide import decide
-from oracle.model import Bind, Config, Director, Service, backend_json, service_json
+from oracle.model import Bind, Config, Director, Service, backend_json, director_json, service_json
 from oracle.rows import Backend
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -417,7 +417,7 @@ def frames_file() -> str:
         {"name": name, "glb": glb, "services": [service_json(service) for service in config.services]}
         for name, (glb, config) in configs.items()
     ]
-    directors = [{"name": name, **asdict(director)} for name, director in DIRECTORS.items()]
+    directors = [{"name": name, **director_json(director)} for name, director in DIRECTORS.items()]
     parts = {"configs": described, "directors": directors, "cases": list(frame_cases(configs))}
     return "{" + ",\n".join(f'"{name}": {lines(items)}' for name, items in parts.items()) + "}\n"
 
@@ -427,7 +427,7 @@ def wrap_file() -> str:
         {"name": name, "services": [service_json(service) for service in config.services]}
         for name, config in wrap_cases.configs().items()
     ]
-    directors = [{"name": name, **asdict(director)} for name, director in wrap_cases.DIRECTORS.items()]
+    directors = [{"name": name, **director_json(director)} for name, director in wrap_cases.DIRECTORS.items()]
     cases = [wrap_cases.case(*each) for each in wrap_cases.cases()]
     parts = {"configs": described, "directors": directors, "cases": cases}
     return "{" + ",\n".join(f'"{name}": {lines(items)}' for name, items in parts.items()) + "}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
@@ -120,6 +120,7 @@ class Director:
     punt_echo: bool = False
     mtu: int = 0
     filter_mac: bool = False
+    strict: bool = False
     source_v6: str = "::"
     prefix_v4: str | None = None  # of outer sources that vary by flow
     prefix_v6: str | None = None
@@ -128,6 +129,12 @@ class Director:
     def prefix(self, version: int) -> IPv4Network | IPv6Network | None:
         text = self.prefix_v4 if version == 4 else self.prefix_v6
         return None if text is None else ip_network(text)
+
+
+def director_json(director: Director) -> dict[str, Any]:
+    """Return its fields; `strict`, which the vectors do without, only where it is on."""
+    fields = asdict(director)
+    return fields if director.strict else {key: fields[key] for key in fields if key != "strict"}
 
 
 WRAP_FIELDS = ("encapsulation", "gre_key", "dscp", "backend_port", "outer_dscp", "ecn")

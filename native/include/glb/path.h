@@ -45,6 +45,7 @@ struct glb_director {
 	uint8_t outer_checksum;          /* of UDP over IPv4: enum glb_outer_checksum */
 	uint8_t outer_checksum_v6;       /* over IPv6 */
 	uint8_t echo;                    /* enum glb_echo */
+	uint8_t strict;                  /* 1: packets that no honest sender sends are dropped, docs/protection.md */
 	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
 };
 
@@ -87,6 +88,7 @@ void glb_path_route(struct glb_path *path, const uint64_t *next_hops, const stru
 /* The stages, in order. Each skips packets whose verdict is no longer FORWARD; n ≤ GLB_BURST_MAX. */
 void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* by MAC, before parse */
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+void glb_path_check(struct glb_packet *packets, unsigned n); /* where director.strict: what no honest sender sends */
 uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* returns all their services' flags */
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* next hop, lengths, MTU */

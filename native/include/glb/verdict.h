@@ -68,6 +68,13 @@ enum glb_reason {
 	GLB_REASON_NOT_ON_LINK,        /* the backend is behind a router, and only its own MAC would do */
 	/* drop */
 	GLB_REASON_TRACED,             /* a packet of `glb trace --live`, held back */
+	/* drop: on directors with forward.strict, packets for a service that no honest sender sends */
+	GLB_REASON_SOURCE_MARTIAN,     /* from an address that no packet can come from */
+	GLB_REASON_SOURCE_IS_VIP,      /* from the address that it is for */
+	GLB_REASON_PORT_ZERO,          /* TCP or UDP, from or to port 0 */
+	GLB_REASON_TCP_BAD_FLAGS,      /* flags that contradict each other, or none that means anything */
+	GLB_REASON_TCP_BAD_HEADER,     /* TCP header length or options that do not fit */
+	GLB_REASON_UDP_BAD_LENGTH,     /* UDP length beyond the packet, or below 8 */
 	GLB_REASON_COUNT
 };
 
