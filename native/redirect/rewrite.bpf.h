@@ -5,7 +5,7 @@
 #ifndef GLB_REWRITE_BPF_H
 #define GLB_REWRITE_BPF_H
 
-#include "parse.bpf.h"
+#include "decide.h"
 
 /* Where the checksum of a transport header lies whose pseudo-header has the addresses, and how it is updated. */
 struct transport {
@@ -97,7 +97,7 @@ static __always_inline enum glb_redirect_reason rewrite_l3dsr(struct cursor *c, 
 	if (!skip_fragment_header(c, outer))
 		return GLB_REDIRECT_TRUNCATED;
 	transport = transport_of(outer->protocol, outer->l4_at);
-	if (!clear_dscp(c->skb, outer) || !change_address(c->skb, outer, dst_at, outer->dst, vip->addr, &transport))
+	if (!clear_dscp(c->packet.context, outer) || !change_address(c->packet.context, outer, dst_at, outer->dst, vip->addr, &transport))
 		return GLB_REDIRECT_REWRITE_FAILED;
 	return GLB_REDIRECT_LOCAL_L3DSR;
 }

@@ -1,14 +1,12 @@
-/* Reads headers of an skb, wherever its bytes lie.
+/* Reads headers, wherever the bytes of a packet lie.
  *
  * One cursor and one bounds idiom: take() copies a fixed number of bytes and moves on, or says that they are not
  * there. Nothing here looks at sockets or changes the packet.
  */
-#ifndef GLB_PARSE_BPF_H
-#define GLB_PARSE_BPF_H
+#ifndef GLB_REDIRECT_PARSE_H
+#define GLB_REDIRECT_PARSE_H
 
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include "redirect.h"
+#include "way.h"
 
 enum {
 	EXTENSION_HEADERS_MAX = 8,
@@ -16,14 +14,14 @@ enum {
 };
 
 struct cursor {
-	struct __sk_buff *skb;
-	uint32_t at;  /* bytes from the start of the frame */
-	uint32_t end; /* where the enclosing header says that its payload ends; never beyond the frame */
+	struct packet packet;
+	uint32_t at;  /* bytes from the start of what the way was given */
+	uint32_t end; /* where the enclosing header says that its payload ends; never beyond what is there */
 };
 
 static __always_inline bool take(struct cursor *c, void *to, uint32_t len)
 {
-	if (c->at + len > c->end || bpf_skb_load_bytes(c->skb, c->at, to, len))
+	if (c->at + len > c->end || !way_load(&c->packet, c->at, to, len))
 		return false;
 	c->at += len;
 	return true;

@@ -2,10 +2,10 @@
  *
  * None of them names further hops, so there is no second chance: what is well-formed is delivered.
  */
-#ifndef GLB_TUNNEL_BPF_H
-#define GLB_TUNNEL_BPF_H
+#ifndef GLB_REDIRECT_TUNNEL_H
+#define GLB_REDIRECT_TUNNEL_H
 
-#include "parse.bpf.h"
+#include "parse.h"
 
 /* Is it a tunnel that this host was told to end? */
 static __always_inline bool is_tunnel(const struct outer *outer, const struct glb_redirect_config *settings)

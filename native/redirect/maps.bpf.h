@@ -1,0 +1,97 @@
+/* The maps, which every program of an attachment shares by their pins, and what a way in asks of them. */
+#ifndef GLB_MAPS_BPF_H
+#define GLB_MAPS_BPF_H
+
+#include "decide.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct glb_redirect_config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, GLB_REDIRECT_COUNTERS);
+	__type(key, uint32_t);
+	__type(value, uint64_t);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GLB_REDIRECT_PREFIXES);
+	__type(key, struct glb_redirect_prefix);
+	__type(value, uint32_t);
+} allow SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GLB_REDIRECT_REWRITES);
+	__type(key, struct glb_redirect_match);
+	__type(value, struct glb_redirect_target);
+} rewrites SEC(".maps");
+
+/* Packets of the current second that went to the stack unknown, on this CPU. */
+struct last_hop {
+	uint64_t second;
+	uint64_t packets;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct last_hop);
+} last_hop SEC(".maps");
+
+static __always_inline void count(enum glb_redirect_reason reason)
+{
+	uint32_t key = reason;
+	uint64_t *counter = bpf_map_lookup_elem(&counters, &key);
+
+	if (counter)
+		++*counter;
+}
+
+static __always_inline uint32_t way_roles(const struct packet *packet, bool is_v6, const uint8_t addr[16])
+{
+	struct glb_redirect_prefix key = {.bits = GLB_REDIRECT_FAMILY_BITS + 32, .family = GLB_REDIRECT_V4};
+	uint32_t *value;
+
+	(void)packet;
+	if (is_v6) {
+		key.bits = GLB_REDIRECT_FAMILY_BITS + 128;
+		key.family = GLB_REDIRECT_V6;
+	}
+	__builtin_memcpy(key.addr, addr, 16);
+	value = bpf_map_lookup_elem(&allow, &key);
+	return value ? *value : 0;
+}
+
+static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate)
+{
+	uint64_t second = bpf_ktime_get_ns() / 1000000000;
+	uint32_t zero = 0;
+	struct last_hop *now = bpf_map_lookup_elem(&last_hop, &zero);
+
+	(void)packet;
+	if (!now || !rate)
+		return true;
+	if (now->second != second) {
+		now->second = second;
+		now->packets = 0;
+	}
+	return now->packets++ < rate;
+}
+
+static __always_inline const struct glb_redirect_target *way_rewrite(const struct packet *packet,
+								     const struct glb_redirect_match *match)
+{
+	(void)packet;
+	return bpf_map_lookup_elem(&rewrites, match);
+}
+
+#endif

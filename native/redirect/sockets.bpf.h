@@ -1,0 +1,109 @@
+/* The host's TCP sockets, for tc and XDP alike: way_find by the kernel's own look-up.
+ *
+ * The few kernel structs stand here by hand, with only the fields that are read: libbpf relocates the
+ * offsets when it loads the program (CO-RE), so neither a generated vmlinux.h nor the build host's kernel matters.
+ */
+#ifndef GLB_SOCKETS_BPF_H
+#define GLB_SOCKETS_BPF_H
+
+#include "decide.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock_common {
+	__u32 skc_tw_rcv_nxt;
+	__u32 skc_tw_snd_nxt;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+};
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
+	__u32 tw_rcv_wnd;
+};
+
+struct tcp_request_sock {
+	__u32 snt_isn;
+};
+
+#pragma clang attribute pop
+
+enum {
+	STATE_TIME_WAIT = 6, /* the kernel's net/tcp_states.h, unchanged since Linux 4.4 */
+	STATE_LISTEN = 10,
+	STATE_REQUEST = 12, /* TCP_NEW_SYN_RECV */
+};
+
+/* Finds the socket of a tuple, or NULL. The caller releases it. A request socket is returned as itself, not as its listener. */
+static __always_inline struct bpf_sock *look_up(const struct packet *packet, const struct tuple *ends)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (ends->is_v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, ends->client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, ends->vip, 16);
+		__builtin_memcpy(&tuple.ipv6.sport, &ends->client_port, 2);
+		__builtin_memcpy(&tuple.ipv6.dport, &ends->vip_port, 2);
+		return bpf_skc_lookup_tcp(packet->context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(&tuple.ipv4.saddr, ends->client, 4);
+	__builtin_memcpy(&tuple.ipv4.daddr, ends->vip, 4);
+	__builtin_memcpy(&tuple.ipv4.sport, &ends->client_port, 2);
+	__builtin_memcpy(&tuple.ipv4.dport, &ends->vip_port, 2);
+	return bpf_skc_lookup_tcp(packet->context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+}
+
+static __always_inline bool cookie_fits(struct bpf_sock *sk, struct inner *inner)
+{
+	uint32_t ip_len = inner->is_v6 ? sizeof(inner->ip.v6) : sizeof(inner->ip.v4);
+
+	return bpf_tcp_check_syncookie(sk, &inner->ip, ip_len, (void *)&inner->tcp, sizeof(inner->tcp)) == 0;
+}
+
+static __always_inline void describe_request(struct bpf_sock *sk, struct known *known)
+{
+	struct tcp_request_sock *request = bpf_skc_to_tcp_request_sock(sk);
+
+	if (!request)
+		return;
+	known->as = KNOWN_REQUEST;
+	known->numbers = true;
+	known->isn = request->snt_isn;
+}
+
+static __always_inline void describe_timewait(struct bpf_sock *sk, struct known *known)
+{
+	struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(sk);
+
+	if (!tw)
+		return;
+	known->as = KNOWN_TIMEWAIT;
+	known->numbers = true;
+	known->rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
+	known->snd_nxt = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
+	known->rcv_wnd = tw->tw_rcv_wnd;
+}
+
+static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
+				     struct known *known)
+{
+	struct bpf_sock *sk = look_up(packet, tuple);
+
+	if (!sk)
+		return;
+	if (sk->state == STATE_LISTEN) {
+		known->as = KNOWN_LISTENER;
+		known->cookie = segment && cookie_fits(sk, segment);
+	} else if (sk->state == STATE_REQUEST) {
+		describe_request(sk, known);
+	} else if (sk->state == STATE_TIME_WAIT) {
+		describe_timewait(sk, known);
+	} else {
+		known->as = KNOWN_CONNECTION;
+	}
+	bpf_sk_release(sk);
+}
+
+#endif

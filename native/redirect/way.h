@@ -1,0 +1,54 @@
+/* What a way in offers to the decision: the packet's bytes, the host's sockets, and the operator's lists.
+ *
+ * The ways are tc, XDP and NFQUEUE. Each defines `struct packet` before it includes decide.h, and the functions below after, so that
+ * the compiler sees one program without calls, as the kernel's verifier wants it. Nothing here changes a packet.
+ */
+#ifndef GLB_REDIRECT_WAY_H
+#define GLB_REDIRECT_WAY_H
+
+#include <stdbool.h>
+#include "redirect.h"
+
+struct packet; /* the way's own: what it finds the bytes by */
+struct inner;
+
+/* Ends of a TCP connection, as in a segment that the client sent. */
+struct tuple {
+	const uint8_t *client, *vip; /* 4 or 16 bytes */
+	glb_be16 client_port, vip_port;
+	bool is_v6;
+};
+
+/* What the kernel has for a tuple. */
+enum known_as {
+	KNOWN_NOT = 0,
+	KNOWN_LISTENER,
+	KNOWN_REQUEST,    /* SYN received */
+	KNOWN_TIMEWAIT,
+	KNOWN_CONNECTION, /* every other state */
+};
+
+struct known {
+	enum known_as as;
+	bool numbers;  /* of a request or TIME_WAIT: those below are known */
+	bool cookie;   /* of a listener: the segment carries a SYN cookie from here */
+	uint32_t isn;  /* of a request: its own initial sequence number */
+	uint32_t rcv_nxt, rcv_wnd, snd_nxt; /* of TIME_WAIT */
+};
+
+/* Copies `len` bytes from `at` on. False: they are not there. */
+static __always_inline bool way_load(const struct packet *packet, uint32_t at, void *to, uint32_t len);
+/* Is the packet several that were merged? */
+static __always_inline bool way_is_super(const struct packet *packet);
+/* The roles of an address: 0, or GLB_REDIRECT_SOURCE and _PEER. */
+static __always_inline uint32_t way_roles(const struct packet *packet, bool is_v6, const uint8_t addr[16]);
+/* Asks for the tuple. `segment` is what a SYN cookie is looked for in; NULL: not asked for. */
+static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
+				     struct known *known);
+/* May the stack see one more packet that nobody knows? `rate` of them a second and CPU; 0 = no limit. */
+static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate);
+/* What a DSCP, or a port of this host, stands for; NULL: nothing. */
+static __always_inline const struct glb_redirect_target *way_rewrite(const struct packet *packet,
+								     const struct glb_redirect_match *match);
+
+#endif
