@@ -1,14 +1,11 @@
 /* The worker's side of the straight line (fast.h): buffers in, buffers out, counters. */
 #include "fast.h"
 #include "count.h"
-#include "order.h"
-#include "tx.h"
+#include "hand_on.h"
 
 #include <glb/stage.h>
 
 #include <rte_ether.h>
-
-typedef uint64_t both __attribute__((vector_size(16), aligned(8), may_alias)); /* words of struct glb_traffic */
 
 /* Fills in what glb_fast_run() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
 static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst *burst, unsigned n)
@@ -29,30 +26,6 @@ static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_b
 	return wrong | differ;
 }
 
-static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
-{
-	if (worker->tx_ring != NULL) {
-		for (unsigned i = 0; i < n; i++) {
-			mbufs[i]->port = (uint16_t)port;
-			mbufs[i]->hash.usr = GLB_REASON_FORWARDED;
-		}
-		if (worker->rings->lossless)
-			rings_wait_for_room(worker->tx_ring);
-		return rings_put(worker->rings, worker->tx_ring, worker->sender_bell, mbufs, n);
-	}
-	if (worker->order != NULL)
-		order_note(worker->order, mbufs, n);
-	return tx_send(&worker->ports->port[port], worker->index, mbufs, n);
-}
-
-static inline void count_slot(struct glb_traffic *traffic, uint32_t slot, uint32_t bytes)
-{
-	both *const words = (both *)&traffic[slot];
-
-	if (slot != SLOT_NONE)
-		*words += (both){1, bytes};
-}
-
 /* The first `sent` of them were handed on. */
 static inline void count(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst,
 			 unsigned n, unsigned sent, uint64_t rx_bytes)
@@ -63,8 +36,8 @@ static inline void count(struct worker *worker, const struct loaded *loaded, con
 
 	for (unsigned i = 0; i < sent; i++) {
 		tx_bytes += burst->len[i];
-		count_slot(services, service_slot[burst->service[i]], burst->l3_len[i]);
-		count_slot(backends, backend_slot[burst->backend[i]], burst->l3_len[i]);
+		hand_on_count(services, service_slot[burst->service[i]], burst->l3_len[i]);
+		hand_on_count(backends, backend_slot[burst->backend[i]], burst->l3_len[i]);
 	}
 	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
 	if (sent != n)
@@ -98,6 +71,9 @@ static bool forward(struct worker *worker, const struct loaded *loaded, unsigned
 		mbufs[i]->pkt_len = burst.len[i];
 	}
 	STAGE_END(write);
+	if (worker->tx_ring != NULL)
+		for (unsigned i = 0; i < n; i++)
+			hand_on_tell(mbufs[i], (unsigned)port, GLB_REASON_FORWARDED);
 	sent = hand_on(worker, (unsigned)port, mbufs, n);
 	STAGE_END(send);
 	for (unsigned i = sent; i < n; i++)

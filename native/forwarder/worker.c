@@ -3,11 +3,11 @@
 #include "capture.h"
 #include "count.h"
 #include "fast.h"
+#include "hand_on.h"
 #include "idle.h"
 #include "order.h"
 #include "punt.h"
 #include "trace.h"
-#include "tx.h"
 
 #include <glb/stage.h>
 
@@ -23,40 +23,24 @@ static bool holds_back(const struct worker *worker)
 
 static void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_packet *packet)
 {
-	uint32_t service = loaded->service_slot[packet->service];
-	uint32_t backend = loaded->backend_slot[packet->chain[0]];
-
-	if (service != SLOT_NONE) {
-		count_add(&worker->services[service].packets, 1);
-		count_add(&worker->services[service].bytes, packet->l3_len);
-	}
-	if (backend != SLOT_NONE) {
-		count_add(&worker->backends[backend].packets, 1);
-		count_add(&worker->backends[backend].bytes, packet->l3_len);
-	}
+	hand_on_count(worker->services, loaded->service_slot[packet->service], packet->l3_len);
+	hand_on_count(worker->backends, loaded->backend_slot[packet->chain[0]], packet->l3_len);
 }
 
-/* To the port's queue, or, in a pipeline, into the ring to the sender. Returns how many were taken, from the front. */
-static unsigned hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
+/* Returns how many were taken, from the front. packet_of[i] is the packet of mbufs[i]. */
+static unsigned tell_and_hand_on(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, const uint8_t *packet_of, unsigned n)
 {
-	if (worker->tx_ring != NULL) {
-		const unsigned mark = worker->tracing != NULL ? RINGS_TRACED : 0;
-		unsigned put;
+	const unsigned mark = worker->tracing != NULL ? RINGS_TRACED : 0;
+	unsigned taken;
 
-		for (unsigned i = 0; i < n; i++) {
-			mbufs[i]->port = (uint16_t)(port | mark);
-			mbufs[i]->hash.usr = worker->packets[packet_of[i]].reason;
-		}
-		if (worker->rings->lossless)
-			rings_wait_for_room(worker->tx_ring);
-		put = rings_put(worker->rings, worker->tx_ring, worker->sender_bell, mbufs, n);
-		if (put != 0)
-			worker->tracing = NULL; /* the report is the sender's */
-		return put;
-	}
-	if (worker->order != NULL)
-		order_note(worker->order, mbufs, n);
-	return tx_send(&worker->ports->port[port], worker->index, mbufs, n);
+	if (worker->tx_ring == NULL)
+		return hand_on(worker, port, mbufs, n);
+	for (unsigned i = 0; i < n; i++)
+		hand_on_tell(mbufs[i], port | mark, worker->packets[packet_of[i]].reason);
+	taken = hand_on(worker, port, mbufs, n);
+	if (taken != 0)
+		worker->tracing = NULL; /* the report is the sender's */
+	return taken;
 }
 
 /* For a capture: a frame of `frame_len` bytes, which begins with `len` bytes at `data` and goes on in `rest`. */
@@ -119,7 +103,7 @@ static void transmit(struct worker *worker, unsigned port, struct rte_mbuf **mbu
 	if (worker->capturing != NULL)
 		for (unsigned i = 0; i < n; i++)
 			show_buffer(worker, GLB_CAPTURE_EGRESS, &worker->packets[packet_of[i]], mbufs[i]);
-	sent = hand_on(worker, port, mbufs, packet_of, n);
+	sent = tell_and_hand_on(worker, port, mbufs, packet_of, n);
 	for (unsigned i = sent; i < n; i++) {
 		unsent += mbufs[i]->pkt_len;
 		worker->packets[packet_of[i]].reason = reason;
