@@ -1,12 +1,12 @@
-"""What `glb serve` runs beneath the API: store, compiler, director and controller, put together from files.
+"""What `glb serve` runs beneath the API: store, compiler, directors and controller, put together from files.
 
-Reads of the director's TOML file only what it shares with the forwarder; the forwarder judges the rest.
+Reads of a director's TOML file only what it shares with the forwarder; the forwarder judges the rest.
 """
 
 import logging
 import os
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,24 +97,45 @@ def _reap(pid: int) -> None:
 
 @asynccontextmanager
 async def running(
-    config_path: Path, store_path: Path | None = None, *, start_forwarder: bool = True
+    config_path: Path,
+    store_path: Path | None = None,
+    *,
+    start_forwarder: bool = True,
+    others: Sequence[Path] = (),
 ) -> AsyncIterator[Controller]:
-    """Run the whole control plane of one director until the block ends; its forwarder goes on.
+    """Run the control plane of a director, and of ``others``, until the block ends; their forwarders go on.
 
-    With ``start_forwarder`` false a forwarder is adopted, never started.
+    With ``start_forwarder`` false a forwarder is adopted, never started; those of ``others`` always are.
     """
-    config = read_config(config_path)
-    store = Store(store_path or config.store)
+    configs = [read_config(path) for path in (config_path, *others)]
+    _check_apart(configs)
+    first = configs[0]
+    store = Store(store_path or first.store)
     try:
         compiler = NativeCompiler()
-        director = Director(
-            config.name,
-            config.snapshot,
-            forwarder.Forwarder(config.socket),
-            compiler,
-            launcher(config) if start_forwarder else None,
-        )
-        async with Controller(store, compiler, [director]).run() as controller:
+        directors = [
+            Director(
+                config.name,
+                config.snapshot,
+                forwarder.Forwarder(config.socket),
+                compiler,
+                launcher(config) if start_forwarder and config is first else None,
+            )
+            for config in configs
+        ]
+        async with Controller(store, compiler, directors).run() as controller:
             yield controller
     finally:
         store.close()
+
+
+def _check_apart(configs: Sequence[DirectorConfig]) -> None:
+    """Raises InvalidInputError when two directors share what each must have for itself."""
+    for field in ("name", "snapshot", "run_dir"):
+        seen: dict[object, Path] = {}
+        for config in configs:
+            value = getattr(config, field)
+            if value in seen:
+                text = f"{value} is that of {seen[value]}, too: each director has its own"
+                raise InvalidInputError(f"{config.path}: {text}", f"/director/{field}")
+            seen[value] = config.path

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Option(help="Which lab: several can run side by side.")]
 
-DriverOption = Annotated[Driver, typer.Option("--driver", help="How the director's port gets its packets.")]
+DriverOption = Annotated[Driver, typer.Option("--driver", help="How a director's port gets its packets.")]
+
+DirectorsOption = Annotated[
+    int,
+    typer.Option("--directors", help="So many, over which the router spreads the flows.", min=1, max=8),
+]
 
 EncapsulationOption = Annotated[
     list[Encapsulation] | None,
@@ -29,7 +34,7 @@ EncapsulationOption = Annotated[
 def register(app: typer.Typer) -> None:
     lab = typer.Typer(
         no_args_is_help=True,
-        help="A client, a router, a director and three backends in network namespaces; needs root.",
+        help="A client, a router, directors and three backends in network namespaces; needs root.",
     )
     app.add_typer(lab, name="lab")
 
@@ -38,11 +43,12 @@ def register(app: typer.Typer) -> None:
         name: Name = "lab",
         driver: DriverOption = Driver.AF_PACKET,
         encapsulation: EncapsulationOption = None,
+        directors: DirectorsOption = 1,
     ) -> None:
         """Bring a lab up and leave it running; `glb` without --url then talks to it."""
         the_lab = find(name)
         with interruptible():
-            bring_up(the_lab, driver, encapsulation or [])
+            bring_up(the_lab, driver, encapsulation or [], directors)
 
     @lab.command()
     def down(name: Name = "lab") -> None:
@@ -65,7 +71,9 @@ def register(app: typer.Typer) -> None:
             show(the_lab)
 
     @lab.command()
-    def demo(name: Name = "lab", driver: DriverOption = Driver.AF_PACKET) -> None:
+    def demo(
+        name: Name = "lab", driver: DriverOption = Driver.AF_PACKET, directors: DirectorsOption = 1
+    ) -> None:
         """Bring a lab up, drain and kill backends under traffic, report, and take it down.
 
         Fails when a request failed that should not have.
@@ -78,7 +86,7 @@ def register(app: typer.Typer) -> None:
         console = Console(highlight=False)
         the_lab = find(name)
         with interruptible(), the_lab.rundir.locked():
-            if not bring_up(the_lab, driver):
+            if not bring_up(the_lab, driver, directors=directors):
                 raise LabError(
                     f"the demonstration wants a lab of its own: --name, or glb lab down --name {name}"
                 )
@@ -99,7 +107,9 @@ def find(name: str) -> "Lab":
     return Lab(name)
 
 
-def bring_up(lab: "Lab", driver: Driver, encapsulations: Sequence[Encapsulation] = ()) -> bool:
+def bring_up(
+    lab: "Lab", driver: Driver, encapsulations: Sequence[Encapsulation] = (), directors: int = 1
+) -> bool:
     """Bring a lab up, saying how far it is; false, having said so, when it was up."""
     from rich.console import Console
 
@@ -109,6 +119,7 @@ def bring_up(lab: "Lab", driver: Driver, encapsulations: Sequence[Encapsulation]
             lambda text: progress.update(text) if console.is_terminal else console.print(f"· {text}"),
             driver,
             encapsulations,
+            directors,
         )
     state = lab.state()
     console.print(
@@ -140,7 +151,7 @@ def show(lab: "Lab") -> None:
     spaces = state.namespaces
     for space in (spaces.client, spaces.router, *spaces.directors, *spaces.backends):
         table.add_row(space, "[red]gone[/red]" if space in broken else "there", "network namespace")
-    programs = state.pids | {"forwarder": lab.forwarder_pid() or 0}
+    programs = state.pids | {name: pid or 0 for name, pid in lab.forwarder_pids().items()}
     for program, pid in programs.items():
         table.add_row(program, "[red]ended[/red]" if program in broken else "running", f"pid {pid}")
     console.print(table)
@@ -150,7 +161,7 @@ def show(lab: "Lab") -> None:
     )
     for service in state.services:
         console.print(f"         {describe(service)}", soft_wrap=True)
-    console.print(f"driver   {state.driver}, of director1's port")
+    console.print(f"driver   {state.driver}, of the directors' ports")
     console.print(f"files    {lab.path}", soft_wrap=True)
     if broken:
         raise LabError(f"lab {state.name} is damaged: {', '.join(sorted(broken))}")

@@ -1,7 +1,8 @@
-"""`glb serve`: the REST API with its controller, above a forwarder that goes on without it."""
+"""`glb serve`: the REST API with its controller, above forwarders that go on without it."""
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,13 @@ def register(app: typer.Typer) -> None:
         config: Annotated[
             Path, typer.Option("--config", "-c", help="The director's TOML file, as glb-forwarder takes it.")
         ],
+        director: Annotated[
+            list[Path] | None,
+            typer.Option(
+                help="The TOML file of a further director whose forwarder runs on this machine; several: the "
+                "option again. It is adopted, never started."
+            ),
+        ] = None,
         listen: Annotated[str, typer.Option(help="ADDRESS:PORT of the API; port 0 is any free one.")] = (
             DEFAULT_LISTEN
         ),
@@ -36,9 +44,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
         verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
     ) -> None:
-        """Serve the REST API; check health, compile, and keep the forwarder loaded.
+        """Serve the REST API; check health, compile, and keep the forwarders loaded.
 
-        Starts the director's forwarder, or adopts the one that runs. The forwarder goes on when this ends.
+        Starts the director's forwarder, or adopts the one that runs. Forwarders go on when this ends.
         """
         import logging
 
@@ -50,7 +58,10 @@ def register(app: typer.Typer) -> None:
         listening = listening_socket(listen, listen_fd, needs_local=tokens is None)
         place = store or (state_dir / "store.db" if state_dir is not None else None)
         with listening:
-            asyncio.run(run(config, place, listening, tokens, start_forwarder=not no_forwarder))
+            work = run(
+                config, place, listening, tokens, start_forwarder=not no_forwarder, others=director or []
+            )
+            asyncio.run(work)
 
 
 def listening_socket(listen: str, listen_fd: int | None, needs_local: bool) -> socket.socket:
@@ -75,6 +86,7 @@ async def run(
     tokens: object,
     *,
     start_forwarder: bool,
+    others: Sequence[Path],
 ) -> None:
     """Serve until SIGTERM or SIGINT: requests that are under way are answered first."""
     import logging
@@ -87,11 +99,11 @@ async def run(
 
     assert tokens is None or isinstance(tokens, Tokens)
     log = logging.getLogger(__name__)
-    async with engine.running(config, store, start_forwarder=start_forwarder) as controller:
+    async with engine.running(config, store, start_forwarder=start_forwarder, others=others) as controller:
         server = make_server(create_app(controller, Settings(tokens=tokens)))
 
         def stop() -> None:
-            log.info("stopping; the forwarder goes on")
+            log.info("stopping; forwarding goes on")
             notify.send("STOPPING=1")
             server.should_exit = True
 

@@ -1,24 +1,23 @@
-"""What runs on the lab's director: `glb serve` and the forwarder that it starts, on one port.
+"""What runs on the lab's directors: a forwarder on each, on one port, and on director1 `glb serve` for all.
 
-The API's listening socket is opened in the caller's namespace, on 127.0.0.1, and handed over by number: so
-the API is reachable from the host although `glb serve` lives in the director's namespace.
+`glb serve` starts the forwarder of director1; the others are started here, in their namespaces. The API's
+listening socket is opened in the caller's namespace, on 127.0.0.1, and handed over by number: so the API is
+reachable from the host although `glb serve` lives in director1's namespace.
 """
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import httpx
 
 from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
-from glbpy.lab import netns, topology
+from glbpy.lab import netns
 from glbpy.lab.driver import DEVARGS, Driver
 from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6, Encapsulation, Extra
-from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, MTU, ROUTER_MAC
+from glbpy.lab.topology import MTU, ROUTER_MAC, Director
 from glbpy.process import start_time
-
-NAME = "director1"
 
 # No huge pages: the machine needs no set-up.
 CONFIG = """\
@@ -53,8 +52,13 @@ outer_source_prefix_v6 = "{OUTER_PREFIX_V6}"
 """
 
 
-def write_config(lab: str, run: Path, driver: Driver, services: Collection[Extra] = ()) -> Path:
-    """Write the director's TOML file below `run`, its run directory; return its path.
+def config_path(run: Path) -> Path:
+    """The director's TOML file, in its run directory."""
+    return run / "director.toml"
+
+
+def write_config(director: Director, run: Path, driver: Driver, services: Collection[Extra] = ()) -> None:
+    """Write the director's TOML file below `run`, its run directory.
 
     With l2dsr the next hops are the kernel's, since packets go to the backends' own MAC addresses.
     """
@@ -62,28 +66,29 @@ def write_config(lab: str, run: Path, driver: Driver, services: Collection[Extra
     if not any(each.encapsulation == Encapsulation.L2DSR for each in services):
         more += f'gateway_mac = "{ROUTER_MAC}"\n'
     run.mkdir(parents=True, exist_ok=True)
-    path = run / "director.toml"
-    path.write_text(
+    config_path(run).write_text(
         CONFIG.format(
-            instance=f"{lab}-{NAME}",
+            instance=director.instance,
             run=run,
-            source_v4=DIRECTOR4,
-            source_v6=DIRECTOR6,
+            source_v4=director.address4,
+            source_v6=director.address6,
             more=more,
             mtu=MTU,
             devargs=DEVARGS[driver],
         )
     )
-    return path
 
 
-def start_serve(lab: str, run: Path, port: int = 0) -> tuple[int, str]:
+def start_serve(director: Director, run: Path, others: Iterable[Path], port: int = 0) -> tuple[int, str]:
     """Start `glb serve` in the director's namespace, its API on `port` of the caller's 127.0.0.1 (0: any free
-    one). Returns its pid and the API's URL. Wait with wait_ready()."""
+    one); it also drives the forwarders with the run directories `others`. Returns its pid and the API's URL.
+    Wait with wait_answer()."""
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listening:
-        argv = ["glb", "serve", "--config", str(run / "director.toml"), "--store", str(run / "store.db")]
+        argv = ["glb", "serve", "--config", str(config_path(run)), "--store", str(run / "store.db")]
+        for other in others:
+            argv += ["--director", str(config_path(other))]
         pid = netns.spawn(
-            topology.namespace(lab, NAME),
+            director.ns,
             [*argv, "--listen-fd", str(listening.fileno())],
             run / "serve.log",
             [listening.fileno()],
@@ -91,10 +96,10 @@ def start_serve(lab: str, run: Path, port: int = 0) -> tuple[int, str]:
         return pid, f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def start_forwarder(lab: str, run: Path) -> None:
+def start_forwarder(director: Director, run: Path) -> None:
     """Start the forwarder in the director's namespace, without `glb serve`; return when it answers."""
-    argv = ["glb-forwarder", "--config", str(run / "director.toml")]
-    pid = netns.spawn(topology.namespace(lab, NAME), argv, run / "forwarder.log")
+    argv = ["glb-forwarder", "--config", str(config_path(run))]
+    pid = netns.spawn(director.ns, argv, run / "forwarder.log")
     control = Forwarder(run / "control.sock")
 
     def answers() -> bool:

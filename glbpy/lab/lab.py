@@ -5,6 +5,7 @@ Nothing stays in memory between calls: what runs is found in the run directory a
 
 import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from glbpy.client import Client, Target, path_of
@@ -24,12 +25,13 @@ from glbpy.lab.encapsulations import (
     uses_udp,
 )
 from glbpy.lab.rundir import Namespaces, RunDir, State
-from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, PORT, VIP4, VIP6, Backend
+from glbpy.lab.topology import PORT, VIP4, VIP6, Backend, Director
 from glbpy.lab.traffic import Client as TrafficClient
 from glbpy.lab.traffic import request
 
 SERVICE, POOL = "www", POOL_V4
 BACKENDS = 3
+HOPS = 3  # any two of the backends may drain at once
 INTERVAL_MS, TIMEOUT_MS, RISE, FALL = 300, 300, 2, 3
 DETECTION_S = (FALL * INTERVAL_MS + TIMEOUT_MS) / 1000  # within which a dead backend is found
 
@@ -51,10 +53,20 @@ def document(backends: list[Backend], services: Collection[Extra] = ()) -> dict[
             for name, members in pools.items()
         ],
         "services": [
-            service | {"hops": 2, "hash_fields": fields},
+            service | {"hops": HOPS, "hash_fields": fields},
             *(each.document() for each in services),
         ],
     }
+
+
+def vips_of(services: Collection[Extra]) -> list[str]:
+    """The VIPs that the router sends to the directors: those of `www`, and of these."""
+    return [VIP4, VIP6, *sorted({vip for each in services for vip in each.vips})]
+
+
+def forwarder_name(one: Director) -> str:
+    """What a director's forwarder is called among the lab's programs."""
+    return "forwarder" if one.number == 1 else f"{one.name}-forwarder"
 
 
 class Lab:
@@ -63,7 +75,7 @@ class Lab:
         self.name = name
         self.rundir = RunDir(name)
         self.path = self.rundir.path
-        self.director_dir = self.path / director.NAME
+        self.director_dir = self.path / "director1"
 
     # ---- up and down ----
 
@@ -72,11 +84,12 @@ class Lab:
         say: Say = lambda text: None,
         driver: Driver = Driver.AF_PACKET,
         encapsulations: Collection[Encapsulation] = (),
+        directors: int = 1,
     ) -> bool:
         """Bring the lab up; false when it was up already. On failure or interruption, takes it down again.
 
         What a crash has left is removed first; but where programs still run, or the lab is up on another
-        driver or with other encapsulations, LabError.
+        driver, with other encapsulations or with another number of directors, LabError.
         """
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces: run it as root")
@@ -84,7 +97,7 @@ class Lab:
             if running := self.rundir.read():
                 broken = self.broken()
                 if not broken:
-                    self._check_same(running, driver, encapsulations)
+                    self._check_same(running, driver, encapsulations, directors)
                 if not broken:
                     return False
                 if self.rundir.traces()["processes"]:
@@ -94,7 +107,7 @@ class Lab:
                     )
             self.rundir.remove()
             try:
-                self._up(say, driver, encapsulations)
+                self._up(say, driver, encapsulations, directors)
             except BaseException as error:
                 said = self.logs() if isinstance(error, LabError) else ""
                 self.rundir.remove()
@@ -103,7 +116,9 @@ class Lab:
                 raise
         return True
 
-    def _check_same(self, running: State, driver: Driver, encapsulations: Collection[Encapsulation]) -> None:
+    def _check_same(
+        self, running: State, driver: Driver, encapsulations: Collection[Encapsulation], directors: int
+    ) -> None:
         """Raises LabError when the lab that is up is not the one that is asked for."""
         down = f"glb lab down --name {self.name} first, or --name another"
         if running.driver != driver:
@@ -111,24 +126,34 @@ class Lab:
         if extras(running.encapsulations) != extras(encapsulations):
             has = ", ".join(running.encapsulations) or "none"
             raise LabError(f"lab {self.name} is up with other encapsulations ({has}): {down}")
+        if (has_directors := len(running.namespaces.directors)) != directors:
+            raise LabError(f"lab {self.name} is up with directors: {has_directors}, not {directors}: {down}")
 
-    def _up(self, say: Say, driver: Driver, encapsulations: Collection[Encapsulation]) -> None:
+    def _up(
+        self, say: Say, driver: Driver, encapsulations: Collection[Encapsulation], directors: int
+    ) -> None:
         backends = [Backend(self.name, number) for number in range(1, BACKENDS + 1)]
         services = extras(encapsulations)
-        say("network: client, router, director")
+        first, *others = machines = [Director(self.name, number) for number in range(1, directors + 1)]
+        say(f"network: client, router, {'director' if not others else f'{directors} directors'}")
         topology.build_core(self.name)
-        vips = {vip for each in services for vip in each.vips}
-        topology.route_vips(self.name, DIRECTOR4, DIRECTOR6, sorted(vips))
+        for one in machines:
+            topology.build_director(one)
+        topology.route_vips(self.name, machines, vips_of(services))
         redirect.mount(self.path)
         pids: dict[str, int] = {}
         for each in backends:
             say(f"{each.name}: nginx and glb-redirect")
-            pids |= self._start_backend(each, backends, services)
+            pids |= self._start_backend(each, backends, machines, services)
         for each in backends:
             programs.wait_ready(each, self.path / each.name)
+        for one in machines:
+            director.write_config(one, self.path / one.name, driver, services)
+        for one in others:
+            say(f"{one.name}: glb-forwarder on {driver}")
+            director.start_forwarder(one, self.path / one.name)
         say(f"director1: glb serve and glb-forwarder on {driver}")
-        director.write_config(self.name, self.director_dir, driver, services)
-        pids["serve"], url = director.start_serve(self.name, self.director_dir)
+        pids["serve"], url = director.start_serve(first, self.director_dir, self._runs(others))
         state = State(
             name=self.name,
             api_url=url,
@@ -136,7 +161,7 @@ class Lab:
             namespaces=Namespaces(
                 client=topology.namespace(self.name, "client"),
                 router=topology.namespace(self.name, "router"),
-                directors=[topology.namespace(self.name, director.NAME)],
+                directors=[one.ns for one in machines],
                 backends=[each.ns for each in backends],
             ),
             service=SERVICE,
@@ -158,11 +183,18 @@ class Lab:
         self._wait_traffic(state)
         self.rundir.write(state)
 
+    def _runs(self, directors: Collection[Director]) -> list[Path]:
+        return [self.path / each.name for each in directors]
+
     def _start_backend(
-        self, backend: Backend, peers: list[Backend], services: Collection[Extra]
+        self,
+        backend: Backend,
+        peers: list[Backend],
+        directors: list[Director],
+        services: Collection[Extra],
     ) -> dict[str, int]:
         topology.build_backend(backend, loopback_vips(services))
-        redirect.attach(backend, self.path, peers, redirect_options(services))
+        redirect.attach(backend, self.path, peers, directors, redirect_options(services))
         return programs.start(backend, self.path / backend.name, uses_udp(services))
 
     def _wait_traffic(self, state: State) -> None:
@@ -205,14 +237,31 @@ class Lab:
         inside = {pid for name in names for pid in netns.processes(name)}
         gone = [name for name in names if not netns.exists(name)]
         gone += [name for name, pid in state.pids.items() if pid not in inside]
-        return gone if self.forwarder_pid() in inside else [*gone, "forwarder"]
+        return gone + [name for name, pid in self.forwarder_pids().items() if pid not in inside]
 
-    def forwarder_pid(self) -> int | None:
-        """Of the forwarder that answers on the control socket; it may be older than `glb serve`."""
+    def forwarder_pids(self) -> dict[str, int | None]:
+        """By program's name, the pids of the forwarders that answer on their control sockets; they may be
+        older than `glb serve`."""
+        return {forwarder_name(each): self._forwarder_pid(each) for each in self.directors()}
+
+    def _forwarder_pid(self, one: Director) -> int | None:
         try:
-            return Forwarder(self.director_dir / "control.sock", timeout_s=2.0).status().pid
+            return self.forwarder(one.name, timeout_s=2.0).status().pid
         except ForwarderError:
             return None
+
+    def directors(self) -> list[Director]:
+        return [self.director(ns.rpartition("-")[2]) for ns in self.state().namespaces.directors]
+
+    def director(self, name: str) -> Director:
+        return Director(self.name, int(name.removeprefix("director")))
+
+    def forwarder(self, name: str = "director1", timeout_s: float = 10.0) -> Forwarder:
+        """A director's forwarder, by its control socket."""
+        return Forwarder(self.path / name / "control.sock", timeout_s=timeout_s)
+
+    def forwarders(self) -> list[Forwarder]:
+        return [self.forwarder(each.name) for each in self.directors()]
 
     def extras(self) -> list[Extra]:
         """The services with other encapsulations."""
@@ -229,20 +278,32 @@ class Lab:
         return Client(Target(state.api_url, state.token, f"lab {self.name}"))
 
     def wait_in_force(self, api: Client, revision: int = 0, timeout_s: float = 10.0) -> None:
-        """Return when the director forwards by the newest snapshot, `revision` at least. Raises LabError."""
+        """Return when all directors forward by the newest snapshot, `revision` at least. Raises LabError."""
 
         def in_force() -> bool:
             directors = [each["status"] for each in api.items(path_of("directors"))]
             return all(each["in_force"] and each["confirmed_revision"] >= revision for each in directors)
 
-        netns.wait_until(in_force, "the director to forward by the newest snapshot", timeout_s)
+        netns.wait_until(in_force, "the directors to forward by the newest snapshot", timeout_s)
+
+    def wait_filled(self, api: Client, timeout_s: float = 10.0) -> None:
+        """Return when no backend fills any more, and every director forwards by that. Raises LabError."""
+
+        def filled() -> bool:
+            members = api.items(path_of("pools", POOL, "backends"))
+            return all(each["spec"]["state"] != "filling" for each in members)
+
+        netns.wait_until(filled, "the backends to have filled", timeout_s)
+        self.wait_in_force(api)
 
     def drain(self, name: str, undrain: bool = False) -> None:
-        """Drain a backend, or undrain it; return when the director forwards by it."""
+        """Drain a backend, or undrain it; return when every director forwards by it."""
         with self.api() as api:
             verb = "undrain" if undrain else "drain"
             written = api.post(path_of("pools", POOL, "backends", name, verb))
             self.wait_in_force(api, written["revision"])
+            if undrain:
+                self.wait_filled(api)
 
     def health(self, api: Client) -> dict[str, str]:
         """By backend, what the health check observed: healthy, unhealthy, unknown."""
@@ -263,6 +324,11 @@ class Lab:
                 parts.append("\n".join([f"--- {log.relative_to(self.path)}", *tail]))
         return "\n".join(parts)
 
+    def counters(self) -> dict[str, int]:
+        """Packets by reason, of all directors together."""
+        each = [forwarder.status().counters for forwarder in self.forwarders()]
+        return {reason: sum(counters[reason] for counters in each) for reason in each[0]}
+
     # ---- changing ----
 
     def add_backend(self) -> Backend:
@@ -271,7 +337,7 @@ class Lab:
         others = self.backends()
         new = Backend(self.name, max(each.number for each in others) + 1)
         services = self.extras()
-        pids = self._start_backend(new, others, services)
+        pids = self._start_backend(new, others, self.directors(), services)
         for each in others:
             redirect.allow(each, self.path, new)
         programs.wait_ready(new, self.path / new.name)
@@ -312,20 +378,44 @@ class Lab:
         self.rundir.write(self.state().model_copy(update=changes))
 
     def kill_serve(self) -> None:
-        """kill -9 of the control plane. The forwarder goes on."""
+        """kill -9 of the control plane. The forwarders go on."""
         netns.stop([self.state().pids["serve"]], grace_s=0)
 
     def start_serve(self) -> None:
         """Start `glb serve` anew, on the same URL, and wait until it is ready."""
         state = self.state()
         port = int(state.api_url.rpartition(":")[2])
-        pid, url = director.start_serve(self.name, self.director_dir, port)
+        first, *others = self.directors()
+        pid, url = director.start_serve(first, self.director_dir, self._runs(others), port)
         self._update(pids=state.pids | {"serve": pid})
         director.wait_answer(pid, url, self.director_dir, "/readyz")
 
-    def start_forwarder(self) -> None:
-        """Start the forwarder by itself, as without a control plane; wait until it answers."""
-        director.start_forwarder(self.name, self.director_dir)
+    def kill_forwarder(self, name: str = "director1") -> None:
+        """kill -9 of a director's forwarder."""
+        netns.stop([self.forwarder(name).status().pid], grace_s=0)
+
+    def start_forwarder(self, name: str = "director1") -> None:
+        """Start a forwarder by itself, as without a control plane; wait until it answers."""
+        director.start_forwarder(self.director(name), self.path / name)
+
+    def route(self, names: Collection[str] = ()) -> None:
+        """Have the router spread the VIPs over these directors only; over all of them when none is named."""
+        to = [each for each in self.directors() if not names or each.name in names]
+        topology.route_vips(self.name, to, vips_of(self.extras()))
+
+    def kill_director(self, name: str) -> None:
+        """As when its machine loses power; director1's takes `glb serve` with it. The router does not know:
+        route()."""
+        one = self.director(name)
+        topology.unplug(one)
+        netns.stop(netns.processes(one.ns), grace_s=0)
+
+    def revive_director(self, name: str) -> None:
+        """Undo kill_director(). Routes stay as they are."""
+        topology.plug(self.director(name))
+        self.start_forwarder(name)
+        if "serve" in self.broken():
+            self.start_serve()
 
     def kill_backend(self, name: str) -> None:
         """As when its machine loses power: the cable is dead, and so is everything that ran."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from glbpy.lab import netns
 from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6
-from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, Backend
+from glbpy.lab.topology import Backend, Director
 
 
 def mount(run: Path) -> Path:
@@ -28,12 +28,19 @@ def tool(backend: Backend, run: Path, command: str, *options: str) -> str:
     return netns.run_in(backend.ns, [netns.find_program("glb-redirect"), command, *where, *options])
 
 
-def attach(backend: Backend, run: Path, peers: Iterable[Backend], options: Sequence[str] = ()) -> None:
-    """Attach glb-redirect to the backend's eth0; the director and `peers` may send to it.
+def attach(
+    backend: Backend,
+    run: Path,
+    peers: Iterable[Backend],
+    directors: Iterable[Director],
+    options: Sequence[str] = (),
+) -> None:
+    """Attach glb-redirect to the backend's eth0; `directors` and `peers` may send to it.
 
-    `options` are those for encapsulations other than GUE; with them come the director's other sources, too.
+    `options` are those for encapsulations other than GUE; with them come the directors' other sources, too.
     """
-    allowed = [DIRECTOR4, DIRECTOR6, *([OUTER_PREFIX_V4, OUTER_PREFIX_V6] if options else [])]
+    allowed = [address for each in directors for address in (each.address4, each.address6)]
+    allowed += [OUTER_PREFIX_V4, OUTER_PREFIX_V6] if options else []
     others = [address for peer in peers if peer != backend for address in (peer.address4, peer.address6)]
     known = ["--allow", *allowed, *(["--peer", *others] if others else [])]
     tool(backend, run, "attach", "eth0", *known, *options)

@@ -50,7 +50,7 @@ class State(BaseModel):
     vip4: str
     vip6: str
     port: int
-    driver: Driver  # of the director's port
+    driver: Driver  # of the directors' ports
     encapsulations: list[Encapsulation]  # other than that of `service`
     services: list[LabService]  # with those
     pids: dict[str, int]  # of the lab's programs, by name

@@ -15,8 +15,9 @@
     client --> router --> director1 --GUE--> router --> backend         +----------------------+
        ^------------------ router <---- direct return -----'
 
-The director has one arm: packets leave by the port that they came in on, to the router's MAC. All addresses
-are from private and documentation ranges and exist inside the namespaces only.
+A director has one arm: packets leave by the port that they came in on, to the router's MAC. With several,
+which are alike, the router spreads flows over them (equal-cost routes, by a hash of addresses and ports). All
+addresses are from private and documentation ranges and exist inside the namespaces only.
 """
 
 import re
@@ -33,7 +34,8 @@ VIP6 = "2001:db8:f::10"
 MTU = 1600  # of the backend segment: 1500 bytes of client packet and the longest outer header
 ROUTER_MAC = "02:00:0a:00:00:01"
 CLIENT4, CLIENT6 = "198.51.100.2", "2001:db8:c::2"
-DIRECTOR4, DIRECTOR6 = "10.0.0.2", "2001:db8:b::2"
+DIRECTOR4, DIRECTOR6 = "10.0.0.2", "2001:db8:b::2"  # of director1
+DIRECTORS_MAX = 8
 
 # No waiting for duplicate address detection, no path filters: packets may come and go by different ways.
 EVERYWHERE: dict[str, int | str] = {
@@ -45,8 +47,11 @@ EVERYWHERE: dict[str, int | str] = {
     "ipv4/conf/default/rp_filter": 0,
     "core/somaxconn": 16384,
 }
-# Outer packets leave by the bridge that they came in on: no redirects for that.
+# Outer packets leave by the bridge that they came in on: no redirects for that. A flow goes to one of several
+# directors by its addresses and ports.
 ROUTER: dict[str, int | str] = {
+    "ipv4/fib_multipath_hash_policy": 1,
+    "ipv6/fib_multipath_hash_policy": 1,
     "ipv4/ip_forward": 1,
     "ipv6/conf/all/forwarding": 1,
     "ipv4/conf/all/send_redirects": 0,
@@ -103,6 +108,35 @@ class Backend:
         return f"2001:db8:b::{10 + self.number}"
 
 
+@dataclass(frozen=True)
+class Director:
+    """Director number 1, 2, … up to DIRECTORS_MAX."""
+
+    lab: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"director{self.number}"
+
+    @property
+    def instance(self) -> str:
+        """The name in its configuration: labs of one machine have different ones."""
+        return f"{self.lab}-{self.name}"
+
+    @property
+    def ns(self) -> str:
+        return namespace(self.lab, self.name)
+
+    @property
+    def address4(self) -> str:
+        return f"10.0.0.{1 + self.number}"
+
+    @property
+    def address6(self) -> str:
+        return f"2001:db8:b::{1 + self.number}"
+
+
 def cable(port: str, peer: str, mtu: int) -> list[str]:
     """Commands for a veth pair between the router's `port` and eth0 of namespace `peer`."""
     return [
@@ -120,9 +154,9 @@ def addresses(v4: str, v6: str, gateway4: str = "", gateway6: str = "") -> list[
 
 
 def build_core(lab: str) -> None:
-    """Make the client, the router and the director."""
-    client, router, director = (namespace(lab, role) for role in ("client", "router", "director1"))
-    for name, own in ((client, CLIENT), (router, ROUTER), (director, DIRECTOR)):
+    """Make the client and the router."""
+    client, router = (namespace(lab, role) for role in ("client", "router"))
+    for name, own in ((client, CLIENT), (router, ROUTER)):
         netns.add(name)
         netns.sysctl(name, EVERYWHERE | own)
     netns.ip(
@@ -130,8 +164,6 @@ def build_core(lab: str) -> None:
         [
             f"link add br0 address {ROUTER_MAC} mtu {MTU} type bridge forward_delay 0 mcast_snooping 0",
             *cable("client", client, 1500),
-            *cable("director1", director, MTU),
-            "link set director1 master br0",
             "link set br0 up",
             "addr add 198.51.100.1/24 dev client",
             "addr add 2001:db8:c::1/64 dev client nodad",
@@ -140,16 +172,28 @@ def build_core(lab: str) -> None:
         ],
     )
     netns.ip(client, addresses(f"{CLIENT4}/24", f"{CLIENT6}/64", "198.51.100.1", "2001:db8:c::1"))
-    netns.ip(director, addresses(f"{DIRECTOR4}/24", f"{DIRECTOR6}/64"))
+
+
+def build_director(director: Director) -> None:
+    """Make a director and plug it into the bridge. route_vips() sends it packets."""
+    router = namespace(director.lab, "router")
+    netns.add(director.ns)
+    netns.sysctl(director.ns, EVERYWHERE | DIRECTOR)
+    netns.ip(router, [*cable(director.name, director.ns, MTU), f"link set {director.name} master br0"])
+    netns.ip(director.ns, addresses(f"{director.address4}/24", f"{director.address6}/64"))
     # What goes to AF_PACKET must be as on a real wire: checksums filled in, no super-packets. The
     # sending kernel does both at the last device in front of the director when that cannot.
-    netns.run_in(router, ["ethtool", "-K", "director1", "tx", "off", "tso", "off"])
-    route_vips(lab, DIRECTOR4, DIRECTOR6)
+    netns.run_in(router, ["ethtool", "-K", director.name, "tx", "off", "tso", "off"])
 
 
-def route_vips(lab: str, via4: str, via6: str, vips: Iterable[str] = (VIP4, VIP6)) -> None:
-    """Have the router send the VIPs to these addresses, normally the director's."""
-    lines = [f"route replace {vip} via {via6 if ':' in vip else via4}" for vip in vips]
+def route_vips(lab: str, to: "Iterable[Director | Backend]", vips: Iterable[str] = (VIP4, VIP6)) -> None:
+    """Have the router spread the VIPs over these machines, normally the directors."""
+    machines = list(to)
+    lines = []
+    for vip in vips:
+        via = [each.address6 if ":" in vip else each.address4 for each in machines]
+        hops = f"via {via[0]}" if len(via) == 1 else " ".join(f"nexthop via {address}" for address in via)
+        lines.append(f"route replace {vip} {hops}")
     netns.ip(namespace(lab, "router"), lines)
 
 
@@ -171,11 +215,11 @@ def build_backend(backend: Backend, vips: Iterable[str] = ()) -> None:
     )
 
 
-def unplug(backend: Backend) -> None:
-    """Cut a backend's cable, as a machine that loses power: nobody learns of it."""
-    netns.ip(namespace(backend.lab, "router"), [f"link set {backend.name} down"])
+def unplug(machine: Backend | Director) -> None:
+    """Cut a machine's cable, as when it loses power: nobody learns of it."""
+    netns.ip(namespace(machine.lab, "router"), [f"link set {machine.name} down"])
 
 
-def plug(backend: Backend) -> None:
+def plug(machine: Backend | Director) -> None:
     """Undo unplug()."""
-    netns.ip(namespace(backend.lab, "router"), [f"link set {backend.name} up"])
+    netns.ip(namespace(machine.lab, "router"), [f"link set {machine.name} up"])

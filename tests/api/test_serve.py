@@ -95,6 +95,29 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "cannot listen" in busy.stderr
 
 
+def test_two_directors_may_not_share_a_name(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.format(name="apitest", folder=tmp_path / "other"))
+    shared = serve(tmp_path, "--director", str(other), "--listen", "127.0.0.1:0")
+    assert shared.returncode == 2
+    assert "other.toml: apitest is that of" in shared.stderr
+
+
+def test_further_directors_are_adopted_and_never_started(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.format(name="second", folder=tmp_path / "other"))
+    server = Serve(tmp_path, "--no-forwarder", "--director", str(other))
+    try:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
+            assert [each["name"] for each in client.get("/v1/directors").json()["items"]] == [
+                "apitest",
+                "second",
+            ]
+    finally:
+        assert server.stop() == 0
+    assert not (tmp_path / "other").exists()
+
+
 def test_tokens_are_asked_for(tmp_path: Path) -> None:
     token, line = new_token("alice")
     (tmp_path / "tokens").write_text(line + "\n")

@@ -10,9 +10,11 @@ import pytest
 from glbpy.client import path_of
 from glbpy.lab import backend as programs
 from glbpy.lab import netns, topology
-from glbpy.lab.lab import BACKENDS, POOL, Lab, document
+from glbpy.lab.lab import BACKENDS, POOL, Lab, document, forwarder_name
 from glbpy.lab.rundir import RunDir
 from glbpy.lab.traffic import Client
+
+DIRECTORS = 2  # so that whatever happens, happens to two that share no state
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,7 @@ def lab_name() -> Callable[[str], str]:
 def shared_lab(lab_name: Callable[[str], str]) -> Iterator[Lab]:
     lab = Lab(lab_name("shared"))
     lab.down()  # of a run that was killed
-    lab.up()
+    lab.up(directors=DIRECTORS)
     yield lab
     lab.down()
     assert not any(lab.rundir.traces().values())
@@ -46,8 +48,14 @@ def client(lab: Lab) -> Iterator[Client]:
 
 
 def restore(lab: Lab) -> None:
-    if "serve" in lab.broken():
-        lab.start_serve()
+    broken = set(lab.broken())
+    for one in lab.directors():
+        topology.plug(one)
+        if one.number > 1 and forwarder_name(one) in broken:
+            lab.start_forwarder(one.name)
+    lab.route()
+    if "serve" in broken:
+        lab.start_serve()  # and it the forwarder of director1
     broken = set(lab.broken())
     for backend in lab.backends():
         if backend.number > BACKENDS:
@@ -60,11 +68,12 @@ def restore(lab: Lab) -> None:
     with lab.api() as api:
         written = api.post(path_of("apply"), whole)
         lab.wait_in_force(api, written["revision"])
+        lab.wait_filled(api)
         wait_healthy(lab)
 
 
 def wait_healthy(lab: Lab) -> None:
-    """Return when every backend is healthy and the director knows."""
+    """Return when every backend is healthy and every director knows."""
     with lab.api() as api:
         netns.wait_until(lambda: set(lab.health(api).values()) == {"healthy"}, f"health of {POOL}", 10)
         lab.wait_in_force(api)
@@ -88,13 +97,14 @@ def wires(lab_name: Callable[[str], str]) -> Iterator[str]:
     with run.locked():
         run.remove()
         topology.build_core(name)
+        topology.build_director(topology.Director(name, 1))
         backends = [topology.Backend(name, number) for number in (1, 2)]
         for each in backends:
             topology.build_backend(each)
             programs.start(each, run.path / each.name)
         for each in backends:
             programs.wait_ready(each, run.path / each.name)
-        topology.route_vips(name, backends[0].address4, backends[0].address6)
+        topology.route_vips(name, backends[:1])
         yield name
         run.remove()
     assert not any(run.traces().values())

@@ -4,10 +4,9 @@ import concurrent.futures
 import itertools
 import time
 
-from glbpy.forwarder import Forwarder
 from glbpy.lab import netns
 from glbpy.lab.lab import Lab
-from glbpy.lab.topology import PORT, VIP4, VIP6, Backend
+from glbpy.lab.topology import DIRECTOR4, PORT, VIP4, VIP6, Backend
 from glbpy.lab.traffic import Client, Load, request
 from tests.lab.stayers import Stayers
 
@@ -24,7 +23,7 @@ def new_connections(client: Client) -> set[str | None]:
 def connections(backend: Backend) -> int:
     """Established connections to the service on a backend, health checks left out."""
     lines = netns.run_in(backend.ns, ["ss", "-Htn", "state", "established", f"sport = :{PORT}"]).splitlines()
-    return sum("10.0.0.2:" not in line for line in lines)
+    return sum(f"{DIRECTOR4}:" not in line for line in lines)
 
 
 def test_drain_and_undrain_of_each_backend_in_turn(lab: Lab, client: Client) -> None:
@@ -49,7 +48,7 @@ def test_add_a_backend_and_remove_it_once_it_is_empty(lab: Lab, client: Client) 
         new = lab.add_backend()
         with lab.api() as api:
             netns.wait_until(lambda: lab.health(api)[new.name] == "healthy", f"{new.name} to be healthy")
-            lab.wait_in_force(api)
+            lab.wait_filled(api)
         stayers.exercise()
         assert new_connections(client) == names | {new.name}
 
@@ -71,24 +70,26 @@ def test_add_a_backend_and_remove_it_once_it_is_empty(lab: Lab, client: Client) 
 
 
 def test_a_revision_after_the_other_under_traffic(lab: Lab, client: Client) -> None:
-    """Drain and undrain each backend four times, as fast as the director confirms."""
-    control = Forwarder(lab.director_dir / "control.sock")
+    """Drain and undrain each backend four times, as fast as the directors confirm."""
+    controls = lab.forwarders()
     loads = [Load(vip, PORT, workers=2) for vip in (VIP4, VIP6)]
     with Stayers(client) as stayers:
         running = [client.start(load.run()) for load in loads]
-        first = control.status().generation
+        first = [control.status().generation for control in controls]
         for name in lab.state().backends * 4:
             lab.drain(name)
             lab.drain(name, undrain=True)
-        assert control.status().generation - first >= 24
+        for control, before in zip(controls, first, strict=True):
+            assert control.status().generation - before >= 24
         finish(loads, running)
         stayers.exercise()
         stayers.finish()
 
 
 def test_reloads_at_ten_per_second(lab: Lab, client: Client) -> None:
-    """The forwarder alone, so that nothing but it and the clock sets the pace: a real change every 100 ms."""
-    control = Forwarder(lab.director_dir / "control.sock")
+    """The forwarders alone, so that nothing but they and the clock set the pace: a real change every 100 ms,
+    at one director a little before the other."""
+    controls = lab.forwarders()
     live = lab.director_dir / "snapshot.glb"
     files = [lab.path / "whole.glb"]
     files[0].write_bytes(live.read_bytes())
@@ -102,13 +103,14 @@ def test_reloads_at_ten_per_second(lab: Lab, client: Client) -> None:
     loads = [Load(vip, PORT, workers=2) for vip in (VIP4, VIP6)]
     with Stayers(client) as stayers:
         running = [client.start(load.run()) for load in loads]
-        first = control.status().generation
+        first = [control.status().generation for control in controls]
         began = time.monotonic()
         for number, file in enumerate(itertools.islice(itertools.cycle(files[1:]), 54), 1):
-            control.load(file)
+            for control in controls:
+                control.load(file)
             time.sleep(max(0.0, began + number * 0.1 - time.monotonic()))
         took = time.monotonic() - began
-        assert control.status().generation - first == 54
+        assert [control.status().generation - 54 for control in controls] == first
         finish(loads, running)
         stayers.exercise()
         stayers.finish()

@@ -15,10 +15,10 @@ from oracle.build import IPV4, IPV6, ethernet, ipv4, ipv6, tcp
 
 from glbpy import offline
 from glbpy.client import path_of
-from glbpy.lab import netns
+from glbpy.lab import netns, topology
 from glbpy.lab.encapsulations import NAT_PORT
 from glbpy.lab.lab import Lab, document
-from glbpy.lab.topology import CLIENT4, CLIENT6, DIRECTOR4, DIRECTOR6, PORT, VIP4, VIP6
+from glbpy.lab.topology import CLIENT4, CLIENT6, PORT, VIP4, VIP6
 from glbpy.lab.traffic import Client, request
 from tests.lab.stayers import Stayers
 
@@ -70,7 +70,7 @@ def new_connections(lab: Lab, client: Client) -> Counter[str]:
 
 def test_maglev_spreads_evenly_and_keeps_connections_through_a_drain(lab: Lab, client: Client) -> None:
     names = lab.state().backends
-    apply(lab, algorithm="maglev")
+    apply(lab, algorithm="maglev", hops=2)
     counts = new_connections(lab, client)
     assert all(PROBES / 6 < counts[name] < PROBES / 2 for name in names), counts
     with Stayers(client) as stayers:
@@ -112,9 +112,8 @@ def clients(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture
 def prefixes(lab: Lab) -> None:
-    """Whole prefixes lead to the director, and are its backends' own."""
-    router, via = lab.state().namespaces.router, {4: DIRECTOR4, 6: DIRECTOR6}
-    netns.ip(router, [f"route replace {prefix} via {via[v]}" for v, (prefix, _) in MANY.items()])
+    """Whole prefixes lead to the directors, and are their backends' own."""
+    topology.route_vips(lab.name, lab.directors(), [prefix for prefix, _ in MANY.values()])
     for each in lab.backends():
         netns.ip(each.ns, [f"route replace local {prefix} dev lo" for prefix, _ in MANY.values()])
 

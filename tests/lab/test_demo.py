@@ -49,9 +49,8 @@ def test_interrupted_it_takes_the_lab_down(stage: Lab) -> None:
 
 
 def test_on_a_running_lab_it_refuses_and_leaves_it_alone(lab: Lab) -> None:
-    done = subprocess.run(
-        [GLB, "lab", "demo", "--name", lab.name], capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [GLB, "lab", "demo", "--name", lab.name, "--directors", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "lab of its own" in done.stderr
     assert lab.broken() == []

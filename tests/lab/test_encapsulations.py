@@ -301,7 +301,9 @@ def test_attached_again_and_not_detached_under_traffic(lab: Lab, client: Client)
         before, stray = [redirect.counters(each, lab.path) for each in lab.backends()], strays(lab)
         for _ in range(2):
             for backend in lab.backends():
-                redirect.attach(backend, lab.path, lab.backends(), redirect_options(EXTRAS))
+                redirect.attach(
+                    backend, lab.path, lab.backends(), lab.directors(), redirect_options(EXTRAS)
+                )
         with pytest.raises(LabError, match="packets of clients came by within a second"):
             redirect.tool(lab.backend(begun[0]), lab.path, "detach", "eth0")
         assert strays(lab) == stray

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from glbpy.errors import ForwarderError
-from glbpy.forwarder import Forwarder
 from glbpy.lab import netns
 from glbpy.lab.demo import SWITCH_S, Events
 from glbpy.lab.first_hop import FirstHop
@@ -19,6 +18,7 @@ from glbpy.lab.traffic import Client, Load, Result, request
 from glbpy.process import reap, start_time
 from tests.lab.conftest import wait_healthy
 from tests.lab.stayers import Stayers
+from tests.lab.test_changes import new_connections
 
 VERSION_OFFSET = 8  # of the snapshot header's format version, behind the magic
 
@@ -94,16 +94,15 @@ def assert_no_ping_lost(lab: Lab, pids: tuple[int, int], count: int) -> None:
 
 
 def test_killing_and_restarting_glb_serve_loses_no_packet(lab: Lab, client: Client) -> None:
-    control = Forwarder(lab.director_dir / "control.sock")
-    before = control.status()
+    before = lab.forwarder_pids()
     with Stayers(client) as stayers:
         count = 1200  # six seconds
         pids = ping(lab, count)
         lab.kill_serve()
         stayers.exercise()
-        assert control.status().pid == before.pid
+        assert lab.forwarder_pids() == before
         lab.start_serve()
-        assert control.status().pid == before.pid, "it should have adopted the forwarder that ran"
+        assert lab.forwarder_pids() == before, "it should have adopted the forwarders that ran"
         lab.drain("backend1")
         stayers.exercise()
         lab.drain("backend1", undrain=True)
@@ -111,25 +110,55 @@ def test_killing_and_restarting_glb_serve_loses_no_packet(lab: Lab, client: Clie
         stayers.finish()
 
 
-def test_forwarder_starts_without_glb_serve(lab: Lab, client: Client) -> None:
+@pytest.mark.parametrize("name", ["director1", "director2"])
+def test_a_director_dies_and_comes_back(lab: Lab, client: Client, name: str) -> None:
+    """Its machine loses power, director1's with `glb serve`: the router sends its flows to the other one."""
+    (other,) = [each.name for each in lab.directors() if each.name != name]
+    control = lab.forwarder(other)
+    lab.drain("backend1")  # so that connections live behind first hops, too
+    with Stayers(client) as stayers:
+        assert stayers.on("backend1") == 0
+        lab.drain("backend1", undrain=True)
+        stayers.exercise()
+        before = control.status().counters["forwarded"]
+        lab.kill_director(name)
+        lab.route([other])
+        stayers.exercise()
+        assert new_connections(client) == set(lab.state().backends)
+        assert control.status().counters["forwarded"] > before
+        lab.revive_director(name)
+        with lab.api() as api:
+            lab.wait_in_force(api)
+        lab.route([name])  # all of them now come by it, that has never seen one
+        stayers.exercise()
+        lab.route()
+        stayers.exercise()
+        stayers.finish()
+
+
+@pytest.mark.parametrize("name", ["director1", "director2"])
+def test_a_forwarder_dies_and_starts_without_glb_serve(lab: Lab, client: Client, name: str) -> None:
     """From the last good snapshot on disk: with the control plane away, and after a kill -9 of its own."""
-    control = Forwarder(lab.director_dir / "control.sock")
+    control = lab.forwarder(name)
     lab.drain("backend3")  # so that the snapshot on disk is not one of a fresh start
-    before = control.status()
-    lab.kill_serve()
-    netns.stop([before.pid], grace_s=0)
-    assert client.run(request(VIP4, PORT, timeout_s=0.5)).error
-    lab.start_forwarder()
-    after = control.status()
-    assert (after.digest, after.generation) == (before.digest, 1)
-    results = [client.run(request(vip, PORT)) for vip in (VIP4, VIP6) for _ in range(30)]
-    assert [str(each) for each in results if each.error] == []
-    assert {each.backend for each in results} == {"backend1", "backend2"}
-    count = 400
-    pids = ping(lab, count)
-    lab.start_serve()
-    assert control.status().pid == after.pid
-    assert_no_ping_lost(lab, pids, count)
+    with Stayers(client) as stayers:
+        before = control.status()
+        lab.kill_serve()
+        lab.kill_forwarder(name)
+        lab.route([each.name for each in lab.directors() if each.name != name])
+        stayers.exercise()
+        lab.start_forwarder(name)
+        lab.route([name])
+        after = control.status()
+        assert (after.digest, after.generation) == (before.digest, 1)
+        stayers.exercise()
+        assert new_connections(client) == {"backend1", "backend2"}
+        count = 400
+        pids = ping(lab, count)
+        lab.start_serve()
+        assert control.status().pid == after.pid
+        assert_no_ping_lost(lab, pids, count)
+        stayers.finish()
 
 
 def spoilt(good: bytes) -> dict[str, bytes]:
@@ -155,7 +184,7 @@ def spoilt(good: bytes) -> dict[str, bytes]:
 
 
 def test_bad_snapshots_are_refused_while_traffic_goes_on(lab: Lab, client: Client, tmp_path: Path) -> None:
-    control = Forwarder(lab.director_dir / "control.sock")
+    control = lab.forwarder()
     good = (lab.director_dir / "snapshot.glb").read_bytes()
     loads = [Load(vip, PORT, workers=2) for vip in (VIP4, VIP6)]
     running = [client.start(load.run()) for load in loads]
@@ -189,14 +218,15 @@ def test_bad_snapshots_are_refused_while_traffic_goes_on(lab: Lab, client: Clien
 
 def test_forwarder_does_not_start_from_a_bad_snapshot_but_takes_a_good_one(lab: Lab, client: Client) -> None:
     path = lab.director_dir / "snapshot.glb"
-    control = Forwarder(lab.director_dir / "control.sock")
+    control = lab.forwarder()
     good = path.read_bytes()
     lab.kill_serve()
-    netns.stop([control.status().pid], grace_s=0)
+    lab.kill_forwarder()
     path.write_bytes(good[: len(good) // 2])
     lab.start_forwarder()
     status = control.status()
     assert (status.generation, status.digest) == (0, None)
+    lab.route(["director1"])
     assert client.run(request(VIP4, PORT, timeout_s=0.5)).error
     lab.start_serve()  # compiles anew and mends it
     assert client.run(request(VIP4, PORT)).error is None

@@ -21,10 +21,9 @@ from typing import Any
 import pytest
 
 from glbpy.client import path_of
-from glbpy.forwarder import Forwarder
-from glbpy.lab import netns
+from glbpy.lab import netns, topology
 from glbpy.lab.lab import Lab, document
-from glbpy.lab.topology import DIRECTOR4, DIRECTOR6, PORT, VIP4, VIP6
+from glbpy.lab.topology import PORT, VIP4, VIP6
 from glbpy.lab.traffic import Client, request
 
 V4, V6 = "203.0.113.64/28", "2001:db8:f:1::/64"
@@ -110,10 +109,7 @@ def apply(lab: Lab, whole: dict[str, Any]) -> None:
 def laid_over(shared_lab: Lab) -> Iterator[Lab]:
     """The lab with routes, addresses and servers for the services above."""
     lab = shared_lab
-    netns.ip(
-        f"glb-{lab.name}-router",
-        [f"route replace {vip} via {DIRECTOR6 if ':' in vip else DIRECTOR4}" for vip in ROUTED],
-    )
+    topology.route_vips(lab.name, lab.directors(), ROUTED)
     servers = []
     for each in lab.backends():
         netns.ip(each.ns, [f"route replace local {vip} dev lo" for vip in ROUTED])
@@ -187,7 +183,7 @@ def test_any_protocol_is_pinged(laid_over: Lab, v: int) -> None:
 
 
 def counters(lab: Lab) -> dict[str, int]:
-    return Forwarder(lab.director_dir / "control.sock").status().counters
+    return lab.counters()
 
 
 def test_the_most_specific_service_answers(laid_over: Lab) -> None:

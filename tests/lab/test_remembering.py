@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from glbpy.client import path_of
-from glbpy.forwarder import Forwarder
 from glbpy.lab import netns, redirect
 from glbpy.lab.lab import POOL, Lab, document
-from glbpy.lab.topology import DIRECTOR4, VIP4, VIP6
+from glbpy.lab.topology import VIP4, VIP6
 from glbpy.lab.traffic import Client
+from tests.lab.conftest import DIRECTORS
 from tests.lab.stayers import Stayer, Stayers
 
 FORGETFUL: dict[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ def shared_lab(lab_name: Callable[[str], str]) -> Iterator[Lab]:
     connection from the same port would get lost in one of them, if its chain went by that backend first."""
     lab = Lab(lab_name("flows"))
     lab.down()  # of a run that was killed
-    lab.up()
+    lab.up(directors=DIRECTORS)
     yield lab
     lab.down()
 
@@ -49,8 +49,8 @@ def apply(lab: Lab, remembered: str, weights: tuple[int, ...] = (1, 1, 1), **fie
 
 
 def flows(lab: Lab) -> dict[str, int]:
-    """Counters of the flow caches of all workers."""
-    workers = Forwarder(lab.director_dir / "control.sock").status().workers
+    """Counters of the flow caches of all workers of all directors."""
+    workers = [worker for forwarder in lab.forwarders() for worker in forwarder.status().workers]
     caches = [each.flows.model_dump() for each in workers if each.flows is not None]
     return {name: sum(cache[name] for cache in caches) for name in caches[0]}
 
@@ -60,11 +60,12 @@ def bare_gre(lab: Lab) -> Iterator[Lab]:
     """The lab, with backends that take GRE, too; without the second service in the end."""
     for each in lab.backends():
         redirect.detach(each, lab.path)
-        redirect.tool(each, lab.path, "attach", "eth0", "--allow", DIRECTOR4, "--decap", "gre")
+        allowed = [one.address4 for one in lab.directors()]
+        redirect.tool(each, lab.path, "attach", "eth0", "--allow", *allowed, "--decap", "gre")
     yield lab
     for each in lab.backends():
         redirect.detach(each, lab.path)
-        redirect.attach(each, lab.path, lab.backends())
+        redirect.attach(each, lab.path, lab.backends(), lab.directors())
     with lab.api() as api:
         lab.wait_in_force(api, api.post(path_of("apply"), document(lab.backends()), prune="true")["revision"])
 

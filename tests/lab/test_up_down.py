@@ -71,7 +71,7 @@ def test_status_has_what_drives_a_lab(lab: Lab) -> None:
         "pids": "dict",
     }
     spaces = status["namespaces"]
-    assert len(spaces["directors"]) == 1
+    assert len(spaces["directors"]) == 2
     assert len(spaces["backends"]) == len(status["backends"]) == 3
     for name in (spaces["client"], spaces["router"], *spaces["directors"], *spaces["backends"]):
         assert netns.exists(name)
@@ -85,15 +85,18 @@ def test_status_has_what_drives_a_lab(lab: Lab) -> None:
 def test_status_for_people_names_every_part(lab: Lab) -> None:
     done = glb("lab", "status", "--name", lab.name)
     assert done.returncode == 0, done.stderr
-    for word in ("backend2-nginx", "serve", "running", lab.state().api_url):
+    for word in ("backend2-nginx", "serve", "director2-forwarder", "running", lab.state().api_url):
         assert word in done.stdout
 
 
 def test_up_on_a_running_lab_says_so(lab: Lab) -> None:
     before = lab.state()
-    done = glb("lab", "up", "--name", lab.name)
+    done = glb("lab", "up", "--name", lab.name, "--directors", "2")
     assert done.returncode == 0
     assert "already up" in done.stderr
+    done = glb("lab", "up", "--name", lab.name)
+    assert done.returncode == 1
+    assert "up with directors: 2, not 1" in done.stderr
     assert lab.state() == before
 
 
@@ -119,6 +122,7 @@ def test_second_lab_comes_and_goes_beside_the_first(lab: Lab, other: Lab) -> Non
     assert done.returncode == 0, done.stderr
     assert host() == before
     ours, theirs = lab.state(), other.state()
+    assert len(theirs.namespaces.directors) == 1
     assert ours.api_url != theirs.api_url
     for state in (ours, theirs):
         curl = ["ip", "netns", "exec", state.namespaces.client, "curl", "-sS", f"http://{state.vip4}/"]
@@ -161,7 +165,7 @@ def test_down_after_a_namespace_has_lost_its_name(other: Lab) -> None:
 
 def test_up_does_not_touch_a_damaged_lab_that_still_runs(lab: Lab) -> None:
     lab.kill_backend("backend3")
-    done = glb("lab", "up", "--name", lab.name)
+    done = glb("lab", "up", "--name", lab.name, "--directors", "2")
     assert done.returncode == 1
     assert "backend3-nginx" in done.stderr
     assert "glb lab down" in done.stderr

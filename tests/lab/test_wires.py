@@ -120,7 +120,7 @@ def test_a_load_accounts_for_failures(wires: str, client: Client) -> None:
         netns.wait_until(lambda: len(load.account.failures()) > 2, "failures")
     finally:
         netns.ip(router, [f"route del unreachable {VIP4}"])
-        topology.route_vips(wires, "10.0.0.11", "2001:db8:b::11")
+        topology.route_vips(wires, [topology.Backend(wires, 1)])
     load.stop()
     running.result(20)
     assert load.account.per_backend()["backend1"] > 10
@@ -144,12 +144,12 @@ def test_a_cut_download_is_broken(wires: str, client: Client) -> None:
         ),
         "a connection",
     )
-    topology.route_vips(wires, "10.0.0.12", "2001:db8:b::12")  # backend2 knows nothing of it: reset
+    topology.route_vips(wires, [topology.Backend(wires, 2)])  # which knows nothing of it: reset
     try:
         with pytest.raises(BrokenError, match="reset"):
             running.result(20)
     finally:
-        topology.route_vips(wires, "10.0.0.11", "2001:db8:b::11")
+        topology.route_vips(wires, [topology.Backend(wires, 1)])
 
 
 def test_packets_that_reach_the_director_are_whole(wires: str) -> None:
