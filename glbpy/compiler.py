@@ -174,6 +174,7 @@ def _service(
         source_bits_v4=affinity.v4_bits if affinity else 32,
         source_bits_v6=affinity.v6_bits if affinity else 128,
         flow_cache=service.flow_cache == "on",
+        udp_timeout=service.udp_timeout_seconds or 0,
         priors=tuple(_prior(prior, pools[pool], secret) for prior in own),
         alt=_alt(alt, pools, position, secret),
         gre_key=service.gre_key,

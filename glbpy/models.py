@@ -33,6 +33,7 @@ HOPS_MAX = 8  # GLB_HOPS_MAX; tests compare it with the library
 TABLE_SIZE_MIN, TABLE_SIZE_MAX = 1 << 8, 1 << 20
 MAGLEV_SIZE_MIN, MAGLEV_SIZE_DEFAULT, MAGLEV_HOPS_MAX = 251, 65537, 2
 POOL_BACKENDS_MAX = 65534
+UDP_TIMEOUT_MAX = 32767  # GLB_FLOW_TIMEOUT_MAX
 HASH_FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")  # the order in which they are hashed
 
 Sub = tuple[int | str, ...]
@@ -370,6 +371,11 @@ class Service(Model):
         description="on: directors remember which backend each flow was sent to: of use for services without "
         "second chance (one hop, UDP), and where backends change faster than chains keep up with.",
     )
+    udp_timeout_seconds: Annotated[StrictInt, Field(ge=1, le=UDP_TIMEOUT_MAX)] | None = Field(
+        default=None,
+        description="With flow_cache: how long a UDP flow is remembered after its last packet. Left out: as "
+        "long as the director's flow_cache.udp_seconds says.",
+    )
     settle_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = Field(
         default=3600,
         description="How long, after a change, backends stay appended to chains that they would leave, so "
@@ -437,6 +443,17 @@ class Service(Model):
     @model_validator(mode="after")
     def _fits_the_encapsulation(self) -> Self:
         _reject("Service", encapsulations.service_faults(self))
+        return self
+
+    @model_validator(mode="after")
+    def _remembers_udp(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        if self.udp_timeout_seconds is not None:
+            if self.flow_cache == "off":
+                wrong.append((("udp_timeout_seconds",), "needs flow_cache: on, which remembers flows"))
+            if self.protocol == "tcp":
+                wrong.append((("udp_timeout_seconds",), "belongs to services for UDP: protocol udp or any"))
+        _reject("Service", wrong)
         return self
 
     @field_validator("ports")

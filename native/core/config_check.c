@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <glb/flow_cache.h>
 #include <glb/wire.h>
 
 #include "maglev.h"
@@ -131,6 +132,9 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	if (service->source_bits_v4 > 32 || service->source_bits_v6 > 128)
 		return glb_error_set(error, -EINVAL, "services[%u].source_bits: %u or %u is longer than an address", s,
 				     service->source_bits_v4, service->source_bits_v6);
+	if (service->udp_timeout > GLB_FLOW_TIMEOUT_MAX || (service->udp_timeout != 0 && !service->flow_cache))
+		return glb_error_set(error, -EINVAL, "services[%u].udp_timeout: %u s is above %d, or there is no flow cache", s,
+				     service->udp_timeout, GLB_FLOW_TIMEOUT_MAX);
 	if (service->unmatched > GLB_UNMATCHED_REJECT)
 		return glb_error_set(error, -EINVAL, "services[%u].unmatched: unknown policy %u", s, service->unmatched);
 	snprintf(where, sizeof(where), "services[%u].", s);

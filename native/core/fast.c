@@ -78,6 +78,8 @@ static uint32_t table_of(struct glb_fast *fast, const struct glb_service *servic
 /* Whether the straight line is for this service. */
 static bool is_straight(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service)
 {
+	if (snapshot->udp_timeouts != NULL && snapshot->udp_timeouts[service - snapshot->services] != 0)
+		return false;
 	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
 	       service->alt_hash_fields == 0 &&
 	       snapshot->tables[service->table].families == GLB_FAMILIES_V4 && service->table >> GLB_FAST_TABLE_BITS == 0 &&

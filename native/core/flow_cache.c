@@ -43,10 +43,19 @@ void glb_flow_cache_init(struct glb_flow_cache *cache, void *memory, uint32_t en
 	*cache = (struct glb_flow_cache){.buckets = memory, .bucket_count = buckets_for(entries), .stats = stats};
 	memcpy(cache->key, key, sizeof(cache->key));
 	cache->timeout[GLB_FLOW_OPENING] = cache->timeout[GLB_FLOW_UDP_FIRST] = timeouts->opening;
+	cache->udp_timeout = timeouts->udp;
 	cache->timeout[GLB_FLOW_CLOSING] = timeouts->closing;
 	cache->timeout[GLB_FLOW_ESTABLISHED] = timeouts->established;
 	cache->timeout[GLB_FLOW_UDP] = timeouts->udp;
 	*stats = (struct glb_flow_stats){.capacity = (uint64_t)cache->bucket_count * GLB_FLOW_WAYS};
+}
+
+void glb_flow_cache_time_udp(struct glb_flow_cache *cache, uint16_t seconds)
+{
+	const uint16_t opening = cache->timeout[GLB_FLOW_OPENING];
+
+	cache->timeout[GLB_FLOW_UDP] = seconds != 0 ? seconds : cache->udp_timeout;
+	cache->timeout[GLB_FLOW_UDP_FIRST] = seconds != 0 && seconds < opening ? seconds : opening;
 }
 
 /* The service is in the key, so that the message is one word shorter; the families' messages differ in length. */
@@ -220,7 +229,7 @@ void glb_flow_cache_insert(struct glb_flow_cache *cache, uint64_t hash, uint8_t 
 	offer.bucket->check[offer.way] = (uint32_t)(hash >> 32);
 	offer.bucket->backend[offer.way] = backend;
 	offer.bucket->state[offer.way] = protocol == GLB_IPPROTO_UDP ? GLB_FLOW_UDP_FIRST : GLB_FLOW_OPENING;
-	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[GLB_FLOW_OPENING]);
+	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[offer.bucket->state[offer.way]]);
 	count(&cache->stats->entries, 1);
 	count(&cache->stats->inserts, 1);
 }

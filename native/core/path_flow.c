@@ -164,6 +164,7 @@ static void remember(const struct glb_path *path, struct glb_flow_cache *cache, 
 void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, struct glb_packet *packets,
 		       unsigned n)
 {
+	const uint16_t *udp_timeouts = path->snapshot->udp_timeouts;
 	uint64_t asked = 0; /* select may have dropped some since */
 
 	for (unsigned i = 0; i < n; i++) {
@@ -173,7 +174,13 @@ void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache
 		if (flow_ways_alike(&cache->buckets[glb_flow_cache_first(cache, cache->hash[i])], cache->hash[i]) == 0)
 			flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, cache->hash[i])]);
 	}
-	for (unsigned i = 0; i < n; i++)
-		if (asked >> i & 1)
-			remember(path, cache, now, &packets[i], cache->hash[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if ((asked >> i & 1) == 0)
+			continue;
+		if (udp_timeouts != NULL)
+			glb_flow_cache_time_udp(cache, udp_timeouts[packets[i].service]);
+		remember(path, cache, now, &packets[i], cache->hash[i]);
+	}
+	if (udp_timeouts != NULL)
+		glb_flow_cache_time_udp(cache, 0);
 }

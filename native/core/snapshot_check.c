@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <glb/flow_cache.h>
 #include <glb/wire.h>
 
 #include "maglev.h"
@@ -273,10 +274,28 @@ static int check_slots(const struct glb_snapshot *s, struct glb_error *error)
 	return 0;
 }
 
+/* There are none when no service has one. */
+static int check_udp_timeouts(const struct glb_snapshot *s, struct glb_error *error)
+{
+	const uint64_t count = count_of(s, GLB_SECTION_UDP_TIMEOUTS);
+
+	if (count == 0)
+		return 0;
+	if (count != s->service_count || zero(s->udp_timeouts, count * sizeof(*s->udp_timeouts)))
+		return REFUSE("has %llu timeouts for UDP, none of them used or not one for each of %u services",
+			      (unsigned long long)count, s->service_count);
+	for (uint32_t i = 0; i < s->service_count; i++)
+		if (s->udp_timeouts[i] > GLB_FLOW_TIMEOUT_MAX ||
+		    (s->udp_timeouts[i] != 0 && (s->services[i].flags & GLB_SERVICE_FLOW_CACHE) == 0))
+			return REFUSE("service %u: remembers UDP for %u s, or not at all", i, s->udp_timeouts[i]);
+	return 0;
+}
+
 int glb_snapshot_check(const struct glb_snapshot *snapshot, struct glb_error *error)
 {
 	static int (*const checks[])(const struct glb_snapshot *, struct glb_error *) = {
 		check_strings, check_services, check_backends, check_tables, check_vips, check_binds, check_slots,
+		check_udp_timeouts,
 	};
 
 	for (unsigned i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {

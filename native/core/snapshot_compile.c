@@ -28,6 +28,7 @@ struct plan {
 	uint32_t table_count;
 	uint64_t row_words;
 	uint64_t string_bytes;
+	uint64_t udp_timeouts;     /* services, or 0 when none has one */
 	struct glb_vip_build vips;
 };
 
@@ -103,8 +104,11 @@ static void count_backends_and_strings(struct plan *plan)
 		for (uint32_t b = 0; b < pool->backend_count; b++)
 			plan->string_bytes += strlen(pool->backends[b].name) + 1;
 	}
-	for (uint32_t s = 0; s < config->service_count; s++)
+	for (uint32_t s = 0; s < config->service_count; s++) {
 		plan->string_bytes += strlen(config->services[s].name) + 1;
+		if (config->services[s].udp_timeout != 0)
+			plan->udp_timeouts = config->service_count;
+	}
 }
 
 static int plan_init(struct plan *plan, const struct glb_config *config, struct glb_error *error)
@@ -154,6 +158,7 @@ static void lay_out(const struct plan *plan, struct glb_snapshot_header *header)
 		[GLB_SECTION_VIP_SLOTS] = plan->vips.slot_count,
 		[GLB_SECTION_BINDS] = plan->vips.bind_count,
 		[GLB_SECTION_STRINGS] = plan->string_bytes,
+		[GLB_SECTION_UDP_TIMEOUTS] = plan->udp_timeouts,
 	};
 	uint64_t offset = glb_snapshot_align(sizeof(*header));
 
@@ -280,6 +285,7 @@ static void put_alt(const struct plan *plan, uint32_t s, struct glb_service *out
 static void put_services(const struct plan *plan, struct writer *writer)
 {
 	struct glb_service *out = section(writer, GLB_SECTION_SERVICES);
+	uint16_t *udp_timeouts = section(writer, GLB_SECTION_UDP_TIMEOUTS);
 
 	for (uint32_t s = 0; s < plan->config->service_count; s++) {
 		const struct glb_service_config *service = service_at(plan, s);
@@ -301,6 +307,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 		};
 		memcpy(out[s].hash_key, service->hash_key, sizeof(out[s].hash_key));
 		put_alt(plan, s, &out[s]);
+		if (plan->udp_timeouts != 0)
+			udp_timeouts[s] = service->udp_timeout;
 	}
 }
 

@@ -14,6 +14,7 @@ const uint8_t glb_section_element[GLB_SECTION_COUNT] = {
 	[GLB_SECTION_VIP_SLOTS] = sizeof(uint32_t),
 	[GLB_SECTION_BINDS] = sizeof(struct glb_bind),
 	[GLB_SECTION_STRINGS] = sizeof(char),
+	[GLB_SECTION_UDP_TIMEOUTS] = sizeof(uint16_t),
 };
 
 void glb_snapshot_digest(const void *data, size_t len, uint8_t digest[16])

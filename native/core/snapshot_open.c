@@ -87,6 +87,8 @@ static void point(const uint8_t *data, struct glb_snapshot *s)
 		.vip_slots = (const void *)(data + sections[GLB_SECTION_VIP_SLOTS].offset),
 		.binds = (const void *)(data + sections[GLB_SECTION_BINDS].offset),
 		.strings = (const void *)(data + sections[GLB_SECTION_STRINGS].offset),
+		.udp_timeouts = sections[GLB_SECTION_UDP_TIMEOUTS].count == 0 ? NULL :
+				(const void *)(data + sections[GLB_SECTION_UDP_TIMEOUTS].offset),
 		.service_count = (uint32_t)sections[GLB_SECTION_SERVICES].count,
 		.backend_count = (uint32_t)sections[GLB_SECTION_BACKENDS].count,
 		.table_count = (uint32_t)sections[GLB_SECTION_TABLES].count,

@@ -501,6 +501,27 @@ static void bursts_equal_single_packets(void)
 	stage_close(&many);
 }
 
+/* Goes to the first backend of the cache or the chain, and says when the cache has forgotten it: expired counts. */
+static void udp_flows_of_a_service_have_its_own_time(void)
+{
+	const struct frame dns = udp_frame(4, 5353, 53);
+	struct stage s;
+
+	CHECK(stage_open(&s, 1));
+	s.make.services[2].udp_timeout = 7;
+	CHECK(load(&s) && s.snapshot.udp_timeouts[2] == 7 && s.snapshot.udp_timeouts[0] == 0);
+	send_frame(&s, &dns, 100);
+	send_frame(&s, &dns, 108); /* new, and its time is over already */
+	CHECK(s.stats.expired == 1 && s.stats.inserts == 2);
+	send_frame(&s, &dns, 115); /* the second packet in time */
+	send_frame(&s, &dns, 122);
+	CHECK(s.stats.expired == 1 && s.stats.hits == 2);
+	send_frame(&s, &dns, 130);
+	CHECK(s.stats.expired == 2);
+	CHECK(s.cache.timeout[GLB_FLOW_UDP] == 180 && s.cache.timeout[GLB_FLOW_UDP_FIRST] == 30); /* of others, as before */
+	stage_close(&s);
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = {
@@ -519,6 +540,7 @@ int main(void)
 		{"a SYN again goes where the first went", a_syn_again_goes_where_the_first_went},
 		{"weight 0 takes no new connections", weight_0_takes_no_new_connections},
 		{"stays on a backend of another pool", stays_on_a_backend_of_another_pool},
+		{"UDP flows of a service have its own time", udp_flows_of_a_service_have_its_own_time},
 		{"bursts equal single packets", bursts_equal_single_packets},
 	};
 

@@ -18,6 +18,8 @@ static void full_make(struct make *m)
 	m->backends[0][2].state = GLB_STATE_INACTIVE;
 	m->services[1].alt_hash_fields = GLB_HASH_DST_ADDR;
 	m->services[1].hops = 3;
+	m->services[1].flow_cache = 1;
+	m->services[1].udp_timeout = 9;
 	m->services[2].seed[0] = 0xaa; /* pool 0 like service 0, but a table of its own */
 	make_bind(m, 0, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_TCP, 80, 80);
 	make_bind(m, 0, make_v4(203, 0, 113, 0), 24, GLB_IPPROTO_UDP, 53, 60);
@@ -51,6 +53,7 @@ static void comes_back(void)
 		CHECK(memcmp(s.services[i].hash_key, m.services[i].hash_key, 16) == 0);
 		CHECK(strcmp(s.strings + s.tables[s.services[i].table].pool_name, m.pools[i % 2].name) == 0);
 		CHECK(s.tables[s.services[i].table].hops == m.services[i].hops);
+		CHECK(s.udp_timeouts[i] == m.services[i].udp_timeout);
 	}
 	for (uint32_t b = 0; b < 8; b++) {
 		CHECK(s.backends[b].id == m.backends[b / 4][b % 4].id);
@@ -260,6 +263,10 @@ static void every_field_is_checked_behind_the_digest(void)
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, tos_mask), 1},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, tos_mask), 4},
 		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, pad[1]), 1},
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 1, flags), 0}, /* has a timeout for UDP flows */
+		{GLB_SECTION_UDP_TIMEOUTS, 2, 2, 0}, /* none has one */
+		{GLB_SECTION_UDP_TIMEOUTS, 2, 2, 32768},
+		{GLB_SECTION_UDP_TIMEOUTS, 0, 2, 9}, /* remembers nothing */
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, id), 0},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, name), 3},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 0},

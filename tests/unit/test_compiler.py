@@ -78,6 +78,12 @@ def test_services_whose_flows_are_remembered_are_marked():
     assert not compile_offline(document()).services[0].flow_cache
 
 
+def test_udp_flows_are_remembered_as_long_as_the_service_says():
+    dns = document(flow_cache="on", protocol="udp", udp_timeout_seconds=5)
+    assert compile_offline(dns).services[0].udp_timeout == 5
+    assert compile_offline(document(flow_cache="on")).services[0].udp_timeout == 0
+
+
 def test_rows_come_from_the_seed_that_the_document_gives_or_the_secret():
     derived = compile_offline(document()).rows(0)
     assert compile_offline(document(seed=keys.row_seed(bytes(16), "web").hex())).rows(0) == derived

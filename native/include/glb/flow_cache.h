@@ -92,6 +92,7 @@ struct glb_flow_cache {
 	uint32_t bucket_count;
 	uint32_t sweep;                  /* the next bucket to sweep */
 	uint16_t timeout[11];            /* s, by enum glb_flow_state; GLB_FLOW_STATES */
+	uint16_t udp_timeout;            /* s, of services without one of their own */
 	uint8_t key[16];                 /* of the hash */
 	struct glb_flow_stats *stats;    /* borrowed; only this cache's owner writes them */
 	uint64_t hash[64];               /* of the burst in hand, from one stage to the next; GLB_BURST_MAX */
@@ -129,6 +130,10 @@ void glb_flow_cache_forget(struct glb_flow_cache *cache, uint32_t place, enum gl
 
 /* Forgets what has timed out in the next `count` buckets. */
 void glb_flow_cache_sweep(struct glb_flow_cache *cache, uint32_t now, unsigned count);
+
+/* From now on UDP flows that are inserted or seen are remembered for so many seconds, new ones for no more either; 0: for as long as
+ * glb_flow_cache_init() was told. Where services differ, a flow that has less time may be taken for a more idle one than it is. */
+void glb_flow_cache_time_udp(struct glb_flow_cache *cache, uint16_t seconds);
 
 #ifndef GLB_CFFI
 /* The two buckets of a flow, which may be one and the same. The second one is looked at only when the flow is not in the first. */

@@ -31,6 +31,7 @@ enum glb_section_kind {
 	GLB_SECTION_VIP_SLOTS,    /* uint32_t, power of two: VIP index + 1, 0 = empty; linear probing */
 	GLB_SECTION_BINDS,        /* struct glb_bind */
 	GLB_SECTION_STRINGS,      /* char: NUL-terminated names; offset 0 is "" */
+	GLB_SECTION_UDP_TIMEOUTS, /* uint16_t, s: of each service, 0 = the director's own; none at all when no service has one */
 	GLB_SECTION_COUNT
 };
 
@@ -48,7 +49,7 @@ struct glb_snapshot_header {
 	uint64_t revision;     /* of the desired state; 0 from offline tools */
 	uint32_t vip_probe_max; /* longest probe sequence in GLB_SECTION_VIP_SLOTS, ≥ 1 */
 	uint32_t pad;
-	struct glb_section sections[9]; /* by enum glb_section_kind */
+	struct glb_section sections[10]; /* by enum glb_section_kind */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_snapshot_header) == 56 + 16 * GLB_SECTION_COUNT, "snapshot header")
 
@@ -235,6 +236,7 @@ struct glb_service_config {
 	uint8_t source_bits_v4;   /* leading bits of the source address that are hashed, 1..32; 0 = all */
 	uint8_t source_bits_v6;   /* 1..128; 0 = all */
 	uint8_t flow_cache;       /* 1: directors remember its flows */
+	uint16_t udp_timeout;     /* s that they remember those of UDP for, 1..GLB_FLOW_TIMEOUT_MAX; 0 = as the director has it */
 	uint8_t gre_keyed;        /* encap gre: 1 = with a key, encap_value */
 	uint8_t tos;              /* as in struct glb_service */
 	uint8_t tos_mask;
@@ -291,6 +293,7 @@ struct glb_snapshot {
 	const uint32_t *vip_slots;
 	const struct glb_bind *binds;
 	const char *strings;
+	const uint16_t *udp_timeouts; /* by index of the service; NULL: no service has one */
 	uint32_t service_count;
 	uint32_t backend_count;
 	uint32_t table_count;
