@@ -10,7 +10,9 @@
 enum {
 	SLOTS_MIN = 16,
 	MULTIPLIERS_TRIED = 1 << 14, /* for one set of keys, before the slots are doubled */
+	GRE_V4_BYTES = sizeof(struct glb_ipv4) + sizeof(struct glb_gre),
 };
+static const uint32_t NOT_STRAIGHT = UINT32_MAX;
 
 static bool is_exact(const struct glb_vip *vip, const struct glb_bind *bind)
 {
@@ -55,35 +57,80 @@ static int make_tables(struct glb_fast *fast, const struct glb_snapshot *snapsho
 	return 0;
 }
 
-/* The index of what is hashed for a service, or GLB_FAST_KINDS_MAX when there are too many. */
-static uint32_t kind_of(struct glb_fast *fast, const struct glb_service *service)
+/* Bytes of a service's outer headers behind Ethernet, without hops, for packets to a VIP of `family`; or -1: the straight line is not for it. */
+static int outer_of(const struct glb_path *path, const struct glb_service *service, uint8_t family)
 {
-	const struct glb_fast_kind kind = {service->hash_fields, service->source_bits_v4, service->source_bits_v6,
-					   (service->flags & GLB_SERVICE_FLOW_CACHE) != 0};
+	const uint8_t families = path->snapshot->tables[service->table].families;
+	const bool v4 = families == GLB_FAMILIES_V4;
+
+	switch ((enum glb_encap_kind)service->encap) {
+	case GLB_ENCAP_GUE:
+		return v4 && service->tos == 0 && service->tos_mask == 0 && path->director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO
+			? GUE_V4_BYTES : -1;
+	case GLB_ENCAP_GRE:
+		return !v4 ? -1 : (service->flags & GLB_SERVICE_GRE_KEY) != 0 ? GRE_V4_BYTES + GRE_KEY_BYTES : GRE_V4_BYTES;
+	case GLB_ENCAP_IPIP:
+	case GLB_ENCAP_6IN4:
+		return v4 ? (int)sizeof(struct glb_ipv4) : -1;
+	case GLB_ENCAP_L2DSR: /* a remembered backend may not be on the link */
+		return (service->flags & GLB_SERVICE_FLOW_CACHE) == 0 ? 0 : -1;
+	case GLB_ENCAP_L3DSR:
+	case GLB_ENCAP_NAT:
+		return families == (family == GLB_FAMILY_V4 ? GLB_FAMILIES_V4 : GLB_FAMILIES_V6) ? 0 : -1;
+	default:
+		return -1;
+	}
+}
+
+/* The index of a service's kind, or GLB_FAST_KINDS_MAX when there are too many. */
+static uint32_t kind_of(struct glb_fast *fast, const struct glb_service *service, int outer)
+{
+	const struct glb_fast_kind kind = {
+		.hash_fields = service->hash_fields, .source_bits_v4 = service->source_bits_v4, .source_bits_v6 = service->source_bits_v6,
+		.remembers = (service->flags & GLB_SERVICE_FLOW_CACHE) != 0,
+		.encap = service->encap, .outer = (uint8_t)outer, .tos = service->tos, .tos_mask = service->tos_mask,
+	};
 	uint32_t i = 0;
 
 	while (i < fast->kind_count && memcmp(&fast->kinds[i], &kind, sizeof(kind)) != 0)
 		i++;
 	if (i == fast->kind_count && i < GLB_FAST_KINDS_MAX)
 		fast->kinds[fast->kind_count++] = kind;
-	fast->remembers |= kind.remembers;
 	return i;
 }
 
-static uint32_t table_of(struct glb_fast *fast, const struct glb_service *service)
+/* What all services of the straight line have of a thing, or the most of it. */
+static void note(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service, int outer)
 {
-	return service->table | kind_of(fast, service) << GLB_FAST_TABLE_BITS;
+	const uint32_t hops = service->encap == GLB_ENCAP_GUE ? (snapshot->tables[service->table].hops - 1U) * GUE_V4_HOP_BYTES : 0;
+
+	if ((uint32_t)outer + hops > fast->outer_max)
+		fast->outer_max = (uint32_t)outer + hops;
+	fast->remembers |= (service->flags & GLB_SERVICE_FLOW_CACHE) != 0;
+	fast->on_link |= service->encap == GLB_ENCAP_L2DSR;
 }
 
-/* Whether the straight line is for this service. */
-static bool is_straight(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service)
+/* Whether nothing else is to be done for a service's packets, whatever their encapsulation. */
+static bool is_usual(const struct glb_snapshot *snapshot, const struct glb_service *service)
 {
 	if (snapshot->udp_timeouts != NULL && snapshot->udp_timeouts[service - snapshot->services] != 0)
 		return false;
-	return service->encap == GLB_ENCAP_GUE && service->tos == 0 && service->tos_mask == 0 &&
-	       service->alt_hash_fields == 0 &&
-	       snapshot->tables[service->table].families == GLB_FAMILIES_V4 && service->table >> GLB_FAST_TABLE_BITS == 0 &&
-	       kind_of(fast, service) < GLB_FAST_KINDS_MAX;
+	return service->alt_hash_fields == 0;
+}
+
+/* A slot's `table` for packets to a service by a VIP of `family`, or NOT_STRAIGHT. */
+static uint32_t table_of(struct glb_fast *fast, const struct glb_path *path, const struct glb_service *service, uint8_t family)
+{
+	const int outer = outer_of(path, service, family);
+	uint32_t kind;
+
+	if (outer < 0 || !is_usual(path->snapshot, service) || service->table >> GLB_FAST_TABLE_BITS != 0)
+		return NOT_STRAIGHT;
+	kind = kind_of(fast, service, outer);
+	if (kind == GLB_FAST_KINDS_MAX)
+		return NOT_STRAIGHT;
+	note(fast, path->snapshot, service, outer);
+	return service->table | kind << GLB_FAST_TABLE_BITS;
 }
 
 /* ---- the index ---- */
@@ -93,6 +140,7 @@ struct entry {
 	uint64_t mixed;
 	uint32_t group; /* the keys of one multiplier */
 	uint32_t bind, vip;
+	uint32_t table; /* of the slot */
 	uint32_t slot;
 };
 
@@ -236,8 +284,9 @@ static uint64_t mix_v6(const struct glb_fast_index *index, const struct entry *e
 	return fast_mix_v6(index, key);
 }
 
-static uint32_t collect(struct glb_fast *fast, const struct glb_snapshot *snapshot, uint8_t family, struct entry *entries)
+static uint32_t collect(struct glb_fast *fast, const struct glb_path *path, uint8_t family, struct entry *entries)
 {
+	const struct glb_snapshot *snapshot = path->snapshot;
 	uint32_t n = 0;
 
 	for (uint32_t v = 0; v < snapshot->vip_count; v++) {
@@ -245,16 +294,22 @@ static uint32_t collect(struct glb_fast *fast, const struct glb_snapshot *snapsh
 
 		if (vip->addr.family != family)
 			continue;
-		for (uint32_t b = vip->bind_first; b < vip->bind_first + vip->bind_count; b++)
-			if (is_exact(vip, &snapshot->binds[b]) && is_straight(fast, snapshot, &snapshot->services[snapshot->binds[b].service]))
-				entries[n++] = (struct entry){.bind = b, .vip = v};
+		for (uint32_t b = vip->bind_first; b < vip->bind_first + vip->bind_count; b++) {
+			const struct glb_bind *bind = &snapshot->binds[b];
+			const uint32_t table = is_exact(vip, bind) ? table_of(fast, path, &snapshot->services[bind->service], family)
+								   : NOT_STRAIGHT;
+
+			if (table != NOT_STRAIGHT)
+				entries[n++] = (struct entry){.bind = b, .vip = v, .table = table};
+		}
 	}
 	return n;
 }
 
-static int make_v4(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries)
+static int make_v4(struct glb_fast *fast, const struct glb_path *path, struct entry *entries)
 {
-	const uint32_t n = collect(fast, snapshot, GLB_FAMILY_V4, entries);
+	const struct glb_snapshot *snapshot = path->snapshot;
+	const uint32_t n = collect(fast, path, GLB_FAMILY_V4, entries);
 
 	if (build_index(&fast->index_v4, entries, n, mix_v4, snapshot) != 0)
 		return -ENOMEM;
@@ -267,16 +322,17 @@ static int make_v4(struct glb_fast *fast, const struct glb_snapshot *snapshot, s
 
 		key_v4(snapshot, &entries[i], &slot->key);
 		memcpy(slot->hash_key, snapshot->services[service].hash_key, sizeof(slot->hash_key));
-		slot->table = table_of(fast, &snapshot->services[service]);
+		slot->table = entries[i].table;
 		slot->service = service;
 	}
 	fast->usable |= n > 0;
 	return 0;
 }
 
-static int make_v6(struct glb_fast *fast, const struct glb_snapshot *snapshot, struct entry *entries)
+static int make_v6(struct glb_fast *fast, const struct glb_path *path, struct entry *entries)
 {
-	const uint32_t n = collect(fast, snapshot, GLB_FAMILY_V6, entries);
+	const struct glb_snapshot *snapshot = path->snapshot;
+	const uint32_t n = collect(fast, path, GLB_FAMILY_V6, entries);
 
 	if (build_index(&fast->index_v6, entries, n, mix_v6, snapshot) != 0)
 		return -ENOMEM;
@@ -289,7 +345,7 @@ static int make_v6(struct glb_fast *fast, const struct glb_snapshot *snapshot, s
 
 		key_v6(snapshot, &entries[i], slot->key);
 		memcpy(slot->hash_key, snapshot->services[service].hash_key, sizeof(slot->hash_key));
-		slot->table = table_of(fast, &snapshot->services[service]);
+		slot->table = entries[i].table;
 		slot->service = service;
 	}
 	fast->usable |= n > 0;
@@ -312,38 +368,56 @@ static int make_backends(struct glb_fast *fast, const struct glb_snapshot *snaps
 
 /* ---- egress ---- */
 
+static struct glb_fast_ipv4 make_ipv4(const struct glb_addr *source, uint8_t protocol)
+{
+	static const uint8_t none[4];
+	const struct glb_ipv4 ip = outer_ipv4(source->bytes, none, 0, protocol, 0, true);
+	struct glb_fast_ipv4 made = {.sum = 0};
+	uint16_t words[sizeof(ip) / 2];
+
+	memcpy(made.word, &ip, sizeof(made.word));
+	memcpy(words, &ip, sizeof(words));
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		made.sum += words[i];
+	return made;
+}
+
+static void put_link(struct glb_fast_link *link, const struct glb_path *path, const struct glb_egress *egress, uint16_t type, uint32_t len)
+{
+	const struct glb_packet packet = {.next_hop = path->gateway};
+
+	outer_ethernet(&packet, egress, type, link->bytes + sizeof(link->bytes) - len);
+}
+
 static void make_egress(struct glb_fast_egress *made, const struct glb_path *path, uint8_t port)
 {
 	const struct glb_egress *egress = &path->egress[port];
-	const struct glb_packet packet = {.next_hop = path->gateway, .family = GLB_FAMILY_V4};
-	static const uint8_t none[4];
-	const struct glb_ipv4 ip = outer_ipv4(path->director.outer_source_v4.bytes, none, 0, GLB_IPPROTO_UDP, 0, true);
-	const uint32_t link_len = (uint32_t)sizeof(struct glb_eth) + outer_tag_length(egress);
-	uint16_t words[sizeof(ip) / 2];
+	const struct glb_director *director = &path->director;
+	const struct glb_prefix *prefix = &director->outer_prefix_v4;
 
 	*made = (struct glb_fast_egress){
-		.header_len = link_len + GUE_V4_BYTES,
+		.gue = make_ipv4(&director->outer_source_v4, GLB_IPPROTO_UDP),
+		.tunnel = make_ipv4(prefix->addr.family != GLB_FAMILY_NONE ? &prefix->addr : &director->outer_source_v4, 0),
 		.ip_max = egress->mtu != 0 && egress->mtu < 65535 ? egress->mtu : 65535,
+		.link_len = (uint32_t)sizeof(struct glb_eth) + outer_tag_length(egress),
 	};
-	outer_ethernet(&packet, egress, GLB_ETHERTYPE_IPV4, made->link + sizeof(made->link) - link_len);
-	memcpy(made->ip, &ip, sizeof(made->ip));
-	memcpy(words, &ip, sizeof(words));
-	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		made->sum += words[i];
+	put_link(&made->link_v4, path, egress, GLB_ETHERTYPE_IPV4, made->link_len);
+	put_link(&made->link_v6, path, egress, GLB_ETHERTYPE_IPV6, made->link_len);
 	memcpy((uint8_t *)&made->mac_end + 6, egress->mac, 2);
 }
 
-static int make_all(struct glb_fast *fast, const struct glb_snapshot *snapshot)
+static int make_all(struct glb_fast *fast, const struct glb_path *path)
 {
+	const struct glb_snapshot *snapshot = path->snapshot;
 	struct entry *entries = calloc(snapshot->bind_count + 1, sizeof(*entries));
 	int status = entries == NULL ? -ENOMEM : make_backends(fast, snapshot);
 
 	if (status == 0)
 		status = make_tables(fast, snapshot);
 	if (status == 0)
-		status = make_v4(fast, snapshot, entries);
+		status = make_v4(fast, path, entries);
 	if (status == 0)
-		status = make_v6(fast, snapshot, entries);
+		status = make_v6(fast, path, entries);
 	free(entries);
 	return status;
 }
@@ -351,12 +425,13 @@ static int make_all(struct glb_fast *fast, const struct glb_snapshot *snapshot)
 int glb_fast_make(struct glb_fast *fast, const struct glb_path *path, unsigned ports, struct glb_error *error)
 {
 	*fast = (struct glb_fast){0};
-	if (path->snapshot == NULL || path->director.outer_checksum != GLB_OUTER_CHECKSUM_ZERO ||
-	    path->director.outer_source_v4.family == GLB_FAMILY_NONE)
+	if (path->snapshot == NULL)
 		return 0;
+	if (path->director.outer_prefix_v4.addr.family != GLB_FAMILY_NONE)
+		fast->source_mask_v4 = (uint32_t)(UINT64_C(0xffffffff) >> path->director.outer_prefix_v4.bits);
 	for (unsigned i = 0; i < ports; i++)
 		make_egress(&fast->egress[i], path, (uint8_t)i);
-	if (make_all(fast, path->snapshot) == 0)
+	if (make_all(fast, path) == 0)
 		return 0;
 	glb_fast_free(fast);
 	return glb_error_set(error, -ENOMEM, "out of memory");

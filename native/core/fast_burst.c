@@ -10,6 +10,7 @@
 #include "fast_cache.h"
 #include "fast_index.h"
 #include "fast_work.h"
+#include "fast_write.h"
 #include "outer.h"
 #include "strict.h"
 
@@ -273,107 +274,30 @@ GLB_INLINE uint64_t find_next_hops(const struct glb_path *path, const struct glb
 	return wrong;
 }
 
-/* Whether all of them fit, each with the longest chain that its table has, and `more`. */
-static bool fit(const struct glb_fast_egress *egress, const struct glb_fast_burst *burst, const struct fast_work *work, unsigned more)
+/* Whether all of them fit, each with the longest chain that its table has, and `more` hops. */
+static bool fit(const struct glb_fast *fast, const struct glb_fast_egress *egress, const struct glb_fast_burst *burst,
+		const struct fast_work *work, unsigned more)
+{
+	for (unsigned i = 0; i < work->n; i++) {
+		const struct glb_fast_kind *kind = fast_kind(fast, work, i);
+		const uint32_t hops = kind->encap == GLB_ENCAP_GUE ? work->of[i]->hops - 1U + more : 0;
+
+		if (burst->l3_len[i] + kind->outer + hops * GUE_V4_HOP_BYTES > egress->ip_max)
+			return false;
+	}
+	return true;
+}
+
+/* Whether backends that must be on the link are. */
+static bool are_on_link(const struct glb_fast *fast, const struct fast_work *work)
 {
 	for (unsigned i = 0; i < work->n; i++)
-		if (burst->l3_len[i] + GUE_V4_BYTES + (work->of[i]->hops - 1U + more) * GUE_V4_HOP_BYTES > egress->ip_max)
+		if (fast_kind(fast, work, i)->encap == GLB_ENCAP_L2DSR && (work->next_hop[i] >> 56) != GLB_NEXT_HOP_BACKEND)
 			return false;
 	return true;
 }
 
-/* ---- encapsulate ---- */
-
-GLB_INLINE u64x4 widen(const uint32_t *lanes)
-{
-	return __builtin_convertvector(*(const u32x4 *)lanes, u64x4);
-}
-
-GLB_INLINE u64x4 swap16(u64x4 x)
-{
-	return (x << 8 | x >> 8) & 0xffff;
-}
-
-/* Where bits of the fields are in the outer headers' words of eight bytes, loaded as they lie there. */
-enum {
-	TOTAL_LENGTH = 16,  /* in IPv4's first word */
-	IP_CHECKSUM = 16,   /* in its second */
-	SPORT = 32,         /* in the word that begins with the destination address */
-	DPORT = 48,
-	GUE_FIRST = 32,     /* in the word that begins with UDP's length */
-	GUE_PROTOCOL = 40,
-	HOP_COUNT = 24,     /* in the word with GUE's private data and a hop */
-	HOP = 32,
-};
-
-/* Four by four words: lane i of each of the four becomes word 0 to 3 of the i-th. */
-GLB_INLINE void transpose(u64x4 w[4])
-{
-	const u64x4 a = __builtin_shufflevector(w[0], w[1], 0, 4, 2, 6), b = __builtin_shufflevector(w[0], w[1], 1, 5, 3, 7);
-	const u64x4 c = __builtin_shufflevector(w[2], w[3], 0, 4, 2, 6), d = __builtin_shufflevector(w[2], w[3], 1, 5, 3, 7);
-
-	w[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-	w[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-	w[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-	w[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
-}
-
-GLB_STATIC_ASSERT(GLB_FAST_HEADROOM == GLB_FAST_LINK + GUE_V4_BYTES + (GLB_HOPS_MAX - 1) * GUE_V4_HOP_BYTES - IP,
-		  "how far in front of a frame encapsulate() begins")
-
-/* Writes what is between the client's packet and its hops. Lanes that were filled up are frame 0 once more, and get what it gets. */
-GLB_INLINE void encapsulate(const struct glb_fast_egress *egress, struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two)
-{
-	const uint64_t dport = load16((const uint8_t[]){GLB_GUE_PORT >> 8, GLB_GUE_PORT & 0xff});
-	const uint64_t base = load16((const uint8_t[]){GUE_SOURCE_PORT_BASE >> 8, 0});
-	const uint64_t tail = load16((const uint8_t[]){GLB_GUE_PRIVATE_V4 >> 8, GLB_GUE_PRIVATE_V4 & 0xff});
-	const uint64_t gue = (uint64_t)1 << GUE_FIRST | (uint64_t)(v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP) << GUE_PROTOCOL;
-	const uint64_t ip0 = egress->ip[0], ip1 = egress->ip[1], egress_sum = egress->sum;
-	const u64x4 ones = {1, 1, 1, 1}, none = {0};
-	const uint32_t header_len = egress->header_len;
-	u64x4 link;
-
-	memcpy(&link, egress->link, sizeof(link));
-	for (unsigned i = 0; i < work->filled; i += 4) {
-		const u64x4 first = *(const u64x4 *)&work->first[i], hash = *(const u64x4 *)&work->sip.hash[i] & 0xffff;
-		const u64x4 further = two ? ones : widen(&work->further[i]), l3_len = widen(&burst->l3_len[i]);
-		const u64x4 outer = further * GUE_V4_HOP_BYTES + GUE_V4_BYTES, length = l3_len + outer, wire = swap16(length);
-		const u64x4 sport = ((*(const u64x4 *)&work->source[i] >> 32 & 0xffff) ^ swap16(hash)) | base;
-		const u64x4 second = (two ? widen(&work->second[i]) << HOP : none) | tail | further << HOP_COUNT;
-		u64x4 at = *(const u64x4 *)&burst->data[i] + IP - outer, sum = wire + (first >> 32) + egress_sum, w[4];
-
-		sum = (sum & 0xffff) + (sum >> 16);
-		sum = (sum & 0xffff) + (sum >> 16);
-		w[0] = wire << TOTAL_LENGTH | ip0;
-		w[1] = (~sum & 0xffff) << IP_CHECKSUM | ip1;
-		w[2] = (first & 0xffffffff) | sport << SPORT | dport << DPORT;
-		w[3] = swap16(length - sizeof(struct glb_ipv4)) | (gue + (further << GUE_FIRST));
-		transpose(w);
-		for (unsigned lane = 0; lane < 4; lane++) {
-			uint8_t *ip = (uint8_t *)at[lane];
-			const uint64_t last = second[lane];
-
-			memcpy(ip - sizeof(link), &link, sizeof(link));
-			memcpy(ip, &w[lane], sizeof(w[lane]));
-			memcpy(ip + sizeof(w[lane]), &last, two ? 8 : 4);
-		}
-		*(u64x4 *)&burst->data[i] = at + GUE_V4_BYTES - header_len;
-		*(u32x4 *)&burst->len[i] = __builtin_convertvector(length + (header_len - GUE_V4_BYTES), u32x4);
-	}
-}
-
-/* All hops but the first, between what was written and the client's packet. */
-GLB_INLINE void write_hops(struct glb_fast_burst *burst, const struct fast_work *work, uint32_t header_len)
-{
-	for (unsigned i = 0; i < work->n; i++) {
-		const struct glb_fast_backend *backends = work->of[i]->backends + 1;
-		const uint16_t *row = work->row[i] + 1;
-		uint8_t *hops = burst->data[i] + header_len;
-
-		for (unsigned h = 0; h < work->further[i]; h++)
-			memcpy(hops + h * GUE_V4_HOP_BYTES, &backends[row[h]].addr, GUE_V4_HOP_BYTES);
-	}
-}
+/* ---- write ---- */
 
 /* Over what was written for the gateway. */
 GLB_INLINE void write_macs(const struct glb_fast_egress *egress, struct glb_fast_burst *burst, const struct fast_work *work)
@@ -402,19 +326,16 @@ GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path,
 		port = (uint32_t)(work->next_hop[0] >> 48 & 0xff);
 	}
 	egress = &fast->egress[port];
-	if (longest + GUE_V4_BYTES + (fast->hops_max - 1 + more) * GUE_V4_HOP_BYTES > egress->ip_max && !fit(egress, burst, work, more))
+	if (longest + fast->outer_max + more * GUE_V4_HOP_BYTES > egress->ip_max && !fit(fast, egress, burst, work, more))
+		return -1;
+	if (fast->on_link && !are_on_link(fast, work))
 		return -1;
 	if (flows != NULL && !fast_cache_join(fast, path, flows, burst, work, two))
 		return -1;
 	STAGE_END(remember);
-	if (two && !(flows != NULL && flows->joined != 0)) {
-		encapsulate(egress, burst, work, v6, true);
-	} else {
-		encapsulate(egress, burst, work, v6, false);
-		write_hops(burst, work, egress->header_len);
-	}
+	fast_write(fast, path, egress, burst, work, v6, two && !(flows != NULL && flows->joined != 0));
 	if (flows != NULL)
-		fast_cache_write(fast, flows, burst, egress->header_len);
+		fast_cache_write(fast, flows, burst, egress->link_len + GUE_V4_BYTES);
 	if (routed)
 		write_macs(egress, burst, work);
 	STAGE_END(write);

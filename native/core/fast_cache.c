@@ -167,6 +167,8 @@ static void join(const struct glb_fast *fast, const struct glb_path *path, struc
 	struct glb_next_hop next_hop;
 
 	flows->chain_len[lane] = (uint8_t)flow_join(path->snapshot->backends, chain, row_chain(work, lane, chain), own);
+	if (fast_kind(fast, work, lane)->encap != GLB_ENCAP_GUE)
+		flows->chain_len[lane] = 1; /* is all that is written */
 	flows->joined |= (uint64_t)1 << lane;
 	burst->backend[lane] = chain[0];
 	work->first[lane] = load64(&fast->backends[chain[0] + 1]);

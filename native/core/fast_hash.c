@@ -94,11 +94,11 @@ static void hash_kinds(const struct glb_fast *fast, const struct glb_fast_burst 
 	uint64_t left = ((uint64_t)2 << (work->filled - 1)) - 1;
 
 	while (left != 0) {
-		const uint32_t kind = work->table[__builtin_ctzll(left)] >> GLB_FAST_TABLE_BITS;
+		const struct glb_fast_kind *kind = fast_kind(fast, work, (unsigned)__builtin_ctzll(left));
 
-		hash_kind(&fast->kinds[kind], burst, work, v6);
+		hash_kind(kind, burst, work, v6);
 		for (unsigned i = 0; i < work->filled; i++) {
-			if (work->table[i] >> GLB_FAST_TABLE_BITS != kind)
+			if (fast_hashed(fast_kind(fast, work, i)) != fast_hashed(kind))
 				continue;
 			hash[i] = work->sip.hash[i];
 			left &= ~((uint64_t)1 << i);
@@ -115,8 +115,9 @@ void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, 
 	for (unsigned i = 0; i < work->filled; i += WIDTH)
 		differ |= *(const u32x8 *)&work->table[i] ^ work->table[0];
 	differ >>= GLB_FAST_TABLE_BITS;
-	if (any_u32x8(&differ) == 0)
-		hash_kind(&fast->kinds[work->table[0] >> GLB_FAST_TABLE_BITS], burst, work, v6);
+	work->alike = any_u32x8(&differ) == 0;
+	if (work->alike)
+		hash_kind(fast_kind(fast, work, 0), burst, work, v6);
 	else
 		hash_kinds(fast, burst, work, v6);
 }

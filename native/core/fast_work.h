@@ -5,6 +5,8 @@
 #include <glb/fast.h>
 #include <glb/wire.h>
 
+#include <stddef.h>
+
 #include "lanes.h"
 #include "siphash_burst.h"
 
@@ -31,7 +33,24 @@ struct fast_work {
 	uint32_t second[GLB_BURST_MAX];   /* where every packet has two hops: the second's address */
 	uint32_t further[GLB_BURST_MAX];  /* elsewhere: hops behind the first */
 	unsigned n, filled;               /* lanes that are packets; with the others */
+	bool alike;                       /* fast_hash() sets it: all are of one kind */
 } __attribute__((aligned(64)));
+
+static inline const struct glb_fast_kind *fast_kind(const struct glb_fast *fast, const struct fast_work *work, unsigned lane)
+{
+	return &fast->kinds[work->table[lane] >> GLB_FAST_TABLE_BITS];
+}
+
+/* What is hashed, and what is sent, of packets of a kind: to be compared. */
+static inline uint32_t fast_hashed(const struct glb_fast_kind *kind)
+{
+	return load32(kind);
+}
+
+static inline uint32_t fast_sent(const struct glb_fast_kind *kind)
+{
+	return load32((const uint8_t *)kind + offsetof(struct glb_fast_kind, encap));
+}
 
 /* Hashes each packet as its service wants it, into work->sip.hash. */
 void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6);

@@ -1,78 +1,9 @@
 /* The straight line beside its twin, the path: whatever it takes comes out byte for byte the same, and what it does not take
  * it leaves as it was. */
 #include "check.h"
-#include "world.h"
+#include "fast_world.h"
 
-#include <glb/fast.h>
-
-enum {
-	BURSTS = 20000,
-	GUARD = 64,   /* in front of what may be written: not to be touched */
-	ROOM = GUARD + GLB_FAST_HEADROOM, /* in front of a frame */
-};
-
-/* Frames of one burst, each in memory of exactly its size behind its headroom. */
-struct burst {
-	uint8_t *bytes[GLB_BURST_MAX];
-	uint32_t len[GLB_BURST_MAX];
-	struct glb_fast_burst frames;
-	unsigned n;
-};
-
-static void burst_add(struct burst *burst, const struct frame *frame)
-{
-	uint8_t *bytes = malloc(ROOM + frame->len);
-
-	if (bytes == NULL)
-		abort();
-	memset(bytes, 0xa5, ROOM);
-	memcpy(bytes + ROOM, frame->bytes, frame->len);
-	burst->bytes[burst->n] = bytes;
-	burst->len[burst->n] = frame->len;
-	burst->frames.data[burst->n] = bytes + ROOM;
-	burst->frames.len[burst->n++] = frame->len;
-}
-
-static void burst_free(struct burst *burst)
-{
-	for (unsigned i = 0; i < burst->n; i++)
-		free(burst->bytes[i]);
-	burst->n = 0;
-}
-
-static bool is_guarded(const uint8_t *bytes)
-{
-	for (unsigned i = 0; i < GUARD; i++)
-		if (bytes[i] != 0xa5)
-			return false;
-	return true;
-}
-
-/* Whether the path, for frames as they were, says what the straight line has made of them; or it has left them alone. */
-static bool same(const struct glb_path *path, const struct burst *burst, const struct frame *frames, int port)
-{
-	for (unsigned i = 0; i < burst->n; i++) {
-		const struct glb_packet p = run(path, &frames[i]);
-		const struct glb_fast_burst *made = &burst->frames;
-		uint8_t expected[GLB_HEADER_MAX];
-
-		if (!is_guarded(burst->bytes[i]))
-			return false;
-		if (port < 0) {
-			if (made->data[i] != burst->bytes[i] + ROOM || memcmp(made->data[i], frames[i].bytes, frames[i].len) != 0)
-				return false;
-			continue;
-		}
-		if (p.verdict != GLB_VERDICT_FORWARD || p.service != made->service[i] || p.chain[0] != made->backend[i] ||
-		    p.l3_len != made->l3_len[i] || made->len[i] != p.header_len + p.l3_len || (int)p.next_hop.port != port)
-			return false;
-		glb_path_encap(path, &p, expected);
-		if (memcmp(made->data[i], expected, p.header_len) != 0 ||
-		    memcmp(made->data[i] + p.header_len, p.data + p.l3_offset, p.l3_len) != 0)
-			return false;
-	}
-	return true;
-}
+enum { BURSTS = 20000 };
 
 static struct frame straight_frame(uint64_t *random, unsigned family, uint16_t dport)
 {
@@ -118,7 +49,7 @@ static void is_its_twin_on_straight_bursts(void)
 {
 	static const uint16_t ports[] = {80, 443, 53};
 	static struct frame frames[GLB_BURST_MAX];
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	uint64_t random = 1;
 	struct glb_fast fast;
 	struct world w;
@@ -147,7 +78,7 @@ static void is_its_twin_on_straight_bursts(void)
 static void compare_damaged(uint8_t strict)
 {
 	static struct frame frames[GLB_BURST_MAX];
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	unsigned taken = 0, left = 0;
 	uint64_t random = 2;
 	struct glb_fast fast;
@@ -195,7 +126,7 @@ static void follows_next_hops(void)
 	struct glb_egress egress[2] = {{.mac = {2, 0, 0, 0, 0, 2}, .mtu = 1500}, {.mac = {2, 0, 0, 0, 1, 2}, .vlan = 7}};
 	uint64_t words[MAKE_POOLS * MAKE_BACKENDS] = {0};
 	static struct frame frames[GLB_BURST_MAX];
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	uint64_t random = 3;
 	struct glb_error error;
 	struct glb_fast fast;
@@ -232,7 +163,7 @@ static void follows_next_hops(void)
 static void leaves_other_services_alone(void)
 {
 	const struct frame frame = tcp_frame(4, 1, 80), udp = udp_frame(4, 1, 53), prefix = tcp_frame(4, 1, 81);
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	struct glb_error error;
 	struct glb_fast fast;
 	struct world w;
@@ -263,7 +194,7 @@ static void keeps_to_its_headroom(void)
 {
 	const struct glb_egress egress = {.mac = {2, 0, 0, 0, 0, 2}, .vlan = 7};
 	const struct frame frame = tcp_frame(4, 1, 80);
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	struct glb_error error;
 	struct glb_fast fast;
 	struct world w;
@@ -289,7 +220,7 @@ static void finds_each_of_many(void)
 {
 	enum { MANY = 10000 };
 	struct glb_bind_config *binds = calloc(MANY, sizeof(*binds));
-	struct burst burst = {.n = 0};
+	struct fast_frames burst = {.n = 0};
 	struct glb_error error;
 	struct glb_fast fast;
 	struct world w;

@@ -1,7 +1,7 @@
-/* The packet path's straight line: whole bursts of TCP and UDP packets for services that are wrapped in GUE over IPv4.
+/* The packet path's straight line: whole bursts of TCP and UDP packets for services of one address and port each.
  *
- * Does for them exactly what glb_path_burst() and glb_path_encap() do, in fewer steps. What it does not do (other encapsulations,
- * second look-ups, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
+ * Does for them exactly what glb_path_burst(), glb_path_encap() and glb_path_rewrite() do, in fewer steps. What it does not do (outer
+ * IPv6 headers, second look-ups, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
  * it leaves alone: then the whole burst takes the path, which says what becomes of each packet. So there is one place that
  * decides what is dropped and why, and an attacker can only slow this one down to that one.
  */
@@ -39,13 +39,17 @@ struct glb_fast_slot_v6 {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_slot_v6) == 64, "one cache line")
 
-/* What is hashed of a packet. */
+/* What services have in common whose packets can be treated alike: first what is hashed, then what is sent. */
 struct glb_fast_kind {
 	uint8_t hash_fields;
 	uint8_t source_bits_v4;
 	uint8_t source_bits_v6;
 	uint8_t remembers;      /* 1: not hashed, but flows are remembered */
+	uint8_t encap;          /* enum glb_encap_kind */
+	uint8_t outer;          /* bytes of outer headers behind Ethernet, without hops */
+	uint8_t tos, tos_mask;  /* as in struct glb_service */
 };
+GLB_STATIC_ASSERT(sizeof(struct glb_fast_kind) == 8, "two words, compared as such")
 
 /* A row table of the snapshot; same index. */
 struct glb_fast_table {
@@ -65,15 +69,24 @@ struct glb_fast_backend {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_backend) == 8, "one word")
 
+/* An outer IPv4 header where it does not vary; the rest is 0. */
+struct glb_fast_ipv4 {
+	uint64_t word[2]; /* the first words, as they lie in the frame */
+	uint64_t sum;     /* of all 16-bit words */
+};
+
+struct glb_fast_link {
+	uint8_t bytes[GLB_FAST_LINK]; /* Ethernet, ending at the last one */
+};
+
 /* What stands in front of the client's packet when it leaves by a port, where it does not vary; the rest is 0. */
 struct glb_fast_egress {
-	uint8_t link[GLB_FAST_LINK]; /* Ethernet, ending at the last byte */
-	uint64_t ip[2];      /* the first words of IPv4, as they lie in the frame */
+	struct glb_fast_link link_v4, link_v6; /* by what follows */
+	struct glb_fast_ipv4 gue;
+	struct glb_fast_ipv4 tunnel; /* without a protocol, and with the prefix of outer sources, if there is one */
 	uint64_t mac_end;    /* first bytes of the source MAC, where they are in a word that begins with the destination MAC */
-	uint32_t sum;        /* of IPv4's 16-bit words */
 	uint32_t ip_max;     /* bytes of IP that may leave */
-	uint32_t header_len; /* without hops */
-	uint32_t pad;
+	uint32_t link_len;   /* bytes of Ethernet */
 };
 
 /* A hash without collisions from keys to slots: which of them a key could be in. */
@@ -97,9 +110,12 @@ struct glb_fast {
 	struct glb_fast_backend *backends; /* by index in the snapshot + 1 */
 	uint32_t kind_count;
 	uint32_t hops_min, hops_max;       /* of any table */
+	uint32_t outer_max;                /* bytes of outer headers behind Ethernet, hops included */
+	uint32_t source_mask_v4;           /* bits of tunnels' outer sources that vary, in host order */
 	uint8_t usable;                    /* 0: nothing is ever taken */
 	uint8_t remembers;                 /* 1: some services' flows are remembered */
-	uint8_t pad[2];
+	uint8_t on_link;                   /* 1: some services' backends must be on the link (l2dsr) */
+	uint8_t pad;
 };
 
 #ifndef GLB_CFFI
