@@ -48,6 +48,13 @@ static __always_inline bool takes_mark(const struct decision *decision)
 	return (seen == ECN_CE || seen == ECN_ECT1) && own != 0 && own != ECN_CE && own != seen;
 }
 
+/* The reason, or ECN_DROP: a packet for here met congestion, and the client's own cannot say so. */
+static __always_inline enum glb_redirect_reason after_marks(const struct decision *decision)
+{
+	return is_local(decision->reason) && (decision->outer.tos & ECN_MASK) == ECN_CE && !(decision->tos & ECN_MASK)
+		       ? GLB_REDIRECT_ECN_DROP : decision->reason;
+}
+
 /* Puts the mark into the first two bytes of the client's IP header. */
 static __always_inline void merge_mark(const struct decision *decision, uint8_t first[2])
 {
@@ -221,8 +228,8 @@ static __always_inline void decide(struct cursor *c, const struct glb_redirect_c
 		if (decision->vip)
 			decision->reason = GLB_REDIRECT_LOCAL_L3DSR;
 	}
-	if (is_local(decision->reason) && !decision->vip && (outer->tos & ECN_MASK) == ECN_CE && !(decision->tos & ECN_MASK))
-		decision->reason = GLB_REDIRECT_ECN_DROP; /* the client's packet cannot say so */
+	if (!decision->vip)
+		decision->reason = after_marks(decision);
 }
 
 #endif

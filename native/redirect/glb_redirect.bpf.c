@@ -137,6 +137,14 @@ static __always_inline enum glb_redirect_reason act(struct cursor *c, struct dec
 	return decapsulate(skb, &decision->outer) ? decision->reason : GLB_REDIRECT_DECAP_FAILED;
 }
 
+/* Has XDP delivered it already? It may look like GUE then, and be whatever a client sends. */
+static __always_inline bool is_done(struct __sk_buff *skb)
+{
+	const uint32_t *note = (void *)(long)skb->data_meta;
+
+	return (void *)(note + 1) <= (void *)(long)skb->data && *note == GLB_REDIRECT_NOTE;
+}
+
 SEC("tc")
 int glb_redirect(struct __sk_buff *skb)
 {
@@ -146,6 +154,8 @@ int glb_redirect(struct __sk_buff *skb)
 	struct glb_redirect_config *settings;
 	uint32_t zero = 0;
 
+	if (is_done(skb))
+		return TC_ACT_UNSPEC;
 	/* A tagged frame belongs to its VLAN device, a frame for another MAC to nobody here. */
 	settings = bpf_map_lookup_elem(&config, &zero);
 	if (settings && skb->pkt_type == PACKET_HOST && !skb->vlan_present &&

@@ -4,6 +4,7 @@
  * instance is in use is asked of the kernel: a loaded program uses its maps, or none does.
  */
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
 #include <linux/magic.h>
@@ -74,6 +75,30 @@ static bool program_uses(uint32_t program_id, uint32_t map_id)
 			uses |= maps[i] == map_id;
 	close(fd);
 	return uses;
+}
+
+bool instance_uses(const struct instance *instance, uint32_t program_id)
+{
+	struct bpf_map_info map = {0};
+	uint32_t len = sizeof(map);
+
+	return !bpf_obj_get_info_by_fd(instance->counters_fd, &map, &len) && program_uses(program_id, map.id);
+}
+
+int instance_set_pins(struct bpf_object *object, const char *pin_dir, const char *name)
+{
+	char path[PATH_LEN + 16];
+	struct bpf_map *map;
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(pins) / sizeof(pins[0]) && !err; i++) {
+		map = bpf_object__find_map_by_name(object, pins[i]);
+		if (!map)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/%s", pin_dir, name, pins[i]);
+		err = bpf_map__set_pin_path(map, path);
+	}
+	return err;
 }
 
 uint32_t instance_program(const struct instance *instance, uint32_t preferred)

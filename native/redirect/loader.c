@@ -72,6 +72,8 @@ static int claim_instance(const struct options *options, const char *name, uint3
 	if (err && err != -ENOENT)
 		return fail_errno(err, "cannot open instance %s in %s", name, options->pin_dir);
 	if (!err) {
+		if (!attached)
+			attached = xdp_query(&instance).program_id; /* when somebody has taken the filter off */
 		for (int i = 0; i < USE_CHECKS; i++) {
 			user = instance_program(&instance, attached);
 			if (!user || user == attached)
@@ -94,20 +96,6 @@ static int claim_instance(const struct options *options, const char *name, uint3
 	return EXIT_DONE;
 }
 
-static int set_pins(struct glb_redirect_bpf *skeleton, const char *pin_dir, const char *name)
-{
-	struct bpf_map *maps[] = {skeleton->maps.config, skeleton->maps.counters, skeleton->maps.allow,
-				  skeleton->maps.rewrites};
-	char path[PATH_LEN + 16];
-	int err = 0;
-
-	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]) && !err; i++) {
-		snprintf(path, sizeof(path), "%s/%s/%s", pin_dir, name, bpf_map__name(maps[i]));
-		err = bpf_map__set_pin_path(maps[i], path);
-	}
-	return err;
-}
-
 static bool has_kind(const struct rewrites *rewrites, bool dscp)
 {
 	for (size_t i = 0; i < rewrites->count; i++)
@@ -127,6 +115,36 @@ static int attach_programs(struct glb_redirect_bpf *skeleton, const struct optio
 	return err ? err : filter_attach(ifindex, bpf_program__fd(skeleton->progs.glb_redirect));
 }
 
+/* A veth can send what XDP gives it only when its peer has XDP or GRO, which cannot be seen from here: tc can always. */
+static uint8_t xdp_forward(const struct options *options)
+{
+	char driver[32];
+
+	if (options->xdp_forward != XDP_FORWARD_AUTO)
+		return options->xdp_forward;
+	machine_driver(options->device, driver);
+	return strcmp(driver, "veth") ? GLB_REDIRECT_XDP_TX : GLB_REDIRECT_XDP_TO_TC;
+}
+
+/* XDP in front of what has just been attached, or no longer. An exit status. */
+static int add_xdp(const struct options *options, const char *name)
+{
+	struct instance instance;
+	int err = instance_open(&instance, options->pin_dir, name);
+
+	if (err)
+		return fail_errno(err, "cannot open instance %s in %s", name, options->pin_dir);
+	complaint[0] = '\0';
+	err = options->mode == MODE_TC ? xdp_detach(&instance) : xdp_attach(&instance, options->pin_dir, options->mode);
+	instance_close(&instance);
+	if (err == -EBUSY)
+		return fail("%s has another XDP program (`ip link show %s`): take that off, or leave --mode xdp out. Attached by tc, "
+			    "without XDP", options->device, options->device);
+	if (err)
+		fail_because("attached by tc, but not by XDP, to", options->device, err);
+	return err ? EXIT_FAILED : EXIT_DONE;
+}
+
 /* Loads the programs, fills their maps, and only then puts them on the device. */
 static int load_and_attach(const struct options *options, const char *name, int ifindex)
 {
@@ -137,15 +155,21 @@ static int load_and_attach(const struct options *options, const char *name, int 
 		.gre_has_key = options->gre_has_key,
 		.decap = options->decap,
 		.rewrites = has_kind(&options->rewrites, true),
+		.xdp_forward = xdp_forward(options),
 	};
 	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
 	uint32_t zero = 0;
+	unsigned mtu = 0;
+	bool up;
 	int err;
 
 	if (!skeleton)
 		return -errno;
+	machine_link(options->device, &mtu, &up);
+	machine_mac(options->device, config.mac);
+	config.mtu = (uint16_t)(mtu < UINT16_MAX ? mtu : UINT16_MAX);
 	snprintf(config.interface, sizeof(config.interface), "%s", options->device);
-	err = set_pins(skeleton, options->pin_dir, name);
+	err = instance_set_pins(skeleton->obj, options->pin_dir, name);
 	if (!err)
 		err = glb_redirect_bpf__load(skeleton);
 	if (!err)
@@ -203,7 +227,7 @@ int command_attach(const struct options *options)
 		return fail_because("cannot attach to", options->device, err);
 	}
 	warn_if_empty(options, name);
-	return EXIT_DONE;
+	return add_xdp(options, name);
 }
 
 /* Do clients' packets come by? Watches for a second; having found some, it says so. */
@@ -241,9 +265,13 @@ int command_detach(const struct options *options)
 	if (ifindex && filter_query(ifindex, &attached))
 		attached = 0;
 	if (pinned) {
+		if (ifindex && !attached)
+			attached = xdp_query(&instance).program_id; /* when somebody has taken the filter off */
 		user = instance_program(&instance, attached);
 		if (user && user == attached && !options->force)
 			status = refuse_traffic(&instance, options->device);
+		if (!status && ifindex && user == attached && (err = xdp_detach(&instance)))
+			status = fail_because("cannot take XDP off", options->device, err);
 		instance_close(&instance);
 		if (status)
 			return status;
@@ -251,7 +279,7 @@ int command_detach(const struct options *options)
 			return fail("instance %s in %s belongs to another interface or network namespace (program %u); "
 				    "give the --name that attach was given", name, options->pin_dir, user);
 	}
-	err = attached ? filter_detach(ifindex) : 0;
+	err = ifindex && !filter_query(ifindex, &attached) ? filter_detach(ifindex) : 0;
 	if (err)
 		return fail_because("cannot detach from", options->device, err);
 	err = instance_remove(options->pin_dir, name);

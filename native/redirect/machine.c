@@ -79,6 +79,25 @@ static int ethtool(const char *device, void *command)
 	return ask(device, SIOCETHTOOL, &ifreq);
 }
 
+void machine_driver(const char *device, char name[32])
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+
+	name[0] = '\0';
+	if (!ethtool(device, &info))
+		snprintf(name, 32, "%s", info.driver);
+}
+
+int machine_mac(const char *device, uint8_t mac[6])
+{
+	struct ifreq ifreq = {0};
+	int err = ask(device, SIOCGIFHWADDR, &ifreq);
+
+	if (!err)
+		memcpy(mac, ifreq.ifr_hwaddr.sa_data, 6);
+	return err;
+}
+
 /* The features' names, `count` of ETH_GSTRING_LEN bytes, for the caller to free; NULL when the kernel has none. */
 static struct ethtool_gstrings *feature_names(const char *device)
 {

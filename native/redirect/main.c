@@ -35,6 +35,7 @@ static const char attach_help[] =
 "usage: glb-redirect attach DEV [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
 "                           [--last-hop-rate N] [--decap KIND,…] [--gre-key N]\n"
 "                           [--l3dsr DSCP=VIP]… [--nat PROTO:PORT=VIP[:PORT]]…\n"
+"                           [--mode tc|xdp|xdp-generic] [--xdp-forward auto|tc|tx|redirect]\n"
 "                           [--pin-dir DIR] [--name NAME]\n"
 "\n"
 "  --allow PREFIX…      prefixes that may send GUE and other tunnels here: the directors.\n"
@@ -54,6 +55,10 @@ static const char attach_help[] =
 "                       replies from this port, tcp or udp, leave as the VIP's: for services\n"
 "                       with encapsulation nat. An IPv6 VIP in brackets. Several: again.\n"
 "                       Replies to --allow and --peer addresses stay as they are\n"
+"  --mode MODE          tc (default); xdp: a fast path for GUE in front of tc, native, or\n"
+"                       generic where the driver has none; xdp-generic: that at once\n"
+"  --xdp-forward HOW    how XDP sends on: tx, redirect, or not at all, tc. auto (default)\n"
+"                       is tc on a veth and tx otherwise\n"
 PIN_OPTIONS
 "\n"
 "When DEV has it already, prefixes are added, counters go on; everything else\n"

@@ -28,6 +28,8 @@ static const struct option attach_known[] = {
 	{"gre-key", required_argument, NULL, 'k'},
 	{"l3dsr", required_argument, NULL, 'l'},
 	{"nat", required_argument, NULL, 't'},
+	{"mode", required_argument, NULL, 'm'},
+	{"xdp-forward", required_argument, NULL, 'x'},
 	COMMON,
 };
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
@@ -100,6 +102,32 @@ static int read_decap(const struct reading *reading, const char *text)
 	return status;
 }
 
+/* One of several words, each with its number. */
+struct choice {
+	const char *word;
+	int number;
+};
+
+static const struct choice modes[] = {{"tc", MODE_TC}, {"xdp", MODE_XDP}, {"xdp-generic", MODE_XDP_GENERIC}, {0}};
+static const struct choice forwards[] = {{"auto", XDP_FORWARD_AUTO}, {"tc", GLB_REDIRECT_XDP_TO_TC}, {"tx", GLB_REDIRECT_XDP_TX},
+					 {"redirect", GLB_REDIRECT_XDP_REDIRECT}, {0}};
+
+/* The number of `optarg`; -1 having said what is possible. */
+static int read_choice(const struct reading *reading, const char *option, const struct choice *choices)
+{
+	char message[128];
+	size_t len = (size_t)snprintf(message, sizeof(message), "--%s takes", option);
+
+	for (const struct choice *choice = choices; choice->word; choice++) {
+		if (!strcmp(optarg, choice->word))
+			return choice->number;
+		len += (size_t)snprintf(message + len, sizeof(message) - len, " %s,", choice->word);
+	}
+	snprintf(message + len, sizeof(message) - len, " not ");
+	misuse(reading, message, optarg);
+	return -1;
+}
+
 static int read_rewrite(const struct reading *reading, const char *text, bool nat)
 {
 	struct rewrite rewrite;
@@ -142,6 +170,7 @@ static int read_word(struct reading *reading, const char *word)
 static int read_option(struct reading *reading, int option)
 {
 	struct options *options = reading->options;
+	int number;
 
 	reading->roles = 0;
 	switch (option) {
@@ -166,6 +195,14 @@ static int read_option(struct reading *reading, int option)
 	case 'l':
 	case 't':
 		return read_rewrite(reading, optarg, option == 't');
+	case 'm':
+		number = read_choice(reading, "mode", modes);
+		options->mode = (enum mode)number;
+		return number < 0 ? EXIT_USAGE : EXIT_DONE;
+	case 'x':
+		number = read_choice(reading, "xdp-forward", forwards);
+		options->xdp_forward = (uint8_t)number;
+		return number < 0 ? EXIT_USAGE : EXIT_DONE;
 	case 'd':
 		options->pin_dir = optarg;
 		return EXIT_DONE;
@@ -231,7 +268,7 @@ int options_read(struct options *options, const char *command, int argc, char **
 	int option, status = EXIT_DONE;
 
 	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,
-				    .last_hop_rate = LAST_HOP_RATE_DEFAULT};
+				    .last_hop_rate = LAST_HOP_RATE_DEFAULT, .xdp_forward = XDP_FORWARD_AUTO};
 	/* "-": words that are no options come in their place, as option 1. */
 	while (status == EXIT_DONE && (option = getopt_long(argc, argv, "-h", options_known, NULL)) != -1)
 		status = option == 1 ? read_word(&reading, optarg) : read_option(&reading, option);

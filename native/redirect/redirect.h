@@ -71,9 +71,19 @@ struct glb_redirect_config {
 	uint8_t gre_has_key;     /* 0: a GRE header must have no key */
 	uint8_t decap;           /* GLB_REDIRECT_DECAP_*: tunnels other than GUE that end here */
 	uint8_t rewrites;        /* 1: map `rewrites` has entries for DSCPs */
-	uint8_t reserved[33];    /* 0 */
+	uint8_t xdp_forward;     /* GLB_REDIRECT_XDP_*: what its program does with packets for the next hop */
+	uint8_t mac[6];          /* of the interface, for XDP */
+	uint16_t mtu;            /* of the interface, for XDP */
+	uint8_t reserved[24];    /* 0 */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
+
+enum {
+	GLB_REDIRECT_XDP_TO_TC = 0,
+	GLB_REDIRECT_XDP_TX = 1,       /* back out by the driver's own way */
+	GLB_REDIRECT_XDP_REDIRECT = 2, /* by bpf_redirect; a veth's peer must have XDP or GRO */
+	GLB_REDIRECT_NOTE = 0x676c6264, /* metadata of a packet that XDP has delivered: tc leaves it alone */
+};
 
 enum {
 	GLB_REDIRECT_DECAP_GRE = 1,

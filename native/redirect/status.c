@@ -13,6 +13,7 @@ struct report {
 	const char *name;
 	const struct instance *instance; /* NULL: nothing is pinned */
 	uint32_t program_id;             /* 0: not attached */
+	struct xdp_state xdp;
 	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
 	struct prefixes allow;
 	struct rewrites rewrites;
@@ -58,10 +59,13 @@ static json_t *report_json(const struct report *report)
 		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
 			json_array_append_new(peers, json_string(text));
 	}
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "interface", report->interface,
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "interface", report->interface,
 			 "attached", report->program_id != 0,
 			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
-			 "counters", counters, "allow", allow, "peers", peers, "name", report->name,
+			 "counters", counters, "allow", allow, "peers", peers,
+			 "xdp", !report->xdp.program_id ? json_null() : json_string(report->xdp.native ? "native" : "generic"),
+			 "xdp_program_id", report->xdp.program_id ? json_integer(report->xdp.program_id) : json_null(),
+			 "name", report->name,
 			 "port", config ? (int)config->port : 0,
 			 "last_hop_rate", config ? (int)config->last_hop_rate : 0, "decap", decap_json(config),
 			 "gre_key", config && config->gre_has_key ? json_integer(config->gre_key) : json_null(),
@@ -78,6 +82,8 @@ static void report_text(const struct report *report)
 		printf("%s: not attached\n", report->interface);
 	if (!report->instance)
 		return;
+	if (report->xdp.program_id)
+		printf("  %s XDP in front, as program %u\n", report->xdp.native ? "native" : "generic", report->xdp.program_id);
 	printf("  UDP port %u; at most %u unknown packets per second and CPU to the stack (0 = no limit)\n",
 	       report->instance->config.port, report->instance->config.last_hop_rate);
 	for (size_t i = 0; i < report->allow.count; i++) {
@@ -122,6 +128,7 @@ static int show(struct instance *instance, void *context)
 	int err = report_fill(&report);
 
 	report.program_id = instance_running(instance);
+	report.xdp = xdp_query(instance);
 	if (err)
 		return fail_errno(err, "cannot read instance %s", instance->name);
 	if (context)

@@ -41,6 +41,17 @@ struct rewrites {
 	size_t count;
 };
 
+/* How packets come in. */
+enum mode {
+	MODE_TC = 0,
+	MODE_XDP,         /* in front of tc: native, or generic where the driver has none */
+	MODE_XDP_GENERIC,
+};
+
+enum {
+	XDP_FORWARD_AUTO = 255, /* options.xdp_forward: by the driver; else GLB_REDIRECT_XDP_* */
+};
+
 struct options {
 	const char *device;     /* NULL: not given */
 	const char *pin_dir;
@@ -51,6 +62,8 @@ struct options {
 	uint32_t gre_key;
 	bool gre_has_key;
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
+	enum mode mode;
+	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */
 	const char *output;     /* `metrics`: a file; NULL: standard output */
 	bool json;
@@ -93,6 +106,11 @@ void instance_close(struct instance *instance);
 uint32_t instance_program(const struct instance *instance, uint32_t preferred);
 /* The id of the program that runs on the instance's interface, which may be in another namespace; 0: none. */
 uint32_t instance_running(const struct instance *instance);
+/* Does a loaded program use the instance's maps? */
+bool instance_uses(const struct instance *instance, uint32_t program_id);
+/* Tells libbpf to take the maps of `object` from the instance's pins, or to pin them there. 0 or -errno. */
+struct bpf_object;
+int instance_set_pins(struct bpf_object *object, const char *pin_dir, const char *name);
 /* Removes the pins and their directory. 0, also when there are none, or -errno. */
 int instance_remove(const char *pin_dir, const char *name);
 /* Makes the instance's directory. EXIT_DONE, or EXIT_FAILED having said why (bpffs is not mounted, and how to). */
@@ -109,6 +127,16 @@ int filter_attach(int ifindex, int program_fd);      /* on the ingress; replaces
 int filter_attach_egress(int ifindex, int program_fd);
 int filter_detach_egress(int ifindex);               /* 0, too, when there is none */
 int filter_detach(int ifindex);                      /* both, and the clsact qdisc, once nothing is left on it */
+
+/* xdp.c: our XDP program on the instance's interface, in this network namespace. */
+struct xdp_state {
+	uint32_t program_id; /* 0: none of ours */
+	bool native;
+};
+struct xdp_state xdp_query(const struct instance *instance);
+/* Replaces ours; -EBUSY when there is another's. `wanted` is not MODE_TC. 0 or -errno. */
+int xdp_attach(const struct instance *instance, const char *pin_dir, enum mode wanted);
+int xdp_detach(const struct instance *instance); /* 0, too, when there is none */
 
 /* counters.c: what `counters` of redirect.h are called, and what becomes of such packets. */
 struct reason {
@@ -127,6 +155,10 @@ long machine_sysctl(const char *format, const char *device) __attribute__((forma
 long machine_conf(const char *name, const char *device);
 /* 0 or -errno. */
 int machine_link(const char *device, unsigned *mtu, bool *up);
+/* Copies the name of the device's driver; "" when it has none. */
+void machine_driver(const char *device, char name[32]);
+/* The MAC of an Ethernet device. 0 or -errno. */
+int machine_mac(const char *device, uint8_t mac[6]);
 /* By ethtool's name; false, too, when the device does not know it. */
 bool machine_feature(const char *device, const char *name);
 bool machine_udp_bound(uint32_t port);

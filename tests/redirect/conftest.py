@@ -14,15 +14,17 @@ from . import packets as p
 from .netns import Namespace, run, sweep
 
 PROGRAM = Path(__file__).resolve().parents[2] / "build/dev/native/redirect/glb-redirect"
+PEER_MAC = "02:00:00:00:00:12"
 BPFFS = Path(f"/run/glbt-redir-{os.getpid()}-bpf")
 
 
 class Redirect:
-    """glb-redirect in one namespace, on one device."""
+    """glb-redirect in one namespace, on one device, by one of its ways in."""
 
-    def __init__(self, namespace: Namespace, device: str, pin_dir: Path) -> None:
-        self.namespace, self.device, self.pin_dir = namespace, device, pin_dir
+    def __init__(self, namespace: Namespace, device: str, pin_dir: Path, way: str = "tc") -> None:
+        self.namespace, self.device, self.pin_dir, self.way = namespace, device, pin_dir, way
         self.name = namespace.name
+        self.last_status: dict[str, Any] = {}
 
     def call(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `glb-redirect command …` in the namespace with the instance's pins."""
@@ -36,7 +38,10 @@ class Redirect:
         return done.stdout
 
     def attach(self, *arguments: str) -> None:
+        if self.way == "xdp":
+            arguments = (*arguments, "--mode", "xdp", "--xdp-forward", "redirect")
         self.must("attach", self.device, *arguments)
+        self.last_status = self.status()
 
     def detach(self) -> None:
         self.must("detach", self.device, "--force")
@@ -52,11 +57,13 @@ class Redirect:
     def feed(self, packet: bytes, **more: int) -> tuple[bpf.Ran, str]:
         """Runs the attached program on a packet or frame; also under which reason it was counted."""
         frame = packet if packet[:6] == p.NO_MAC else p.ethernet(packet)
-        before = self.status()
+        before = self.count()
         with self.namespace.entered():
-            ran = bpf.run_program(before["program_id"], frame, **more)
-        after = self.counters()
-        moved = {key: after[key] - before["counters"][key] for key in after}
+            ran = self.run_xdp(frame, more) if self.way == "xdp" else None
+            if not ran:
+                ran = bpf.run_program(self.last_status["program_id"], frame, **more)
+        after = self.count()
+        moved = {key: after[key] - before[key] for key in after}
         moved = {key: value for key, value in moved.items() if value}
         others = moved.pop("not_gue", 0)  # the namespace's own packets may be among them
         if not moved:
@@ -65,6 +72,35 @@ class Redirect:
         assert moved.pop("received") == 1
         assert list(moved.values()) == [1]
         return ran, next(iter(moved))
+
+    def count(self) -> dict[str, int]:
+        """The counters, without a process in between."""
+        names = list(self.last_status["counters"])
+        pin = self.pin_dir / self.name / "counters"
+        return dict(zip(names, bpf.read_counters(pin, len(names)), strict=True))
+
+    def run_xdp(self, frame: bytes, more: dict[str, int]) -> bpf.Ran | None:
+        """What XDP makes of a frame, as tc would have put it; None: it left it to tc, as it was."""
+        link = json.loads(self.namespace.ip("-j", "link", "show", self.device))[0]
+        if more.get("gso_size"):
+            frame += bytes(link["mtu"])  # merged packets are longer than the MTU
+        mac = bytes.fromhex(link["address"].replace(":", ""))
+        if frame[:6] == p.NO_MAC:
+            frame = mac + frame[6:]
+        ran = bpf.run_xdp(self.last_status["xdp_program_id"], frame, link["ifindex"])
+        if ran.verdict == bpf.XDP_PASS and not ran.frame.startswith(bpf.NOTE):
+            assert ran.frame == frame
+            return None
+        verdict = {
+            bpf.XDP_PASS: bpf.UNSPEC,
+            bpf.XDP_DROP: bpf.SHOT,
+            bpf.XDP_TX: bpf.REDIRECT,
+            bpf.XDP_REDIRECT: bpf.REDIRECT,
+        }
+        out = ran.frame.removeprefix(bpf.NOTE)
+        if ran.verdict == bpf.XDP_REDIRECT:
+            assert out[:12] == bytes.fromhex(PEER_MAC.replace(":", "")) + mac
+        return bpf.Ran(verdict[ran.verdict], p.NO_MAC * 2 + out[12:], ran.nanoseconds)
 
     def feed_egress(self, packet: bytes) -> tuple[bpf.Ran, str]:
         """The same with the program on the egress; "none" when nothing was counted."""
@@ -77,6 +113,16 @@ class Redirect:
         names = [key for key, count in moved.items() if count]
         assert sum(moved.values()) == len(names) <= 1
         return ran, names[0] if names else "none"
+
+
+def know_peers(namespace: Namespace, device: str, *addresses: str) -> None:
+    """Routes and neighbours, so that XDP may send on."""
+    for address in addresses:
+        family = "-6" if ":" in address else "-4"
+        namespace.ip(family, "route", "replace", address, "dev", device)
+        namespace.ip(family, "neigh", "replace", address, "lladdr", PEER_MAC, "dev", device)
+    for family in ("ipv4", "ipv6"):
+        namespace.sysctl(f"net.{family}.conf.lo.forwarding", 1)
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,8 @@ class EchoServer(threading.Thread):
 
 
 class Network:
-    def __init__(self, bpffs: Path) -> None:
+    def __init__(self, bpffs: Path, way: str = "tc") -> None:
+        self.way = way
         self.switch = Namespace("sw")
         self.switch.ip("link", "add", "br0", "type", "bridge")
         self.switch.ip("link", "set", "br0", "mtu", "1700", "up")
@@ -138,7 +139,11 @@ class Network:
         space = self.spaces[name]
         space.ip("addr", "add", f"{VIPS[4]}/32", "dev", "lo")
         space.ip("addr", "add", f"{VIPS[6]}/128", "dev", "lo", "nodad")
-        redirect = Redirect(space, "eth0", bpffs / "glb")
+        redirect = Redirect(space, "eth0", bpffs / "glb", self.way)
+        if self.way == "xdp":
+            for key in ("ipv4", "ipv6"):
+                space.sysctl(f"net.{key}.conf.lo.forwarding", 1)
+            self.switch.run("ethtool", "-K", name, "gro", "on")  # takes what XDP sends
         redirect.attach("--allow", DIRECTOR, "--peer", BACKEND1, BACKEND2)
         return redirect
 

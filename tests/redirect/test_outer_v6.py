@@ -7,7 +7,7 @@ import pytest
 
 from . import packets as p
 from .bpf import REDIRECT, SHOT, UNSPEC
-from .conftest import Redirect
+from .conftest import Redirect, know_peers
 from .netns import Namespace
 from .test_packets import CLIENTS, DELIVERED, VIPS, segment
 
@@ -22,12 +22,13 @@ NOT_ECT, ECT1, ECT0, CE = range(4)
 families = pytest.mark.parametrize("family", [4, 6])
 
 
-@pytest.fixture(scope="module")
-def redirect(bpffs: Path) -> Iterator[Redirect]:
+@pytest.fixture(scope="module", params=["tc", "xdp"])
+def redirect(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Redirect]:
     namespace = Namespace("p6")
     namespace.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
     namespace.ip("link", "set", "eth0", "up")
-    redirect = Redirect(namespace, "eth0", bpffs / "glb")
+    know_peers(namespace, "eth0", V6["peer"], V6["other"], V4["peer"])
+    redirect = Redirect(namespace, "eth0", bpffs / "glb", request.param)
     peers = [V6["peer"], V6["other"], V4["peer"]]
     redirect.attach("--allow", V6["director"], V4["director"], "--peer", *peers)
     yield redirect

@@ -10,7 +10,7 @@ import pytest
 from . import bpf
 from . import packets as p
 from .bpf import REDIRECT, SHOT, UNSPEC
-from .conftest import Redirect
+from .conftest import Redirect, know_peers
 from .netns import Namespace
 
 DIRECTOR, HERE, PEER, OTHER, STRANGER = "10.77.0.1", "10.77.0.11", "10.77.0.12", "10.77.0.13", "10.99.0.1"
@@ -20,12 +20,13 @@ ROUTERS = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 families = pytest.mark.parametrize("family", [4, 6])
 
 
-@pytest.fixture(scope="module")
-def redirect(bpffs: Path) -> Iterator[Redirect]:
+@pytest.fixture(scope="module", params=["tc", "xdp"])
+def redirect(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Redirect]:
     namespace = Namespace("p")
     namespace.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
     namespace.ip("link", "set", "eth0", "up")
-    redirect = Redirect(namespace, "eth0", bpffs / "glb")
+    know_peers(namespace, "eth0", PEER, OTHER)
+    redirect = Redirect(namespace, "eth0", bpffs / "glb", request.param)
     redirect.attach("--allow", DIRECTOR, "10.78.0.9", "--peer", PEER, OTHER, "10.78.0.0/16")
     yield redirect
     redirect.detach()

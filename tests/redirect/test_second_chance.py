@@ -17,9 +17,9 @@ IPV6_MTU = 24  # <linux/in6.h>; works on sockets of IPv4 clients too
 NAMES = [b"backend1", b"backend2"]
 
 
-@pytest.fixture(scope="module")
-def network(bpffs: Path) -> Iterator[Network]:
-    network = Network(bpffs)
+@pytest.fixture(scope="module", params=["tc", "xdp"])
+def network(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
+    network = Network(bpffs, request.param)
     yield network
     network.delete()
 

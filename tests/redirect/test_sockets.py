@@ -10,7 +10,7 @@ import pytest
 
 from . import packets as p
 from .bpf import REDIRECT, UNSPEC
-from .conftest import Redirect
+from .conftest import Redirect, know_peers
 from .netns import Namespace
 from .rawclient import Flow, Wire
 
@@ -52,8 +52,8 @@ class Host:
         return reason
 
 
-@pytest.fixture(scope="module")
-def host(bpffs: Path) -> Iterator[Host]:
+@pytest.fixture(scope="module", params=["tc", "xdp"])
+def host(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
     server, client = Namespace("s"), Namespace("r")
     server.ip("link", "add", "eth0", "address", SERVER_MAC, "type", "veth",
               "peer", "name", "eth0", "address", CLIENT_MAC, "netns", client.name)  # fmt: skip
@@ -70,7 +70,8 @@ def host(bpffs: Path) -> Iterator[Host]:
             listeners[family] = socket.socket(kind)
             listeners[family].bind((VIPS[family], 0))
             listeners[family].listen(64)
-    redirect = Redirect(server, "eth0", bpffs / "glb")
+    know_peers(server, "eth0", PEER)
+    redirect = Redirect(server, "eth0", bpffs / "glb", request.param)
     redirect.attach("--allow", DIRECTOR, "--peer", PEER)
     wire = Wire(client, "eth0")
     yield Host(server, redirect, wire, listeners)
