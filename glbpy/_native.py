@@ -11,7 +11,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -56,6 +56,7 @@ ALGORITHMS = _constants("ALGORITHM", "rendezvous", "maglev")
 POLICIES = _constants("POLICY", "ordered", "glb")
 PROTOCOLS = _constants("IPPROTO", "tcp", "udp") | _constants("PROTOCOL", "any")
 UNMATCHED = _constants("UNMATCHED", "punt", "drop", "reject")
+OVERSIZES = _constants("OVERSIZE", "icmp", "fragment", "drop")
 ENCAPSULATIONS = _constants(
     "ENCAP", "gue", "gre", "ipip", "ip6ip6", "4in6", "6in4", "l2dsr", "l3dsr", "nat"
 )
@@ -143,6 +144,7 @@ class ServiceInput:
     source_bits_v4: int = 32  # leading bits of the source address that are hashed
     source_bits_v6: int = 128
     unmatched: str = "punt"
+    oversize: str = "icmp"
     flow_cache: bool = False  # directors remember its flows
     udp_timeout: int = 0  # s, those of UDP; 0: as long as a director's own
     gre_key: int | None = None
@@ -159,6 +161,13 @@ class ConfigInput:
     pools: tuple[PoolInput, ...]
     services: tuple[ServiceInput, ...]
     revision: int = 0
+
+    def with_oversize(self, oversize: str | None) -> "ConfigInput":
+        """Return the same with another ``oversize`` of all services; None: their own."""
+        if oversize is None:
+            return self
+        services = tuple(replace(service, oversize=oversize) for service in self.services)
+        return replace(self, services=services)
 
 
 # ---- output ----
@@ -204,6 +213,7 @@ class ServiceInfo:
     encapsulation: str
     flow_cache: bool
     udp_timeout: int  # s; 0: as long as a director's own
+    oversize: str
     encap_value: int  # gre: the key; nat: the backend's port, or 0
     tos: int  # of the outer header; l3dsr: of the packet
     tos_mask: int  # bits of the packet's own that are kept in it
@@ -429,6 +439,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.hops = _number(service.hops, 1, HOPS_MAX, f"{where}hops")
     out.policy = _word(POLICIES, service.policy, f"{where}policy")
     out.unmatched = _word(UNMATCHED, service.unmatched, f"{where}unmatched")
+    out.oversize = _word(OVERSIZES, service.oversize, f"{where}oversize")
     out.algorithm = _word(ALGORITHMS, service.algorithm, f"{where}algorithm")
     out.encap = _word(ENCAPSULATIONS, service.encapsulation, f"{where}encapsulation")
     _encapsulation(service, where, out)
@@ -650,6 +661,7 @@ class Snapshot:
             encapsulation=_name_of(ENCAPSULATIONS, service.encap),
             flow_cache=bool(service.flags & lib.GLB_SERVICE_FLOW_CACHE),
             udp_timeout=self.c.udp_timeouts[index] if self.c.udp_timeouts else 0,
+            oversize=_name_of(OVERSIZES, service.oversize),
             encap_value=service.encap_value,
             tos=service.tos,
             tos_mask=service.tos_mask,
@@ -806,7 +818,8 @@ class Decision:
     row: int | None
     alt_row: int | None
     chain: tuple[BackendInfo, ...]
-    output: bytes | None  # the frame to send
+    output: bytes | None  # the frame to send; of several the first
+    further: tuple[bytes, ...] = ()  # the other pieces of a packet that goes in fragments
 
 
 class PacketPath:
@@ -886,6 +899,7 @@ class PacketPath:
             alt_row=packet.alt_row if packet.alt_row != lib.GLB_INDEX_NONE else None,
             chain=tuple(self.snapshot.backends[packet.chain[i]] for i in range(packet.chain_len)),
             output=self._output(packet),
+            further=self._further(packet),
         )
 
     @staticmethod
@@ -909,7 +923,9 @@ class PacketPath:
         )
 
     def _output(self, packet: Any) -> bytes | None:
-        if packet.reason == lib.GLB_REASON_UNMATCHED_REJECTED:
+        if packet.reason == lib.GLB_REASON_OVERSIZE_FRAGMENTED:
+            return self._piece(packet, 0)
+        if packet.reason in (lib.GLB_REASON_UNMATCHED_REJECTED, lib.GLB_REASON_OVERSIZE_ANSWERED):
             frame = ffi.new("uint8_t[]", lib.GLB_REJECT_MAX)
             return bytes(ffi.buffer(frame, lib.glb_path_reject(self._c, packet, frame)))
         if packet.verdict == lib.GLB_VERDICT_ANSWER:
@@ -920,10 +936,26 @@ class PacketPath:
             return None
         header = ffi.new("uint8_t[]", packet.header_len)
         lib.glb_path_encap(self._c, packet, header)
+        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(self._rewritten(packet), packet.l3_len))
+
+    def _rewritten(self, packet: Any) -> Any:
+        """Return a copy of the client's packet, changed as its encapsulation changes it."""
         inner = ffi.new("uint8_t[]", bytes(ffi.buffer(packet.data + packet.l3_offset, packet.l3_len)))
         if packet.rewrite_len:
             lib.glb_path_rewrite(self._c, packet, inner)
-        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(inner, packet.l3_len))
+        return inner
+
+    def _piece(self, packet: Any, number: int) -> bytes:
+        out, header = ffi.new("uint8_t[]", packet.mtu), ffi.new("uint8_t[]", packet.header_len)
+        piece = ffi.new("struct glb_packet *")
+        lib.glb_path_piece(packet, self._rewritten(packet), number, out, piece)
+        lib.glb_path_encap(self._c, piece, header)
+        return bytes(ffi.buffer(header)) + bytes(ffi.buffer(out, piece.l3_len))
+
+    def _further(self, packet: Any) -> tuple[bytes, ...]:
+        if packet.reason != lib.GLB_REASON_OVERSIZE_FRAGMENTED:
+            return ()
+        return tuple(self._piece(packet, number) for number in range(1, lib.glb_path_pieces(packet)))
 
 
 # ---- names ----

@@ -386,10 +386,15 @@ def to_config(forwarding: ForwardingTable, director: Director, policy: str = "gl
     return native.ConfigInput(tuple(pools), tuple(services))
 
 
-def compile_snapshot(forwarding: ForwardingTable, director: Director, policy: str = "glb") -> bytes:
-    """Return the snapshot that makes a director decide as these files say. Raises CompatError."""
+def compile_snapshot(
+    forwarding: ForwardingTable, director: Director, policy: str = "glb", oversize: str | None = None
+) -> bytes:
+    """Return the snapshot that makes a director decide as these files say. Raises CompatError.
+
+    ``oversize`` is what becomes of packets that exceed the MTU; GLB's files do not say.
+    """
     try:
-        return native.compile_snapshot(to_config(forwarding, director, policy))
+        return native.compile_snapshot(to_config(forwarding, director, policy).with_oversize(oversize))
     except InvalidInputError as error:  # pools[t] and services[t] are both tables[t]
         pointer = re.sub(r"^/(pools|services)/", "/tables/", error.pointer)
         detail = re.sub(r"\b(pools|services)(?=\[)", "tables", error.detail)

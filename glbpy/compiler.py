@@ -171,6 +171,7 @@ def _service(
         encapsulation=service.encapsulation,
         hash_fields=service.hash_fields,
         unmatched=service.unmatched,
+        oversize=service.oversize,
         source_bits_v4=affinity.v4_bits if affinity else 32,
         source_bits_v6=affinity.v6_bits if affinity else 128,
         flow_cache=service.flow_cache == "on",

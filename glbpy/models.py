@@ -381,6 +381,11 @@ class Service(Model):
         description="How long, after a change, backends stay appended to chains that they would leave, so "
         "that connections to them go on; 0 = not at all. Left out: 3600, with policy glb 0. For TCP in gue.",
     )
+    oversize: Literal["icmp", "fragment", "drop"] = Field(
+        default="icmp",
+        description="What becomes of packets that with the outer header exceed the MTU: the client is told "
+        "what fits, IPv4 packets without DF are fragmented (others as icmp), or all are dropped.",
+    )
     policy: Literal["ordered", "glb"] = "ordered"
     unmatched: Literal["punt", "drop", "reject"] = Field(
         default="punt",

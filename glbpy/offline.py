@@ -56,7 +56,7 @@ class Forward(BaseModel):
     strict: bool = False
 
     def director(
-        self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None
+        self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None, mtu: int = 0
     ) -> native.DirectorInput:
         """As the packet path takes it; ``neighbours`` are MACs of backends on the director's own link.
 
@@ -75,11 +75,12 @@ class Forward(BaseModel):
             gateway_mac=self.gateway_mac or GATEWAY_MAC,
             icmp_echo=self.icmp_echo,
             strict=self.strict,
+            mtu=mtu,
             neighbours=neighbours,
         )
 
-    def toml(self) -> str:
-        """The lines of a [forward] table that says the same, without MAC filter, MTU and limits of rates."""
+    def toml(self, mtu: int = 0) -> str:
+        """The lines of a [forward] table that says the same, without MAC filter and limits of rates."""
         whole = self.model_copy(update={"gateway_mac": self.gateway_mac or GATEWAY_MAC})
         given = {
             key: value.hex(":") if isinstance(value, bytes) else value if value is True else str(value)
@@ -87,8 +88,8 @@ class Forward(BaseModel):
             if value is not None and value is not False
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]  # JSON strings are TOML
-        rates = [f"{key} = {RATE_MAX}" for key in ("icmp_echo_rate", "reject_rate")]
-        return "\n".join(["[forward]", *lines, *rates, "filter_mac = false", "mtu = 0", ""])
+        rates = [f"{key} = {RATE_MAX}" for key in ("icmp_echo_rate", "reject_rate", "oversize_rate")]
+        return "\n".join(["[forward]", *lines, *rates, "filter_mac = false", f"mtu = {mtu}", ""])
 
 
 EXAMPLE = Forward(outer_source_v4=IPv4Address("10.0.0.2"), outer_source_v6=IPv6Address("2001:db8::2"))
@@ -96,22 +97,31 @@ EXAMPLE = Forward(outer_source_v4=IPv4Address("10.0.0.2"), outer_source_v6=IPv6A
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A compiled snapshot, and a director."""
+    """A compiled snapshot, and a director. ``mtu`` is its egress MTU in bytes of IP; 0 is none."""
 
     snapshot: bytes
     forward: Forward
+    mtu: int = 0
 
     def path(
         self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None
     ) -> native.PacketPath:
         """Raises InvalidInputError when the snapshot needs what the director does not have."""
-        return native.PacketPath(native.Snapshot(self.snapshot), self.forward.director(neighbours))
+        return native.PacketPath(native.Snapshot(self.snapshot), self.forward.director(neighbours, self.mtu))
 
 
-def from_glb(table: Path, director: Path, policy: str, outer_udp_checksum: str) -> Case:
+def from_glb(
+    table: Path,
+    director: Path,
+    policy: str,
+    outer_udp_checksum: str,
+    *,
+    mtu: int = 0,
+    oversize: str | None = None,
+) -> Case:
     """Return what GLB's forwarding_table.json and director.conf describe. Raises CompatError."""
     settings = compat.load_director(director)
-    snapshot = compat.compile_snapshot(compat.load_table(table), settings, policy)
+    snapshot = compat.compile_snapshot(compat.load_table(table), settings, policy, oversize)
     forward = {
         "outer_source_v4": settings.outbound_src_ip,
         "gateway_mac": settings.outbound_gateway_mac.hex(":"),
@@ -119,17 +129,24 @@ def from_glb(table: Path, director: Path, policy: str, outer_udp_checksum: str) 
         "outer_udp_checksum": outer_udp_checksum,
         "icmp_echo": "forward" if settings.forward_icmp_ping_responses else "punt",
     }
-    return Case(snapshot, Forward.model_validate(forward))
+    return Case(snapshot, Forward.model_validate(forward), mtu)
 
 
-def from_document(file: str, director: Path | None, unhealthy: Sequence[str] = ()) -> Case:
+def from_document(
+    file: str,
+    director: Path | None,
+    unhealthy: Sequence[str] = (),
+    *,
+    mtu: int = 0,
+    oversize: str | None = None,
+) -> Case:
     """Return what a document describes, for a director with this TOML file; None: the example's addresses.
 
     ``file`` may be -, standard input; ``unhealthy`` are POOL/BACKEND. Raises InvalidInputError.
     """
     state, secret = standalone(document.read(file))
-    made = configuration(state, secret, offline_health(state, unhealthy))
-    return Case(native.compile_snapshot(made), read_forward(director) if director else EXAMPLE)
+    made = configuration(state, secret, offline_health(state, unhealthy)).with_oversize(oversize)
+    return Case(native.compile_snapshot(made), read_forward(director) if director else EXAMPLE, mtu)
 
 
 def read_forward(path: Path) -> Forward:
@@ -169,8 +186,14 @@ def open_case(
     unhealthy: Sequence[str] = (),
     policy: str | None = None,
     outer_udp_checksum: str | None = None,
+    *,
+    mtu: int = 0,
+    oversize: str | None = None,
 ) -> Case:
-    """Return the case that a command's options name: -f, or --table. Raises InvalidInputError."""
+    """Return the case that a command's options name: -f, or --table. Raises InvalidInputError.
+
+    ``oversize`` takes the place of all services' own.
+    """
     if (file is None) == (table is None):
         raise InvalidInputError("give -f, a document as for `glb apply`, or --table, GLB's file")
     if table is not None:
@@ -178,10 +201,12 @@ def open_case(
             raise InvalidInputError("--table needs --director, GLB's director.conf with local_mac")
         if unhealthy:
             raise InvalidInputError("--unhealthy is for -f: GLB's file says which backends are healthy")
-        return from_glb(table, director, policy or "glb", outer_udp_checksum or "zero")
+        return from_glb(
+            table, director, policy or "glb", outer_udp_checksum or "zero", mtu=mtu, oversize=oversize
+        )
     assert file is not None
     if policy is not None:
         raise InvalidInputError("--policy is for --table: a document's services have their own")
     if outer_udp_checksum is not None:
         raise InvalidInputError("--outer-udp-checksum is for --table: set it in --director's [forward]")
-    return from_document(file, director, unhealthy)
+    return from_document(file, director, unhealthy, mtu=mtu, oversize=oversize)

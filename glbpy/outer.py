@@ -8,6 +8,7 @@ TAGS = (b"\x81\x00", b"\x88\xa8")  # Ethernet types of VLAN tags
 PROTOCOLS = {1: "ICMP", 4: "IPv4", 6: "TCP", 17: "UDP", 41: "IPv6", 47: "GRE", 58: "ICMPv6"}
 TCP, UDP = 6, 17
 GRE_KEY = 0x2000
+TOO_BIG = ((1, b"\x03\x04"), (58, b"\x02\x00"))  # protocol, type and code
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def _gue(outer: Outer) -> str:
 
 def _carried(outer: Outer) -> str:
     name = PROTOCOLS.get(outer.protocol, f"protocol {outer.protocol}")
+    if (outer.protocol, outer.payload[:2]) in TOO_BIG:
+        return f"{name}, too big: MTU {int.from_bytes(outer.payload[4:8])}"
     if name != "GRE":
         return name
     flags, kind = struct.unpack_from(">HH", outer.payload)

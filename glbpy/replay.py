@@ -1,7 +1,7 @@
 """Run the real forwarder over a capture file: what would a director with this table do with these packets?
 
-The forwarder runs once over the file on DPDK's net_pcap. It filters no MAC addresses and knows no MTU; time
-stamps of the output are those of the packets that came in.
+The forwarder runs once over the file on DPDK's net_pcap. It filters no MAC addresses, and knows no MTU but
+the one that is given; time stamps of the output are those of the packets that came in.
 
 With one worker packets keep their order. With more, those of a flow do. A pipeline reads the file as it is,
 and its receiver spreads flows over workers; the output is in the order in which it was sent.
@@ -30,6 +30,9 @@ RING_SIZE = 64
 QUEUE_SHIFT = 48  # native/forwarder/order.h
 WORKERS_MAX = {"run-to-completion": 16, "pipeline": 64}  # net_pcap has 16 queues
 START_S = 60.0  # EAL's start on a busy machine
+OUTER_MAX = 192  # bytes of outer headers
+FRAGMENT_MIN = 68  # every link carries it
+IPV4_HEADER_MAX = 60
 FRAMES_PER_S = 5000  # far below what is usual: bounds the run
 
 
@@ -99,7 +102,7 @@ def replay_case(
     with tempfile.TemporaryDirectory(prefix="glb-replay-") as folder:
         work = Path(folder)
         (work / "snapshot.glb").write_bytes(case.snapshot)
-        (work / "order").write_bytes(bytes(8 * len(capture)))
+        _reserve(work / "order", 8 * _most_out(capture, case.mtu))
         queues = _split(capture, workers if run_model == "run-to-completion" else 1)
         if len(queues) == 1 and capture.plain and source.is_file():
             (work / "in0.pcap").symlink_to(source.resolve())
@@ -108,7 +111,7 @@ def replay_case(
                 times_ns = [capture.times_ns[frame] for frame in queue]
                 pcap.write(work / f"in{number}.pcap", map(capture.frame, queue), times_ns)
         longest = max(capture.lengths, default=0)
-        text = _director(work, case.forward, longest, len(queues), run_model, workers)
+        text = _director(work, case, longest, len(queues), run_model, workers)
         (work / "director.toml").write_text(text)
         try:
             result = _run(program, work, START_S + workers + len(capture) / FRAMES_PER_S)
@@ -132,13 +135,25 @@ def _split(capture: pcap.Capture, count: int) -> list[Sequence[int]]:
     return list(queues)
 
 
+def _most_out(capture: pcap.Capture, mtu: int) -> int:
+    """Return how many frames can come out at the most: those that exceed the MTU may go in fragments."""
+    fits = max(mtu - OUTER_MAX, FRAGMENT_MIN)
+    each = max(fits - IPV4_HEADER_MAX, 8) // 8 * 8  # payload of a fragment
+    return sum(1 if not mtu or length <= fits else 1 + length // each for length in capture.lengths)
+
+
+def _reserve(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
 def _name(work: Path) -> str:
     suffix = work.name[-8:].replace("_", "-")
     return f"replay-{os.getpid()}-{suffix}"
 
 
 def _director(
-    work: Path, forward: offline.Forward, longest: int, queues: int, run_model: str, workers: int
+    work: Path, case: offline.Case, longest: int, queues: int, run_model: str, workers: int
 ) -> str:
     """Return the TOML of a director that runs once over the files in ``work``, its working directory.
 
@@ -155,7 +170,7 @@ def _director(
 name = {text(_name(work))}
 snapshot = {text(str(work / "snapshot.glb"))}
 run_dir = "/proc/self/cwd/run"
-{forward.toml()}run_model = {text(run_model)}
+{case.forward.toml(case.mtu)}run_model = {text(run_model)}
 [eal]
 workers = {workers}
 ring_size = {RING_SIZE}

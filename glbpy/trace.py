@@ -33,7 +33,7 @@ def open_path(table: Path, director: Path, policy: str, outer_udp_checksum: str)
 
 def as_json(decision: native.Decision) -> dict[str, Any]:
     """Return what ``glb trace --json`` prints."""
-    return {
+    said: dict[str, Any] = {
         "verdict": decision.verdict,
         "reason": decision.reason,
         "service": decision.service.name if decision.service else None,
@@ -42,6 +42,9 @@ def as_json(decision: native.Decision) -> dict[str, Any]:
         "chain": [str(backend.address) for backend in decision.chain],
         "output": None if decision.output is None else decision.output.hex(),
     }
+    if decision.further:
+        said["further"] = [frame.hex() for frame in decision.further]
+    return said
 
 
 def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[str, str]]:
@@ -64,6 +67,9 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
         steps.append(("send", outer.describe(decision.output, by.encapsulation if by else None)))
         steps += [("" if at else "output", decision.output[at : at + 32].hex(" ", -4))
                   for at in range(0, len(decision.output), 32)]  # fmt: skip
+    if decision.further:
+        sizes = ", ".join(str(len(frame)) for frame in decision.further)
+        steps.append(("further", f"{len(decision.further)} more of {sizes} bytes"))
     return steps
 
 

@@ -40,6 +40,7 @@ def config_input(config: Config) -> native.ConfigInput:
             hash_fields=service.hash_fields,
             alt_hash_fields=service.alt_hash_fields,
             unmatched=service.unmatched,
+            oversize=service.oversize,
             source_bits_v4=service.source_bits[0],
             source_bits_v6=service.source_bits[1],
             encapsulation=service.encapsulation,
@@ -88,4 +89,5 @@ def as_decision(found: native.Decision) -> Decision:
         row=found.row,
         chain=[str(backend.address) for backend in found.chain],
         output=None if found.output is None else found.output.hex(),
+        further=[frame.hex() for frame in found.further],
     )

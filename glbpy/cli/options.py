@@ -24,6 +24,14 @@ class Policy(StrEnum):
     ORDERED = "ordered"
 
 
+class Oversize(StrEnum):
+    """What becomes of packets that would exceed the egress MTU."""
+
+    ICMP = "icmp"
+    FRAGMENT = "fragment"
+    DROP = "drop"
+
+
 File = Annotated[str, typer.Option("--file", "-f", help=FILE_HELP)]
 Unhealthy = Annotated[
     list[str] | None, typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.")
@@ -43,6 +51,20 @@ CaseUnhealthy = Annotated[
     list[str] | None,
     typer.Option("--unhealthy", metavar="POOL/BACKEND", help="Repeatable.", rich_help_panel=OFFLINE),
 ]
+CaseMtu = Annotated[
+    int,
+    typer.Option(
+        "--egress-mtu", min=0, max=65535, metavar="BYTES", rich_help_panel=OFFLINE,
+        help="MTU of the way to backends, bytes of IP; 0: none.",
+    ),
+]  # fmt: skip
+CaseOversize = Annotated[
+    Oversize | None,
+    typer.Option(
+        "--oversize", rich_help_panel=OFFLINE,
+        help="What becomes of packets that would exceed it; default as each service says, for GLB's icmp.",
+    ),
+]  # fmt: skip
 CaseTable = Annotated[
     Path | None,
     typer.Option(

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.options import CaseChecksum, CaseDirector, CaseFile, CasePolicy, CaseTable, CaseUnhealthy
+from glbpy.cli.options import (
+    CaseChecksum,
+    CaseDirector,
+    CaseFile,
+    CaseMtu,
+    CaseOversize,
+    CasePolicy,
+    CaseTable,
+    CaseUnhealthy,
+)
 
 
 class RunModel(StrEnum):
@@ -30,15 +39,19 @@ def replay(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Workers; at most 16 with run-to-completion.")
     ] = 1,
+    egress_mtu: CaseMtu = 0,
+    oversize: CaseOversize = None,
     table: CaseTable = None,
     outer_udp_checksum: CaseChecksum = None,
     policy: CasePolicy = None,
 ) -> None:
     """Run the real forwarder over a capture file and print the packet counts as one JSON object.
 
-    in = forwarded + answered + punted + dropped; out is what OUT.pcap has. There is no MAC filter and no
-    MTU; packets that no service takes are punted unless their VIP says otherwise. One worker keeps the order
-    of all packets, several that of each flow's. Exit code 2: a file is wrong.
+    in = forwarded + answered + punted + dropped; out is what OUT.pcap has. There is no MAC filter,
+    and no MTU but --egress-mtu: senders of packets that would exceed it are told so (the answers are in
+    OUT.pcap), or these are fragmented, or dropped. Packets that no service takes are punted unless their VIP
+    says otherwise. One worker keeps the order of all packets, several that of each flow's. Exit code 2: a
+    file is wrong.
     """
     import json
 
@@ -46,7 +59,9 @@ def replay(
     from glbpy import replay as engine
     from glbpy.cli.signals import interruptible
 
-    case = offline.open_case(file, table, director, unhealthy or (), policy, outer_udp_checksum)
+    case = offline.open_case(
+        file, table, director, unhealthy or (), policy, outer_udp_checksum, mtu=egress_mtu, oversize=oversize
+    )
     with interruptible():
         result = engine.replay_case(case, source, target, run_model=run_model.value, workers=workers)
     typer.echo(json.dumps(result.to_json()))

@@ -12,6 +12,8 @@ from glbpy.cli.options import (
     CaseChecksum,
     CaseDirector,
     CaseFile,
+    CaseMtu,
+    CaseOversize,
     CasePolicy,
     CaseTable,
     CaseUnhealthy,
@@ -47,6 +49,8 @@ def trace(
             rich_help_panel=OFFLINE,
         ),
     ] = None,
+    egress_mtu: CaseMtu = 0,
+    oversize: CaseOversize = None,
     table: CaseTable = None,
     outer_udp_checksum: CaseChecksum = None,
     policy: CasePolicy = None,
@@ -88,7 +92,7 @@ def trace(
 ) -> None:
     """Explain what a director does with one packet: service, hash, row, chain, verdict, and the bytes sent.
 
-    From files (-f, or --table) there is no filter by destination MAC and no MTU limit.
+    From files (-f, or --table) there is no filter by destination MAC, and no MTU but --egress-mtu.
 
     With --live a marked packet goes through the running forwarder. Unless --send is given it is freed where
     it would be sent. Both times the packet is one to --service or --vip, or the --frame; both times the
@@ -110,7 +114,16 @@ def trace(
         found, said = live_trace.run_for(socket, **packet, on=on, queue=queue, send=send)
         steps = live_trace.explain(found)
     else:
-        case = offline.open_case(file, table, director, unhealthy or (), policy, outer_udp_checksum)
+        case = offline.open_case(
+            file,
+            table,
+            director,
+            unhealthy or (),
+            policy,
+            outer_udp_checksum,
+            mtu=egress_mtu,
+            oversize=oversize,
+        )
         path = case.path(offline.parse_neighbours(neighbour or ()))
         decision = path.decide(live_trace.frame_for(path.snapshot, **packet))
         said, steps = tracing.as_json(decision), tracing.explain(path, decision)

@@ -135,6 +135,8 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	if (service->udp_timeout > GLB_FLOW_TIMEOUT_MAX || (service->udp_timeout != 0 && !service->flow_cache))
 		return glb_error_set(error, -EINVAL, "services[%u].udp_timeout: %u s is above %d, or there is no flow cache", s,
 				     service->udp_timeout, GLB_FLOW_TIMEOUT_MAX);
+	if (service->oversize > GLB_OVERSIZE_DROP)
+		return glb_error_set(error, -EINVAL, "services[%u].oversize: unknown policy %u", s, service->oversize);
 	if (service->unmatched > GLB_UNMATCHED_REJECT)
 		return glb_error_set(error, -EINVAL, "services[%u].unmatched: unknown policy %u", s, service->unmatched);
 	snprintf(where, sizeof(where), "services[%u].", s);

@@ -4,7 +4,9 @@
 #include <glb/path.h>
 #include <glb/wire.h>
 
+#include "encap_rules.h"
 #include "outer.h"
+#include "oversize.h"
 #include "verdict.h"
 
 enum {
@@ -111,6 +113,54 @@ static uint32_t limit_of(const struct glb_egress *egress, bool v6)
 	return egress->mtu != 0 && egress->mtu < limit ? egress->mtu : limit;
 }
 
+/* Bytes behind Ethernet of the longest outer header that a packet of the service can have, with backends of `family`. The service's chains are
+ * as long as its rows, those of a second look-up, and a flow's own backend from the cache make them. */
+static uint32_t longest(const struct glb_path *path, const struct glb_service *service, uint8_t family)
+{
+	const struct glb_table *tables = path->snapshot->tables;
+	const bool v4 = family == GLB_FAMILY_V4;
+	const uint32_t bytes = v4 ? kinds[service->encap].v4 : kinds[service->encap].v6;
+	uint32_t hops = tables[service->table].hops;
+
+	if (service->encap == GLB_ENCAP_GRE)
+		return bytes + (service->flags & GLB_SERVICE_GRE_KEY ? GRE_KEY_BYTES : 0);
+	if (service->encap != GLB_ENCAP_GUE)
+		return bytes;
+	if (service->alt_hash_fields != 0)
+		hops += tables[service->alt_table].hops;
+	if (service->flags & GLB_SERVICE_FLOW_CACHE)
+		hops++;
+	if (hops > GLB_HOPS_MAX)
+		hops = GLB_HOPS_MAX;
+	return bytes + (hops - 1) * (v4 ? GUE_V4_HOP_BYTES : GUE_V6_HOP_BYTES);
+}
+
+/* The longest packet that fits behind any outer header of its service: the same for all packets of a client. */
+static uint32_t always_fits(const struct glb_path *path, const struct glb_packet *packet, const struct glb_egress *egress)
+{
+	const struct glb_service *service = &path->snapshot->services[packet->service];
+	const unsigned families = path->snapshot->tables[service->table].families |
+				  path->snapshot->tables[service->alt_table].families;
+	uint32_t fits = limit_of(egress, false);
+
+	for (uint8_t family = GLB_FAMILY_V4; family <= GLB_FAMILY_V6; family += GLB_FAMILY_V6 - GLB_FAMILY_V4) {
+		const uint32_t limit = limit_of(egress, family == GLB_FAMILY_V6), bytes = longest(path, service, family);
+		const uint32_t left = limit > bytes ? limit - bytes : 0;
+
+		if ((families & encap_family(family)) != 0 && left < fits)
+			fits = left;
+	}
+	return fits;
+}
+
+/* A packet that is longer than may be sent. Without an MTU it is longer than IP can be, and nobody's to mend. */
+static enum glb_reason too_long(const struct glb_path *path, struct glb_packet *packet, const struct glb_egress *egress)
+{
+	if (egress->mtu == 0)
+		return GLB_REASON_TOO_LONG;
+	return oversize(&path->snapshot->services[packet->service], packet, always_fits(path, packet, egress));
+}
+
 /* Whether packets of its service can go to a backend of `family`: not always, while a chain has members from before a change. */
 static bool reaches(const struct glb_packet *packet, uint8_t encap, uint8_t family)
 {
@@ -127,10 +177,10 @@ static enum glb_reason measure_packet(const struct glb_path *path, struct glb_pa
 	if (!reaches(packet, encap, path->snapshot->backends[packet->chain[0]].addr.family))
 		return GLB_REASON_NO_BACKEND;
 	packet->header_len = (uint8_t)(outer_tag_length(egress) + sizeof(struct glb_eth) + measure_kind(path, packet));
-	if (outer_length(packet, egress) > limit_of(egress, packet->outer_family == GLB_FAMILY_V6))
-		return GLB_REASON_TOO_LONG;
 	if (encap == GLB_ENCAP_L2DSR && packet->next_hop.kind != GLB_NEXT_HOP_BACKEND)
 		return GLB_REASON_NOT_ON_LINK;
+	if (outer_length(packet, egress) > limit_of(egress, packet->outer_family == GLB_FAMILY_V6))
+		return too_long(path, packet, egress);
 	return GLB_REASON_FORWARDED;
 }
 
@@ -161,7 +211,7 @@ void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, u
 		packet->header_len = (uint8_t)(outer_tag_length(egress) + sizeof(struct glb_eth) + GUE_V4_BYTES +
 					       (packet->chain_len - 1U) * GUE_V4_HOP_BYTES);
 		if (outer_length(packet, egress) > limit_of(egress, false))
-			verdict_set(packet, GLB_REASON_TOO_LONG);
+			verdict_set(packet, too_long(path, packet, egress));
 	}
 }
 

@@ -1,7 +1,8 @@
-/* Rejections (glb/path.h): a reset for TCP, port unreachable for UDP. What cannot be answered is dropped by classify.
+/* Rejections (glb/path.h): a reset for TCP, port unreachable for UDP; too-big for what exceeds the MTU. What cannot be answered is
+ * dropped by classify and measure.
  *
  * The reply takes the request's Ethernet header and tags, turned round, and is otherwise made from nothing.
- * RFC 9293 (3.5.2), 792, 1122 (3.2.2), 4443 (3.1, 2.4).
+ * RFC 9293 (3.5.2), 792, 1122 (3.2.2), 1191, 4443 (3.1, 3.2, 2.4).
  */
 #include "reject.h"
 #include "checksum.h"
@@ -92,7 +93,8 @@ static uint32_t put_reset(const struct glb_packet *packet, uint8_t *out)
 	return ip_len + (uint32_t)sizeof(*tcp);
 }
 
-static uint32_t put_unreachable(const struct glb_packet *packet, uint8_t *out)
+/* An ICMP error that quotes the packet. */
+static uint32_t put_error(const struct glb_packet *packet, uint8_t type, uint8_t code, uint32_t rest, uint8_t *out)
 {
 	const bool v4 = packet->family == GLB_FAMILY_V4;
 	const uint32_t ip_len = v4 ? sizeof(struct glb_ipv4) : sizeof(struct glb_ipv6), most = v4 ? QUOTE_V4_MAX : QUOTE_V6_MAX;
@@ -103,12 +105,35 @@ static uint32_t put_unreachable(const struct glb_packet *packet, uint8_t *out)
 	if (quote > most)
 		quote = most;
 	*icmp = (struct glb_icmp){
-		.type = v4 ? GLB_ICMP_UNREACHABLE : GLB_ICMPV6_UNREACHABLE,
-		.code = v4 ? GLB_ICMP_PORT_UNREACHABLE : GLB_ICMPV6_PORT_UNREACHABLE,
+		.type = type,
+		.code = code,
+		.rest = glb_be32_put(rest),
 	};
 	memcpy(icmp + 1, packet->data + packet->l3_offset, quote);
 	put_ip(packet, v4 ? GLB_IPPROTO_ICMP : GLB_IPPROTO_ICMPV6, out, (uint32_t)sizeof(*icmp) + quote, &icmp->checksum);
 	return ip_len + (uint32_t)sizeof(*icmp) + quote;
+}
+
+static uint32_t put_unreachable(const struct glb_packet *packet, uint8_t *out)
+{
+	if (packet->family == GLB_FAMILY_V4)
+		return put_error(packet, GLB_ICMP_UNREACHABLE, GLB_ICMP_PORT_UNREACHABLE, 0, out);
+	return put_error(packet, GLB_ICMPV6_UNREACHABLE, GLB_ICMPV6_PORT_UNREACHABLE, 0, out);
+}
+
+/* RFC 1191, 4: the MTU is in the lower half. RFC 4443, 3.2. */
+static uint32_t put_too_big(const struct glb_packet *packet, uint8_t *out)
+{
+	if (packet->family == GLB_FAMILY_V4)
+		return put_error(packet, GLB_ICMP_UNREACHABLE, GLB_ICMP_FRAG_NEEDED, packet->mtu, out);
+	return put_error(packet, GLB_ICMPV6_TOO_BIG, 0, packet->mtu, out);
+}
+
+static uint32_t put_answer(const struct glb_packet *packet, uint8_t *out)
+{
+	if (packet->reason == GLB_REASON_OVERSIZE_ANSWERED)
+		return put_too_big(packet, out);
+	return packet->kind == GLB_PACKET_TCP ? put_reset(packet, out) : put_unreachable(packet, out);
 }
 
 uint32_t glb_path_reject(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out)
@@ -119,5 +144,5 @@ uint32_t glb_path_reject(const struct glb_path *path, const struct glb_packet *p
 	memcpy(out, packet->data, packet->l3_offset);
 	memcpy(eth->dst, eth->src, sizeof(eth->dst));
 	memcpy(eth->src, path->director.local_mac, sizeof(eth->src));
-	return packet->l3_offset + (packet->kind == GLB_PACKET_TCP ? put_reset(packet, l3) : put_unreachable(packet, l3));
+	return packet->l3_offset + put_answer(packet, l3);
 }

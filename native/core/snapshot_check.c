@@ -96,6 +96,8 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 			return REFUSE("service %u: bits of source addresses out of range", i);
 		if (service->encap >= GLB_ENCAP_COUNT)
 			return REFUSE("service %u: unknown encapsulation %u", i, service->encap);
+		if (service->oversize > GLB_OVERSIZE_DROP)
+			return REFUSE("service %u: unknown oversize %u", i, service->oversize);
 		if (!encap_ok(service))
 			return REFUSE("service %u: fields that encapsulation %s does not have", i,
 				      encap_rules[service->encap].name);

@@ -302,6 +302,7 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.encap_value = service->encap_value,
 			.tos = service->tos,
 			.tos_mask = service->tos_mask,
+			.oversize = service->oversize,
 			.source_bits_v4 = service->source_bits_v4 ? service->source_bits_v4 : 32,
 			.source_bits_v6 = service->source_bits_v6 ? service->source_bits_v6 : 128,
 		};

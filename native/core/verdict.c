@@ -83,6 +83,13 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"strict: the TCP header's length or an option does not fit"},
 	[GLB_REASON_UDP_BAD_LENGTH] = {"udp_bad_length", GLB_VERDICT_DROP,
 		"strict: the UDP length is beyond the packet, or below 8"},
+	[GLB_REASON_OVERSIZE_ANSWERED] = {"oversize_answered", GLB_VERDICT_ANSWER,
+		"encapsulated, it would exceed the MTU: its sender is told what fits"},
+	[GLB_REASON_OVERSIZE_LIMITED] = {"oversize_limited", GLB_VERDICT_DROP,
+		"encapsulated, it would exceed the MTU: above the rate at which the director tells senders so"},
+	[GLB_REASON_OVERSIZE_FRAGMENTED] = {"oversize_fragmented", GLB_VERDICT_FORWARD,
+		"encapsulated, it would exceed the MTU: sent to a backend in fragments"},
+	[GLB_REASON_NO_BUFFER] = {"no_buffer", GLB_VERDICT_DROP, "no packet buffer was free for its fragments"},
 };
 
 const char *glb_reason_name(unsigned reason)

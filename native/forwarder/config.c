@@ -41,6 +41,7 @@ static const struct config_key keys[] = {
 	KEY("forward", "icmp_echo_rate", CONFIG_INTEGER, echo_rate, RANGE(1, 10000000)),
 	KEY("forward", "reject_rate", CONFIG_INTEGER, reject_rate, RANGE(1, 10000000)),
 	KEY("forward", "strict", CONFIG_BOOL, director.strict),
+	KEY("forward", "oversize_rate", CONFIG_INTEGER, oversize_rate, RANGE(1, 10000000)),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
 	KEY("forward", "run_model", CONFIG_CHOICE, run_model, .words = run_model_names),
@@ -109,6 +110,7 @@ static void set_defaults(struct config *config)
 	config->mtu = CONFIG_MTU_OF_PORT;
 	config->echo_rate = 1000;
 	config->reject_rate = 1000;
+	config->oversize_rate = 1000;
 	config->main_lcore = -1;
 	config->senders = -1;
 	config->ring_size = 1024;

@@ -136,6 +136,49 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 	return GLB_REASON_FORWARDED;
 }
 
+enum glb_reason mbuf_whole(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet, uint8_t *scratch)
+{
+	const uint32_t end = packet->l3_offset + packet->l3_len;
+
+	cut(mbuf, end);
+	if (packet->rewrite_len != 0) {
+		if (!own_front(mbuf, scratch))
+			return GLB_REASON_NO_HEADROOM;
+		packet->data = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+		glb_path_rewrite(path, packet, rte_pktmbuf_mtod_offset(mbuf, uint8_t *, packet->l3_offset));
+	}
+	return packet->data_len < end ? gather(mbuf, packet, end, scratch) : packet->reason;
+}
+
+enum glb_reason mbuf_piece(const struct glb_path *path, const struct rte_mbuf *mbuf, const struct glb_packet *packet, unsigned n,
+			   struct rte_mbuf **out)
+{
+	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
+	struct rte_mbuf *made = rte_pktmbuf_alloc(mbuf->pool);
+	struct glb_packet piece;
+	uint8_t *ip;
+
+	*out = NULL;
+	if (made == NULL)
+		return GLB_REASON_NO_BUFFER;
+	if (packet->header_len + packet->mtu > made->buf_len) {
+		rte_pktmbuf_free(made);
+		return GLB_REASON_NO_HEADROOM;
+	}
+	rte_mbuf_dynfield_copy(made, mbuf);
+	ip = (uint8_t *)made->buf_addr + packet->header_len;
+	glb_path_piece(packet, packet->data + packet->l3_offset, n, ip, &piece);
+	made->data_off = 0;
+	made->port = mbuf->port;
+	made->data_len = (uint16_t)(packet->header_len + piece.l3_len);
+	made->pkt_len = made->data_len;
+	glb_path_encap(path, &piece, rte_pktmbuf_mtod(made, uint8_t *));
+	if (egress->offloads != 0)
+		leave_to_device(path, egress, packet->header_len, made);
+	*out = made;
+	return packet->reason;
+}
+
 /* Puts another frame in the place of the one that is there, into the first segment alone. */
 static bool replace(struct rte_mbuf *mbuf, const uint8_t *frame, uint16_t len)
 {
@@ -152,7 +195,7 @@ static bool replace(struct rte_mbuf *mbuf, const uint8_t *frame, uint16_t len)
 enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,
 			    uint8_t *scratch)
 {
-	if (packet->reason == GLB_REASON_UNMATCHED_REJECTED)
+	if (packet->reason != GLB_REASON_ECHO_ANSWERED)
 		return replace(mbuf, scratch, (uint16_t)glb_path_reject(path, packet, scratch)) ? packet->reason
 												: GLB_REASON_NO_HEADROOM;
 	glb_path_answer(path, packet, rte_pktmbuf_mtod(mbuf, uint8_t *));

@@ -18,7 +18,16 @@ void mbuf_describe(struct rte_mbuf *const *mbufs, struct glb_packet *packets, un
 enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
 			   uint8_t *scratch);
 
-/* Turns a packet whose verdict is ANSWER, an echo request or one that is rejected, into the reply to send. Returns its reason,
+/* A packet that goes in pieces: makes its bytes, rewritten where its encapsulation rewrites, contiguous at packet->data. Returns the
+ * packet's reason, or NO_HEADROOM or TOO_LONG. */
+enum glb_reason mbuf_whole(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet, uint8_t *scratch);
+
+/* Then: its n-th piece, to send, in a buffer from the same pool, *out. Returns the packet's reason, or with *out NULL NO_BUFFER, or
+ * NO_HEADROOM when a piece does not fit in one buffer. */
+enum glb_reason mbuf_piece(const struct glb_path *path, const struct rte_mbuf *mbuf, const struct glb_packet *packet, unsigned n,
+			   struct rte_mbuf **out);
+
+/* Turns a packet whose verdict is ANSWER, an echo request or one that is rejected (glb_path_reject()), into the reply to send. Returns its reason,
  * or GLB_REASON_NO_HEADROOM when the buffer is too small for it. `scratch`: MBUF_SCRATCH bytes. */
 enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,
 			    uint8_t *scratch);

@@ -22,6 +22,7 @@
 enum {
 	RINGS_BURST = 32,
 	RINGS_TRACED = 0x8000,   /* a bit of `port`: the packet is the one that is traced (trace.h) */
+	RINGS_UNCOUNTED = 0xff,  /* in place of a reason: a further piece of a packet that is counted by its first */
 	RINGS_SLEEP_NS = 5000000, /* a consumer looks by itself now and then: at a mute, say */
 };
 

@@ -33,7 +33,8 @@ static unsigned transmit(struct sender *sender, uint16_t port, struct rte_mbuf *
 	count_add(&sender->stats->tx_packets, sent);
 	count_add(&sender->stats->tx_bytes, bytes);
 	for (unsigned i = 0; i < sent; i++)
-		count_add(&sender->stats->reasons[reasons[i]], 1);
+		if (reasons[i] != RINGS_UNCOUNTED)
+			count_add(&sender->stats->reasons[reasons[i]], 1);
 	count_add(&sender->stats->reasons[GLB_REASON_TX_FULL], n - sent);
 	return sent;
 }

@@ -36,7 +36,7 @@ static unsigned tell_and_hand_on(struct worker *worker, unsigned port, struct rt
 	if (worker->tx_ring == NULL)
 		return hand_on(worker, port, mbufs, n);
 	for (unsigned i = 0; i < n; i++)
-		hand_on_tell(mbufs[i], port | mark, worker->packets[packet_of[i]].reason);
+		hand_on_tell(mbufs[i], port | mark, worker->further ? RINGS_UNCOUNTED : worker->packets[packet_of[i]].reason);
 	taken = hand_on(worker, port, mbufs, n);
 	if (taken != 0)
 		worker->tracing = NULL; /* the report is the sender's */
@@ -148,45 +148,18 @@ static uint64_t now_ns(void)
 /* Makes a packet that is to be answered its reply, as far as the rate of its kind allows. */
 static void answer(struct worker *worker, const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet)
 {
-	const bool echo = packet->reason == GLB_REASON_ECHO_ANSWERED;
+	struct glb_bucket *bucket = &worker->reject;
+	enum glb_reason limited = GLB_REASON_REJECT_LIMITED;
 
-	if (glb_bucket_take(echo ? &worker->echo : &worker->reject, now_ns()))
-		packet->reason = (uint8_t)mbuf_answer(path, mbuf, packet, worker->scratch);
-	else
-		packet->reason = echo ? GLB_REASON_ECHO_LIMITED : GLB_REASON_REJECT_LIMITED;
-	packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
-}
-
-/* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.
- * Returns how many there are to send. A punted packet goes to the port's own way to the kernel; where there is none, it
- * is freed, too: on the drivers that share an interface with the kernel, the kernel has its own copy. */
-static unsigned sort_out(struct worker *worker, const struct glb_path *path, struct punt_port *punt,
-			 struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
-{
-	unsigned ready = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		struct glb_packet *packet = &worker->packets[i];
-
-		if (packet->verdict == GLB_VERDICT_FORWARD) {
-			packet->reason = (uint8_t)mbuf_encap(path, mbufs[i], packet, worker->scratch);
-			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
-		} else if (packet->verdict == GLB_VERDICT_ANSWER) {
-			answer(worker, path, mbufs[i], packet);
-		}
-		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
-			packet_of[ready] = (uint8_t)i;
-			mbufs[ready++] = mbufs[i];
-		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
-			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
-			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
-			if (packet->verdict == GLB_VERDICT_DROP)
-				discard(worker, packet, mbufs[i]);
-		} else {
-			discard(worker, packet, mbufs[i]);
-		}
+	if (packet->reason == GLB_REASON_ECHO_ANSWERED) {
+		bucket = &worker->echo;
+		limited = GLB_REASON_ECHO_LIMITED;
+	} else if (packet->reason == GLB_REASON_OVERSIZE_ANSWERED) {
+		bucket = &worker->oversize;
+		limited = GLB_REASON_OVERSIZE_LIMITED;
 	}
-	return ready;
+	packet->reason = (uint8_t)(glb_bucket_take(bucket, now_ns()) ? mbuf_answer(path, mbuf, packet, worker->scratch) : limited);
+	packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
 }
 
 /* Sends each packet by the port of its next hop, keeping the order on each. */
@@ -213,6 +186,84 @@ static void transmit_by_port(struct worker *worker, unsigned came_by, struct rte
 		if (m != 0)
 			transmit(worker, index, leaving, packet_of_leaving, m);
 	}
+}
+
+/* Sends the first n of `mbufs`, if any, each by its port. */
+static void send_ready(struct worker *worker, const struct glb_path *path, unsigned came_by, struct rte_mbuf **mbufs,
+		       uint8_t *packet_of, unsigned n)
+{
+	if (n != 0 && path->next_hops != NULL && worker->ports->count > 1)
+		transmit_by_port(worker, came_by, mbufs, packet_of, n);
+	else if (n != 0)
+		transmit(worker, came_by, mbufs, packet_of, n);
+}
+
+/* Sends the packet that goes in pieces, which ends with a piece that is not taken: what would follow is of no use to anybody. Of one that is
+ * traced the first piece is. */
+static void send_pieces(struct worker *worker, const struct glb_path *path, uint8_t packet_of, struct rte_mbuf *mbuf)
+{
+	struct glb_packet *packet = &worker->packets[packet_of];
+	const bool held = holds_back(worker);
+	struct rte_mbuf *piece = mbuf;
+	struct trace *tracing;
+
+	packet->reason = (uint8_t)mbuf_whole(path, mbuf, packet, worker->scratch);
+	for (unsigned n = 0; packet->reason == GLB_REASON_OVERSIZE_FRAGMENTED && n < (held ? 1 : glb_path_pieces(packet)); n++) {
+		packet->reason = (uint8_t)mbuf_piece(path, mbuf, packet, n, &piece);
+		if (piece == NULL)
+			break;
+		tracing = worker->tracing;
+		worker->further = n > 0;
+		if (n > 0)
+			worker->tracing = NULL;
+		transmit(worker, packet->next_hop.port, &piece, &packet_of, 1);
+		if (n > 0)
+			worker->tracing = tracing;
+	}
+	worker->further = false;
+	packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+	if (piece == NULL || piece == mbuf)
+		discard(worker, packet, mbuf);
+	else
+		rte_pktmbuf_free(mbuf);
+}
+
+/* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.
+ * Returns how many there are to send; what goes in pieces is sent already, and what came before it. A punted packet goes to the port's own way to the kernel; where there is none, it
+ * is freed, too: on the drivers that share an interface with the kernel, the kernel has its own copy. */
+static unsigned sort_out(struct worker *worker, const struct glb_path *path, unsigned came_by, struct punt_port *punt,
+			 struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
+{
+	unsigned ready = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct glb_packet *packet = &worker->packets[i];
+
+		if (packet->verdict == GLB_VERDICT_FORWARD && packet->reason == GLB_REASON_OVERSIZE_FRAGMENTED) {
+			send_ready(worker, path, came_by, mbufs, packet_of, ready);
+			ready = 0;
+			send_pieces(worker, path, (uint8_t)i, mbufs[i]);
+			continue;
+		}
+		if (packet->verdict == GLB_VERDICT_FORWARD) {
+			packet->reason = (uint8_t)mbuf_encap(path, mbufs[i], packet, worker->scratch);
+			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+		} else if (packet->verdict == GLB_VERDICT_ANSWER) {
+			answer(worker, path, mbufs[i], packet);
+		}
+		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
+			packet_of[ready] = (uint8_t)i;
+			mbufs[ready++] = mbufs[i];
+		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
+			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
+			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+			if (packet->verdict == GLB_VERDICT_DROP)
+				discard(worker, packet, mbufs[i]);
+		} else {
+			discard(worker, packet, mbufs[i]);
+		}
+	}
+	return ready;
 }
 
 /* The other process forwards them. That they were decided upon has warmed the caches. */
@@ -285,12 +336,9 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 		for (unsigned i = 0; i < n; i++)
 			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
 	}
-	ready = sort_out(worker, path, held ? NULL : worker->ports->port[index].punt, mbufs, packet_of, n);
+	ready = sort_out(worker, path, index, held ? NULL : worker->ports->port[index].punt, mbufs, packet_of, n);
 	STAGE_END(encapsulate);
-	if (ready != 0 && path->next_hops != NULL && worker->ports->count > 1)
-		transmit_by_port(worker, index, mbufs, packet_of, ready);
-	else if (ready != 0)
-		transmit(worker, index, mbufs, packet_of, ready);
+	send_ready(worker, path, index, mbufs, packet_of, ready);
 	STAGE_END(send);
 	timing_end(&worker->timing, worker->stats, start);
 	if (traced)

@@ -65,6 +65,8 @@ struct worker {
 	struct pulse pulse;
 	struct glb_bucket echo;          /* echo requests that it may answer */
 	struct glb_bucket reject;        /* packets that it may reject */
+	struct glb_bucket oversize;      /* packets that exceed the MTU whose senders it may tell so */
+	bool further;                    /* what is handed on now is a further piece of a packet that is counted already */
 	uint64_t unread[GLB_STATS_REASONS_MAX];
 	struct glb_packet packets[WORKER_BURST];
 	uint8_t scratch[MBUF_SCRATCH];

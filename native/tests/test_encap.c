@@ -129,7 +129,7 @@ static void drops_what_becomes_too_long(void)
 	w.path.egress[0].mtu = 40 + 40; /* TCP without payload, one further hop */
 	CHECK(run(&w.path, &frame).reason == GLB_REASON_FORWARDED);
 	w.path.egress[0].mtu = 79;
-	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_OVERSIZE_ANSWERED);
 	w.path.egress[0].mtu = 0;
 	memcpy(bytes, frame.bytes, frame.len);
 	for (unsigned length = 65490; length <= 65535; length++) {
@@ -234,7 +234,7 @@ static void tags_what_leaves(void)
 		CHECK(len == plain_len + 4 && memcmp(tagged, plain, 12) == 0 && memcmp(tagged + 12, tag, 4) == 0);
 		CHECK(memcmp(tagged + 16, plain + 12, plain_len - 12) == 0);
 		w.path.egress[0].mtu--;
-		CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+		CHECK(run(&w.path, &frame).reason == GLB_REASON_OVERSIZE_ANSWERED);
 		free(plain);
 		free(tagged);
 	}
@@ -270,7 +270,7 @@ static void sends_to_the_next_hop(void)
 	put_zeros(&frame, 1);
 	CHECK(run(&w.path, &frame).verdict == GLB_VERDICT_FORWARD); /* padding does not count */
 	w.path.egress[2].mtu = 79;
-	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_OVERSIZE_ANSWERED);
 	w.path.egress[0].mtu = 79;
 	w.path.egress[2].mtu = 0;
 	CHECK(run(&w.path, &frame).verdict == GLB_VERDICT_FORWARD);

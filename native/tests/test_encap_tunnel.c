@@ -254,7 +254,7 @@ static void l2dsr_needs_the_backend_itself(void)
 	w.path.egress[0].mtu = 40;
 	CHECK(run(&w.path, &frame).reason == GLB_REASON_FORWARDED);
 	w.path.egress[0].mtu = 39;
-	CHECK(run(&w.path, &frame).reason == GLB_REASON_TOO_LONG);
+	CHECK(run(&w.path, &frame).reason == GLB_REASON_OVERSIZE_ANSWERED);
 	w.path.egress[0].mtu = 0;
 	for (unsigned b = 0; b < 6; b++)
 		glb_next_hop_store(&words[b], (struct glb_next_hop){{2, 0, 0, 0, 9, 9}, 0, GLB_NEXT_HOP_ROUTER});

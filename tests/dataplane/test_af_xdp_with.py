@@ -86,7 +86,7 @@ def test_capture(make: Make, name: Name, cable: Cable, tmp_path: Path) -> None:
 
 def test_drops_are_captured(make: Make, name: Name, cable: Cable, tmp_path: Path) -> None:
     director = make(name("xd"), AF_XDP, prefix=cable.prefix, forward={"mtu": 600})
-    snapshot(director.snapshot)
+    snapshot(director.snapshot, oversize="drop")
     director.start()
     long = ethernet(ipv4(CLIENT, VIP, 6, tcp(1024, 80, bytes(900))), IPV4, dst=cable.mac)
     target = tmp_path / "d.pcapng"

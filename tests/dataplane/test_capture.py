@@ -41,7 +41,7 @@ def syn(segment: Segment, client: str, sport: int, vip: str = "203.0.113.10", dp
 @pytest.fixture
 def director(make: Callable[..., Director], name: Callable[[str], str], segment: Segment) -> Director:
     made = make(name("capture"), PORT, prefix=segment.prefix, forward={"mtu": 600})
-    snapshot(made.snapshot, services=2)
+    snapshot(made.snapshot, services=2, oversize="drop")
     return made.start()
 
 
@@ -139,7 +139,7 @@ def test_frames_in_several_buffers_are_whole(
         name("long"), "net_pcap0,iface=director0,phy_mac=1", prefix=segment.prefix, forward={"mtu": 5100},
         eal={"mbuf_bytes": 2048},
     )  # fmt: skip
-    snapshot(director.snapshot)
+    snapshot(director.snapshot, oversize="drop")
     director.start()
     frames = [
         ethernet(ipv4("192.0.2.7", "203.0.113.10", 6, tcp(port, 80, bytes(n % 251 for n in range(length)))),

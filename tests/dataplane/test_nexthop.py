@@ -169,8 +169,8 @@ def test_the_egress_ports_mtu_counts(start: Callable[..., Director], wires: Wire
         wires.wires[0].send(
             [ethernet(ipv4("192.0.2.77", VIP, 6, tcp(9, 80, bytes(size))), IPV4, dst=wires.macs[0])]
         )
-    counters = director.wait_for("too_long", 1)
-    assert (counters["too_long"], counters["forwarded"]) == (1, 1)
+    counters = director.wait_for("oversize_answered", 1)
+    assert (counters["oversize_answered"], counters["forwarded"]) == (1, 1)
     (frame,) = wires.wires[1].receive(1)
     assert len(frame) == 1414
 

@@ -89,7 +89,7 @@ def test_jumbo(make: Make, name: Name, segment: Segment) -> None:
     assert len(frame) == 14 + 9000
     assert frame[14 + outer :] == syn(1, segment.mac, size=9000 - outer - inner)[14:]
     segment.wire.send([syn(2, segment.mac, size=9000 - outer - inner + 1)])
-    assert director.wait_for("too_long", 1)["too_long"] == 1
+    assert director.wait_for("oversize_answered", 1)["oversize_answered"] == 1
 
 
 def test_memif(make: Make, name: Name, tmp_path: Path) -> None:

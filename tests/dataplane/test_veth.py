@@ -124,8 +124,8 @@ def test_too_long_for_the_mtu(director: Director, segment: Segment) -> None:
 
     assert director.client.status().ports[0].mtu == 1600
     segment.wire.send([data(1600 - 40 - 40), data(1600 - 40 - 40 + 1)])
-    seen = director.wait_for("too_long", 1)
-    assert (seen["forwarded"], seen["too_long"]) == (1, 1)
+    seen = director.wait_for("oversize_answered", 1)
+    assert (seen["forwarded"], seen["oversize_answered"]) == (1, 1)
     (out,) = segment.wire.receive(1)
     assert len(out) == 1614
 

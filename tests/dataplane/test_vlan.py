@@ -113,7 +113,7 @@ def test_jumbo_with_a_tag(make: Make, name: Name, segment: Segment, far: Tagged)
     assert (vlan, len(frame)) == (4094, 14 + 9000)
     assert frame[54:] == syn(segment.mac, size=inner - 40)[14:]
     segment.wire.send([syn(segment.mac, size=inner - 39)])
-    assert director.wait_for("too_long", 1)["too_long"] == 1
+    assert director.wait_for("oversize_answered", 1)["oversize_answered"] == 1
 
 
 def test_next_hops_of_the_vlan(make: Make, name: Name, segment: Segment, far: Tagged) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from oracle import reject, strict
+from oracle import oversize, reject, strict
 from oracle.model import FIELDS, Address, Config, Director, Service
 from oracle.parse import TCP, UDP, Packet, Rejected, parse
 from oracle.siphash import siphash24
-from oracle.wrap import REWRITES, mac, wrap
+from oracle.wrap import REWRITES, Exceeds, mac, rewrite, wrap
 
 HOPS_MAX = 8
 DROPS = {
@@ -32,6 +32,7 @@ class Decision:
     row: int | None = None
     chain: list[str] = field(default_factory=list)  # addresses
     output: str | None = None  # hex
+    further: list[str] = field(default_factory=list)  # the other fragments of one that goes in several
 
 
 def decide(config: Config, director: Director, frame: bytes) -> Decision:
@@ -44,7 +45,7 @@ def decide(config: Config, director: Director, frame: bytes) -> Decision:
         decision.service = service.name
         if director.strict:
             strict.check(packet)
-        steer(decision, service, packet, director)
+        steer(decision, service, packet, director, frame)
     except Rejected as rejected:
         decision.reason = str(rejected)
         decision.verdict = "drop" if decision.reason in DROPS else "punt"
@@ -127,7 +128,7 @@ def flow_hash(service: Service, fields: tuple[str, ...], packet: Packet) -> int:
     return siphash24(service.hash_key, b"".join(values[name] for name in FIELDS if name in fields))
 
 
-def steer(decision: Decision, service: Service, packet: Packet, director: Director) -> None:
+def steer(decision: Decision, service: Service, packet: Packet, director: Director, frame: bytes) -> None:
     value = flow_hash(service, service.hash_fields, packet)
     decision.hash = f"{value:016x}"
     decision.row = service.row(value)
@@ -145,4 +146,24 @@ def steer(decision: Decision, service: Service, packet: Packet, director: Direct
     if service.encapsulation == "gue":  # whose header has room for hops of one family
         addresses = [hop for hop in addresses if (":" in hop) == (":" in addresses[0])]
     decision.chain = addresses
-    decision.output = wrap(service, director, addresses, value, packet).hex()
+    try:
+        decision.output = wrap(service, director, addresses, value, packet).hex()
+    except Exceeds:
+        exceed(decision, service, packet, director, frame)
+
+
+def exceed(decision: Decision, service: Service, packet: Packet, director: Director, frame: bytes) -> None:
+    """A packet that is longer than may be sent."""
+    value = int(decision.hash or "", 16)
+    plain = replace(service, encapsulation="l2dsr")  # a piece of what is rewritten is not rewritten again
+
+    def send(piece: Packet) -> bytes:
+        by = plain if service.encapsulation in REWRITES else service
+        return wrap(by, director, decision.chain, value, piece)
+
+    whole = packet
+    if service.encapsulation in REWRITES and service.oversize == "fragment":
+        whole = replace(packet, inner=rewrite(service, decision.chain[0], packet))
+    decision.reason, frames = oversize.resolve(service, director, packet, whole, frame, send)
+    decision.verdict = "answer" if decision.reason == "oversize_answered" else "forward"
+    decision.output, *decision.further = [one.hex() for one in frames]

@@ -361,7 +361,7 @@ def frame_cases(configs: dict[str, tuple[bool, Config]]) -> Iterator[Json]:
         1460,
         1461,
     ):  # two hops, 40 bytes of outer headers: the last that fits, the first that does not
-        frame = frames.v4(frames.tcp(40000, 80, bytes(size - 40)))
+        frame = frames.v4(frames.tcp(40000, 80, (bytes(range(256)) * 6)[: size - 40]))
         yield case("hops_2", "mtu_1500", f"total_{size}", frame)
     for size in (65495, 65496, 65535):
         frame = frames.v4(frames.udp(5353, 53, bytes(size - 28)), frames.UDP)

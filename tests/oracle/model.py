@@ -51,6 +51,7 @@ class Service:
     policy: str = "ordered"
     algorithm: str = "rendezvous"
     unmatched: str = "punt"
+    oversize: str = "icmp"
     source_bits: tuple[int, int] = (32, 128)  # hashed of an IPv4 and of an IPv6 source address
     encapsulation: str = "gue"
     gre_key: int | None = None

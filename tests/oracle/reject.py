@@ -12,14 +12,17 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 def possible(packet: Packet) -> bool:
     """Whether it is TCP but no reset, or UDP, and comes from an address that can be answered."""
-    source = packet.src
-    if source.version == 4:
-        bad = source.is_loopback or source.packed[0] == 0 or source.packed[0] >= 224
-    else:
-        bad = source.is_multicast or source in (ip_address("::"), ip_address("::1"))
-    if bad or packet.kind not in ("tcp", "udp"):
+    if not from_someone(packet) or packet.kind not in ("tcp", "udp"):
         return False
     return packet.kind == "udp" or not packet.inner[transport_at(packet) + 13] & RST
+
+
+def from_someone(packet: Packet) -> bool:
+    """Whether it comes from an address that can be answered."""
+    source = packet.src
+    if source.version == 4:
+        return not (source.is_loopback or source.packed[0] == 0 or source.packed[0] >= 224)
+    return not source.is_multicast and source not in (ip_address("::"), ip_address("::1"))
 
 
 def transport_at(packet: Packet) -> int:

@@ -18,6 +18,10 @@ TUNNELS = ("gue", *PORTLESS)
 REWRITES = ("l3dsr", "nat")
 
 
+class Exceeds(Exception):
+    """As sent it would be longer than the MTU."""
+
+
 def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
@@ -32,17 +36,27 @@ def checksum(data: bytes) -> int:
 
 
 def wrap(service: Service, director: Director, chain: list[str], value: int, packet: Packet) -> bytes:
-    """Return the frame that goes to the chain's first backend. `value` is the flow hash."""
-    if service.encapsulation in REWRITES:
-        sent = rewrite(service, chain[0], packet)
-    elif service.encapsulation == "l2dsr":
-        sent = packet.inner
-    else:
-        sent = tunnel(service, director, chain, value ^ packet.hint, packet.inner)
-    if len(sent) > (director.mtu or len(sent)):
-        raise Rejected("too_long")
+    """Return the frame that goes to the chain's first backend. `value` is the flow hash.
+
+    Raises Exceeds where there is an MTU and it does not fit, Rejected where it would be no IP packet."""
+    try:
+        sent = sent_packet(service, director, chain, value, packet)
+    except Rejected:
+        if director.mtu:
+            raise Exceeds from None
+        raise
+    if director.mtu and len(sent) > director.mtu:
+        raise Exceeds
     kind = b"\x08\x00" if sent[0] >> 4 == 4 else b"\x86\xdd"
     return mac(director.gateway_mac) + mac(director.local_mac) + kind + sent
+
+
+def sent_packet(service: Service, director: Director, chain: list[str], value: int, packet: Packet) -> bytes:
+    if service.encapsulation in REWRITES:
+        return rewrite(service, chain[0], packet)
+    if service.encapsulation == "l2dsr":
+        return packet.inner
+    return tunnel(service, director, chain, value ^ packet.hint, packet.inner)
 
 
 # ---- tunnels ----

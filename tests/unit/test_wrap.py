@@ -59,7 +59,7 @@ def test_random_frames_and_options_are_the_oracles(kind: str, number: int) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mtu_counts_what_each_adds(kind: str) -> None:
-    """The longest packet that fits is sent, and one byte less of MTU drops it."""
+    """The longest packet that fits is sent, and with one byte less of MTU its sender is told so."""
     draw = random.Random(f"mtu {kind}")
     for _ in range(4):
         service, director = draw_service(draw, kind), replace(draw_director(draw), mtu=0)
@@ -68,7 +68,7 @@ def test_the_mtu_counts_what_each_adds(kind: str) -> None:
             if sent.output is None:
                 continue
             length = len(sent.output) // 2 - 14
-            for mtu, reason in ((length, "forwarded"), (length - 1, "too_long")):
+            for mtu, reason in ((length, "forwarded"), (length - 1, "oversize_answered")):
                 path = path_of(Config((service,)), replace(director, mtu=mtu))
                 assert path.decide(FRAMES[name]).reason == reason
 

@@ -65,6 +65,7 @@ struct glb_packet {
 	uint8_t encap;       /* enum glb_encap_kind; this and the next two are not set where path->plain */
 	uint8_t outer_family; /* enum glb_family of what follows Ethernet */
 	uint8_t outer_tos;   /* TOS or traffic class of that */
+	uint32_t mtu;        /* of a packet that is too big: the longest that its sender may send, bytes of IP */
 	uint16_t rewrite_len; /* bytes at the front of the client's packet that glb_path_rewrite() may change; 0 = none */
 };
 

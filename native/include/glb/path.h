@@ -125,9 +125,18 @@ void glb_path_rewrite(const struct glb_path *path, const struct glb_packet *pack
  * computed, so that a damaged request gives a damaged reply. RFC 792, 4443, 1624. */
 void glb_path_answer(const struct glb_path *path, const struct glb_packet *packet, uint8_t *frame);
 
-/* Writes the frame that rejects a packet whose reason is UNMATCHED_REJECTED, to be sent by the port that it came by, to `out`
- * (GLB_REJECT_MAX bytes); returns its length. TCP: a reset; UDP: ICMP port unreachable, with as much of the packet as
- * is contiguous and fits in 576 (IPv4) or 1280 bytes. RFC 9293, 1122, 4443. */
+/* Writes the frame that rejects a packet whose reason is UNMATCHED_REJECTED or OVERSIZE_ANSWERED, to be sent by the port that it came by,
+ * to `out` (GLB_REJECT_MAX bytes); returns its length. UNMATCHED_REJECTED: TCP: a reset; UDP: ICMP port unreachable.
+ * OVERSIZE_ANSWERED: frag-needed or packet-too-big with packet->mtu. ICMP has as much of the packet as
+ * is contiguous and fits in 576 (IPv4) or 1280 bytes. RFC 9293, 1122, 1191, 4443. */
 uint32_t glb_path_reject(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
+
+/* In how many pieces a packet whose reason is OVERSIZE_FRAGMENTED goes: 2 or more. */
+unsigned glb_path_pieces(const struct glb_packet *packet);
+
+/* Writes the n-th piece (from 0) of such a packet, an IPv4 packet, to `out`, which has room for packet->mtu bytes, and describes it in
+ * *piece, for glb_path_encap(). `ip` is the client's packet, contiguous, after any glb_path_rewrite(). `out` must outlive *piece.
+ * RFC 791 (3.2); the header's checksum is updated, so that a damaged one stays damaged. */
+void glb_path_piece(const struct glb_packet *packet, const uint8_t *ip, unsigned n, uint8_t *out, struct glb_packet *piece);
 
 #endif

@@ -87,6 +87,12 @@ enum glb_service_flag {
 	GLB_SERVICE_GRE_KEY = 4,         /* encap gre: with a key, encap_value */
 };
 
+enum glb_oversize { /* what becomes of a packet that would exceed the egress MTU as sent: docs/mtu.md */
+	GLB_OVERSIZE_ICMP = 0,     /* its sender is told the MTU */
+	GLB_OVERSIZE_FRAGMENT = 1, /* it is sent in fragments where it is IPv4 and allows that, else as ICMP */
+	GLB_OVERSIZE_DROP = 2,
+};
+
 struct glb_service {
 	uint32_t id;              /* stable, ≥ 1 */
 	uint32_t name;            /* offset into strings */
@@ -105,7 +111,8 @@ struct glb_service {
 	uint32_t encap_value;     /* gre: the key; nat: the backend's port, 0 = the packet's own; else 0 */
 	uint8_t tos;              /* of the outer header, or, with l3dsr, of the packet itself: DSCP << 2 */
 	uint8_t tos_mask;         /* bits of the client's TOS that are kept in it: 0xfc DSCP, 0x03 ECN */
-	uint8_t pad[2];
+	uint8_t oversize;         /* enum glb_oversize */
+	uint8_t pad[1];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_service) == 64, "one cache line")
 
@@ -240,6 +247,7 @@ struct glb_service_config {
 	uint8_t gre_keyed;        /* encap gre: 1 = with a key, encap_value */
 	uint8_t tos;              /* as in struct glb_service */
 	uint8_t tos_mask;
+	uint8_t oversize;         /* enum glb_oversize */
 	uint32_t encap_value;
 	uint8_t hash_key[16];
 	uint8_t seed[16];         /* of the row table; tables with equal pool, rows, hops, policy, algorithm and seed are stored once */

@@ -75,6 +75,11 @@ enum glb_reason {
 	GLB_REASON_TCP_BAD_FLAGS,      /* flags that contradict each other, or none that means anything */
 	GLB_REASON_TCP_BAD_HEADER,     /* TCP header length or options that do not fit */
 	GLB_REASON_UDP_BAD_LENGTH,     /* UDP length beyond the packet, or below 8 */
+	/* packets that would exceed the egress MTU, by their service's `oversize`; else TOO_LONG */
+	GLB_REASON_OVERSIZE_ANSWERED,  /* answer: frag-needed or packet-too-big was sent */
+	GLB_REASON_OVERSIZE_LIMITED,   /* drop: more of these than the director sends */
+	GLB_REASON_OVERSIZE_FRAGMENTED, /* forward: to a backend, in fragments */
+	GLB_REASON_NO_BUFFER,          /* drop: no packet buffer was free for its fragments */
 	GLB_REASON_COUNT
 };
 
