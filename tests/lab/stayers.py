@@ -1,11 +1,13 @@
-"""Two hundred long-lived connections, over IPv4 and IPv6, that must not notice what happens around them.
+"""Long-lived connections, over IPv4 and IPv6, that must not notice what happens around them: two hundred, if
+not said otherwise.
 
-Of each ten, four ask again and again on the same connection, four download without end, and two are idle
-until finish(). Every byte is checked by the traffic client, and that the backend stays the same.
+Some ask again and again on the same connection, some download without end, some are idle until finish().
+Every byte is checked by the traffic client, and that the backend stays the same.
 """
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +15,21 @@ from glbpy.lab import netns
 from glbpy.lab.topology import PORT, VIP4, VIP6
 from glbpy.lab.traffic import BrokenError, Client, Connection
 
-COUNT = 200
-ASK_S = 0.4
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many, what they do in turn, how often they ask (s), how fast they download (bytes a second)."""
+
+    count: int = 200
+    kinds: tuple[str, ...] = ("ask", "ask", "download", "download", "idle")
+    ask_s: float = 0.4
+    rate: int = 100_000
 
 
 class Stayer:
-    def __init__(self, number: int) -> None:
-        self.kind = ("ask", "ask", "download", "download", "idle")[number // 2 % 5]
+    def __init__(self, number: int, crowd: Crowd) -> None:
+        self.crowd = crowd
+        self.kind = crowd.kinds[number // 2 % len(crowd.kinds)]
         self.vip = (VIP4, VIP6)[number % 2]
         self.connection: Connection | None = None
         self.steps = 0  # answers, or chunks of a download
@@ -35,7 +45,7 @@ class Stayer:
             self.connection = Connection(self.vip, PORT)
             await self.connection.open()
             if self.kind == "download":
-                await self.connection.download(600, 60_000_000, stop, on_bytes=self.step)
+                await self.connection.download(600, 600 * self.crowd.rate, stop, on_bytes=self.step)
             else:
                 await self.ask(stop)
         except BrokenError as broken:
@@ -52,9 +62,14 @@ class Stayer:
             self.step()
             if last:
                 return
-            await asyncio.sleep(ASK_S)
+            await self.pause(stop)
             while self.kind == "idle" and not stop.is_set():
-                await asyncio.sleep(ASK_S)
+                await self.pause(stop)
+
+    async def pause(self, stop: threading.Event) -> None:
+        for _ in range(max(1, round(self.crowd.ask_s / 0.4))):
+            if not stop.is_set():
+                await asyncio.sleep(min(0.4, self.crowd.ask_s))
 
     def step(self) -> None:
         self.steps += 1
@@ -67,9 +82,9 @@ class Stayer:
 class Stayers:
     """`with Stayers(client) as stayers:` — all are connected and answered inside the block."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, crowd: Crowd = Crowd()) -> None:
         self.client = client
-        self.all = [Stayer(number) for number in range(COUNT)]
+        self.all = [Stayer(number, crowd) for number in range(crowd.count)]
         self.stop = threading.Event()
 
     def __enter__(self) -> Self:
