@@ -28,6 +28,7 @@ from glbpy.report import Report, report
 from glbpy.snapshot import Compiler, Snapshot
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
 from glbpy.store import HealthRecord, Store, Written, utc_now
+from glbpy.tunnel_check import endpoints
 
 log = logging.getLogger(__name__)
 
@@ -469,9 +470,10 @@ def targets(state: Desired) -> dict[int, Target]:
     for pool in state.document.pools:
         if pool.health_check is None:
             continue
+        wanted = endpoints(pool, state.document.services)
         for backend in pool.backends:
             number = state.ids[desired.backend_path(pool.name, backend.name)]
-            found[number] = Target(backend.address, pool.health_check)
+            found[number] = Target(backend.address, pool.health_check, wanted)
         for member in gone.get(pool.name, ()):
-            found[member.id] = Target(member.address, pool.health_check)
+            found[member.id] = Target(member.address, pool.health_check, wanted)
     return found

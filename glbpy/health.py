@@ -1,4 +1,4 @@
-"""Health checks: is a backend there, by TCP or HTTP, at its own address.
+"""Health checks: is a backend there, by TCP or HTTP, at its own address, and if wanted through the tunnel.
 
 A Monitor runs one task per backend. Checks start every ``interval`` (the first within one, at random, so
 that they spread), end after ``timeout`` at the latest, and never overlap; so a failure is found within
@@ -16,11 +16,13 @@ from datetime import datetime
 from glbpy import __version__
 from glbpy.models import Health, HealthCheck, parse_range
 from glbpy.store import HealthRecord, utc_now
+from glbpy.tunnel_check import Endpoint, UnansweredError, handshake
 
 log = logging.getLogger(__name__)
 
 STATUS_LINE_MAX = 8192  # bytes
 DETAIL_MAX = 200  # characters of what a check says that are kept
+TUNNEL_SHARE = 0.9  # of a check's time: so that it says what did not answer before that time is over
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Target:
 
     address: str
     check: HealthCheck
+    endpoints: tuple[Endpoint, ...] = ()  # that must answer through the tunnel
 
 
 @dataclass
@@ -50,6 +53,30 @@ Changed = Callable[[int, HealthRecord | None], None]
 
 async def check(target: Target) -> str:
     """Check once, without a time limit of its own; return what was seen. Raises CheckFailed, OSError."""
+    ends = asyncio.get_running_loop().time() + target.check.timeout_ms / 1000 * TUNNEL_SHARE
+    seen = await _directly(target)
+    if target.endpoints:
+        wanted = [_through_tunnel(target.address, endpoint, ends, seen) for endpoint in target.endpoints]
+        asked = sum(await asyncio.gather(*wanted))
+        return f"{seen}, and {asked} of {len(wanted)} VIPs through the tunnel"
+    return seen
+
+
+async def _through_tunnel(address: str, wanted: Endpoint, ends: float, seen: str) -> bool:
+    """Whether it was asked; then it answered before the time ``ends``. Raises CheckFailed, OSError."""
+    try:
+        async with asyncio.timeout_at(ends):
+            return await handshake(address, wanted)
+    except TimeoutError:
+        why = "did not answer"
+    except UnansweredError as error:
+        why = str(error)
+    except PermissionError as error:
+        raise CheckFailed(f"a check through the tunnel needs CAP_NET_RAW: {error.strerror}") from None
+    raise CheckFailed(f"{seen}, but through the tunnel {wanted} {why}")
+
+
+async def _directly(target: Target) -> str:
     reader, writer = await asyncio.open_connection(target.address, target.check.port, limit=STATUS_LINE_MAX)
     try:
         if target.check.type == "tcp":

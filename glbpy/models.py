@@ -226,6 +226,11 @@ class HealthCheck(Model):
     expected_status: tuple[Status, ...] | None = Field(
         default=None, description='http only; default ["200-299"]'
     )
+    via: Literal["direct", "tunnel"] = Field(
+        default="direct",
+        description="tunnel: each check also begins a connection to the VIPs of the pool's TCP services in "
+        "gue, wrapped as a director sends it: so a glb-redirect that is detached or broken is found.",
+    )
     interval_ms: Annotated[StrictInt, Field(ge=50, le=3_600_000)] = 2000
     timeout_ms: Annotated[StrictInt, Field(ge=10, le=3_600_000)] = Field(
         default=1000, description="At most interval_ms; default 1000, or interval_ms where that is less."

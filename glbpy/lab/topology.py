@@ -180,7 +180,10 @@ def build_director(director: Director) -> None:
     netns.add(director.ns)
     netns.sysctl(director.ns, EVERYWHERE | DIRECTOR)
     netns.ip(router, [*cable(director.name, director.ns, MTU), f"link set {director.name} master br0"])
-    netns.ip(director.ns, addresses(f"{director.address4}/24", f"{director.address6}/64"))
+    netns.ip(
+        director.ns,
+        addresses(f"{director.address4}/24", f"{director.address6}/64", "10.0.0.1", "2001:db8:b::1"),
+    )
     # What goes to AF_PACKET must be as on a real wire: checksums filled in, no super-packets. The
     # sending kernel does both at the last device in front of the director when that cannot.
     netns.run_in(router, ["ethtool", "-K", director.name, "tx", "off", "tso", "off"])
