@@ -65,8 +65,7 @@ static int outer_of(const struct glb_path *path, const struct glb_service *servi
 
 	switch ((enum glb_encap_kind)service->encap) {
 	case GLB_ENCAP_GUE:
-		return v4 && service->tos == 0 && service->tos_mask == 0 && path->director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO
-			? GUE_V4_BYTES : -1;
+		return v4 && path->director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO ? GUE_V4_BYTES : -1;
 	case GLB_ENCAP_GRE:
 		return !v4 ? -1 : (service->flags & GLB_SERVICE_GRE_KEY) != 0 ? GRE_V4_BYTES + GRE_KEY_BYTES : GRE_V4_BYTES;
 	case GLB_ENCAP_IPIP:

@@ -52,6 +52,12 @@ static inline uint32_t fast_sent(const struct glb_fast_kind *kind)
 	return load32((const uint8_t *)kind + offsetof(struct glb_fast_kind, encap));
 }
 
+/* Whether a kind's outer headers have a TOS, or may have. */
+static inline bool fast_is_marked(const struct glb_fast_kind *kind)
+{
+	return (kind->tos | kind->tos_mask) != 0;
+}
+
 /* Hashes each packet as its service wants it, into work->sip.hash. */
 void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6);
 

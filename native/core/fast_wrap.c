@@ -22,22 +22,6 @@ enum {
 	HOP = 32,
 };
 
-GLB_INLINE u64x4 widen(const uint32_t *lanes)
-{
-	return __builtin_convertvector(*(const u32x4 *)lanes, u64x4);
-}
-
-/* Of lanes with no other bits. */
-GLB_INLINE u64x4 swap16(u64x4 x)
-{
-	return (x << 8 | x >> 8) & 0xffff;
-}
-
-GLB_INLINE u64x4 swap32(u64x4 x)
-{
-	return swap16(x & 0xffff) << 16 | swap16(x >> 16);
-}
-
 GLB_INLINE uint64_t be16(uint16_t value)
 {
 	return load16((const uint8_t[]){(uint8_t)(value >> 8), (uint8_t)value});
@@ -84,11 +68,10 @@ GLB_INLINE u64x4 tos_of(const struct glb_fast_kind *kind, uint8_t *const *frames
 /* ---- GUE ---- */
 
 GLB_INLINE void wrap_gue(const struct glb_fast_kind *kind, const struct glb_fast_egress *egress, struct glb_fast_burst *burst,
-			 const struct fast_work *work, bool v6, bool two)
+			 const struct fast_work *work, bool v6, bool two, bool marked)
 {
 	const uint64_t dport = be16(GLB_GUE_PORT), base = be16(GUE_SOURCE_PORT_BASE), tail = be16(GLB_GUE_PRIVATE_V4);
 	const uint64_t gue = (uint64_t)1 << GUE_FIRST | (uint64_t)(v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP) << GUE_PROTOCOL;
-	const bool marked = !two && (kind->tos | kind->tos_mask) != 0;
 	const struct glb_fast_ipv4 outer_ip = egress->gue;
 	const uint32_t link_len = egress->link_len;
 	const u64x4 ones = {1, 1, 1, 1}, none = {0};
@@ -139,10 +122,13 @@ void fast_gue(const struct glb_fast_kind *kind, const struct glb_fast_egress *eg
 	      const struct fast_work *work, bool v6, bool two)
 {
 	if (two) {
-		wrap_gue(kind, egress, burst, work, v6, true);
+		wrap_gue(kind, egress, burst, work, v6, true, false);
 		return;
 	}
-	wrap_gue(kind, egress, burst, work, v6, false);
+	if (fast_is_marked(kind))
+		wrap_gue(kind, egress, burst, work, v6, false, true);
+	else
+		wrap_gue(kind, egress, burst, work, v6, false, false);
 	write_hops(burst, work, egress->link_len + GUE_V4_BYTES);
 }
 
@@ -162,7 +148,7 @@ GLB_INLINE void wrap(const struct glb_fast *fast, const struct glb_path *path, c
 		     const struct glb_fast_egress *egress, struct glb_fast_burst *burst, const struct fast_work *work, bool v6, unsigned bytes)
 {
 	const bool keyed = bytes == sizeof(struct glb_ipv4) + sizeof(struct glb_gre) + GRE_KEY_BYTES;
-	const bool marked = (kind->tos | kind->tos_mask) != 0, gre = bytes != sizeof(struct glb_ipv4);
+	const bool marked = fast_is_marked(kind), gre = bytes != sizeof(struct glb_ipv4);
 	const uint64_t type = be16(keyed ? GLB_GRE_KEY : 0) | be16(v6 ? GLB_ETHERTYPE_IPV6 : GLB_ETHERTYPE_IPV4) << 16;
 	const uint64_t protocol = (uint64_t)(gre ? GLB_IPPROTO_GRE : v6 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP) << PROTOCOL;
 	struct glb_fast_ipv4 outer_ip = egress->tunnel;

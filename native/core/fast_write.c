@@ -91,15 +91,25 @@ static void write_parts(const struct glb_fast *fast, const struct glb_path *path
 	}
 }
 
+/* Makes "two hops" one further hop. */
+static void spell_out(struct fast_work *work)
+{
+	for (unsigned i = 0; i < work->filled; i++)
+		work->further[i] = 1;
+}
+
 void fast_write(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_egress *egress,
 		struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two)
 {
-	if (work->alike || are_sent_alike(fast, work)) {
-		write_alike(fast, path, egress, fast_kind(fast, work, 0), burst, work, v6, two);
-		return;
+	const struct glb_fast_kind *kind = fast_kind(fast, work, 0);
+	const bool alike = work->alike || are_sent_alike(fast, work);
+
+	if (two && (!alike || fast_is_marked(kind))) {
+		spell_out(work);
+		two = false;
 	}
-	if (two)
-		for (unsigned i = 0; i < work->n; i++)
-			work->further[i] = 1;
-	write_parts(fast, path, egress, burst, work, v6);
+	if (alike)
+		write_alike(fast, path, egress, kind, burst, work, v6, two);
+	else
+		write_parts(fast, path, egress, burst, work, v6);
 }

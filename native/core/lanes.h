@@ -53,6 +53,48 @@ GLB_INLINE u8x16 load128(const void *at)
 	return value;
 }
 
+GLB_INLINE u64x4 widen(const uint32_t *lanes)
+{
+	return __builtin_convertvector(*(const u32x4 *)lanes, u64x4);
+}
+
+/* Of lanes with no other bits. */
+GLB_INLINE u64x4 swap16(u64x4 x)
+{
+	return (x << 8 | x >> 8) & 0xffff;
+}
+
+GLB_INLINE u64x4 swap32(u64x4 x)
+{
+	return swap16(x & 0xffff) << 16 | swap16(x >> 16);
+}
+
+/* What lies at four places. Written out, since the compiler would go through memory. */
+GLB_INLINE u64x4 gather16(u64x4 at)
+{
+	return (u64x4){load16((const void *)at[0]), load16((const void *)at[1]), load16((const void *)at[2]), load16((const void *)at[3])};
+}
+
+GLB_INLINE u64x4 gather64(u64x4 at)
+{
+	return (u64x4){load64((const void *)at[0]), load64((const void *)at[1]), load64((const void *)at[2]), load64((const void *)at[3])};
+}
+
+GLB_INLINE void store16(uint64_t at, uint64_t value)
+{
+	const uint16_t bytes = (uint16_t)value;
+
+	memcpy((void *)at, &bytes, sizeof(bytes));
+}
+
+GLB_INLINE void scatter16(u64x4 at, u64x4 value)
+{
+	store16(at[0], value[0]);
+	store16(at[1], value[1]);
+	store16(at[2], value[2]);
+	store16(at[3], value[3]);
+}
+
 /* Not 0 if any bit is set. */
 GLB_INLINE uint64_t any_u8x16(const u8x16 *x)
 {

@@ -12,6 +12,7 @@ enum {
 	BACKENDS = 6,
 	ENTRIES = 1024,
 	PORTS = 2,
+	SERVICES = 7,
 };
 
 struct cache {
@@ -78,20 +79,25 @@ static bool load(struct stage *s, bool routed)
 	return glb_fast_make(&s->fast, &s->path, routed ? PORTS : 1, &error) == 0;
 }
 
-/* Services with 2, 3, 1 and 8 hops; that on port 81 remembers nothing. */
+static const uint16_t ports[SERVICES] = {80, 443, 53, 8080, 81, 82, 83};
+
+/* Services with 2, 3, 1 and 8 hops; that on port 81 remembers nothing, that on 82 is GRE, and that on 83 NAT, over IPv4 only. */
 static void configure(struct stage *s)
 {
-	static const uint8_t hops[] = {2, 3, 1, 8, 2}, protocols[] = {6, 6, 17, 6, 6};
-	static const uint16_t ports[] = {80, 443, 53, 8080, 81};
+	static const uint8_t hops[SERVICES] = {2, 3, 1, 8, 2, 2, 2}, protocols[SERVICES] = {6, 6, 17, 6, 6, 6, 6};
 
-	make_init(&s->make, 1, BACKENDS, 5);
+	make_init(&s->make, 1, BACKENDS, SERVICES);
 	make_one_family(&s->make);
-	for (unsigned i = 0; i < 5; i++) {
+	s->make.services[5].encap = GLB_ENCAP_GRE;
+	s->make.services[6].encap = GLB_ENCAP_NAT;
+	s->make.services[6].encap_value = 8083;
+	for (unsigned i = 0; i < SERVICES; i++) {
 		s->make.services[i].hops = hops[i];
 		s->make.services[i].hash_fields = i % 2 == 0 ? GLB_HASH_SRC_ADDR : 0xf;
 		s->make.services[i].flow_cache = i != 4;
 		make_bind(&s->make, i, vip4(), 32, protocols[i], ports[i], ports[i]);
-		make_bind(&s->make, i, vip6(), 128, protocols[i], ports[i], ports[i]);
+		if (i != 6)
+			make_bind(&s->make, i, vip6(), 128, protocols[i], ports[i], ports[i]);
 	}
 }
 
@@ -132,13 +138,12 @@ static struct frame random_frame(uint64_t *random, unsigned family, uint16_t dpo
 
 static void fill(struct stage *s, uint64_t *random, unsigned clients)
 {
-	static const uint16_t ports[] = {80, 443, 53, 8080, 81};
-	const unsigned family = make_random(random, 2) ? 4 : 6, one = make_random(random, 5);
+	const unsigned family = make_random(random, 2) ? 4 : 6, some = family == 4 ? SERVICES : SERVICES - 1, one = make_random(random, some);
 	const bool mixed = make_random(random, 2);
 
 	s->n = 1 + make_random(random, make_random(random, 2) ? 8 : GLB_BURST_MAX);
 	for (unsigned i = 0; i < s->n; i++) {
-		s->frames[i] = random_frame(random, family, ports[mixed ? make_random(random, 5) : one], clients);
+		s->frames[i] = random_frame(random, family, ports[mixed ? make_random(random, some) : one], clients);
 		s->bytes[i] = malloc(ROOM + s->frames[i].len);
 		memset(s->bytes[i], 0xa5, ROOM);
 		memcpy(s->bytes[i] + ROOM, s->frames[i].bytes, s->frames[i].len);
@@ -148,7 +153,7 @@ static void fill(struct stage *s, uint64_t *random, unsigned clients)
 }
 
 /* Whether the straight line made of packet i what the path makes of it. */
-static bool made_same(const struct stage *s, const struct glb_packet *p, unsigned i, int port)
+static bool made_same(struct stage *s, const struct glb_packet *p, unsigned i, int port)
 {
 	uint8_t expected[GLB_HEADER_MAX];
 
@@ -156,6 +161,8 @@ static bool made_same(const struct stage *s, const struct glb_packet *p, unsigne
 	    p->chain[0] != s->burst.backend[i] || p->l3_len != s->burst.l3_len[i] || p->header_len + p->l3_len != s->burst.len[i])
 		return false;
 	glb_path_encap(&s->path, p, expected);
+	if (p->rewrite_len != 0)
+		glb_path_rewrite(&s->path, p, s->frames[i].bytes + p->l3_offset);
 	return memcmp(s->burst.data[i], expected, p->header_len) == 0 &&
 	       memcmp(s->burst.data[i] + p->header_len, p->data + p->l3_offset, p->l3_len) == 0;
 }
