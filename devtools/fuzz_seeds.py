@@ -1,6 +1,6 @@
 """Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots, flows.
 
-`fuzz_seeds.py FOLDER` makes FOLDER/parse, FOLDER/snapshot and FOLDER/flow_cache anew.
+`fuzz_seeds.py FOLDER` makes FOLDER/parse, FOLDER/snapshot, FOLDER/flow_cache and FOLDER/quic anew.
 """
 
 import hashlib
@@ -44,6 +44,8 @@ def snapshots() -> Iterator[bytes]:
         {"flow_cache": True, "hops": 1, "source_bits_v4": 24},
         {"encapsulation": "gre", "hops": 1},
         {"unmatched": "reject"},
+        {"flow_cache": True, "udp_timeout": 9},
+        {"quic": (native.QuicInput(1, 2, 5, bytes(16), ((0, b"ab"), (3, b"cd"))),)},
     ):
         yield compiled([service(1, "web", bind, **extra)])
 
@@ -73,9 +75,27 @@ def flows() -> Iterator[bytes]:
         yield random.Random(number).randbytes(600)
 
 
+def datagrams() -> Iterator[bytes]:
+    """Client's QUIC datagrams in front of lengths and settings (native/tests/fuzz_quic.c)."""
+    ids = bytes([17]) + bytes(range(17)) + bytes([2, 8, 9])
+    short = b"\x41" + bytes(range(17)) + bytes(20)
+    for version, kinds in ((1, (0xC3, 0xD0, 0xE0, 0xF0)), (0x6B3343CF, (0xD3, 0xE0, 0xF0, 0xC0))):
+        initial, early, handshake, retry = (bytes([kind]) + version.to_bytes(4) + ids for kind in kinds)
+        initial += b"\x02\x01\x02" + b"\x40\x05" + bytes(5)
+        early += b"\x03" + bytes(3)
+        handshake += b"\x03" + bytes(3)
+        for number, made in enumerate((
+            initial, early, handshake, retry, initial + handshake, initial + early + handshake,
+            initial + short, initial + bytes(60), short, short[:9],
+        )):  # fmt: skip
+            for settings in (0, 1, 2, 5, 6, 15):
+                yield bytes([number % 4, settings]) + made
+
+
 def main() -> None:
     root = Path(sys.argv[1])
-    for target, inputs in (("parse", frames()), ("snapshot", snapshots()), ("flow_cache", flows())):
+    every = {"parse": frames(), "snapshot": snapshots(), "flow_cache": flows(), "quic": datagrams()}
+    for target, inputs in every.items():
         folder = root / target
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -125,6 +125,17 @@ class AltInput:
 
 
 @dataclass(frozen=True, slots=True)
+class QuicInput:
+    """A configuration of QUIC-LB. ``servers`` are (position in the service's pool, server id)."""
+
+    config_id: int
+    server_id_length: int
+    nonce_length: int
+    key: bytes | None  # None: in the clear
+    servers: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceInput:
     """A service. ``pool`` is a position in the configuration's pools; keys have 16 bytes."""
 
@@ -154,6 +165,7 @@ class ServiceInput:
     ecn: str = "zero"  # or "copy"
     priors: tuple[PriorInput, ...] = ()  # former states of its rows, newest first
     alt: AltInput | None = None
+    quic: tuple[QuicInput, ...] = ()  # ascending by config_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +468,29 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     _priors(arena, service.priors, where, out)
     if service.alt is not None:
         out.alt = _alt(arena, service.alt, f"{where}alt.")
+    out.quic = _quic(arena, service.quic, where)
+    out.quic_count = len(service.quic)
+
+
+def _quic(arena: _Arena, configurations: Sequence[QuicInput], where: str) -> Any:
+    """Return an array of them. What does not fit together is the library's to refuse."""
+    out = arena.new("struct glb_quic_config[]", len(configurations))
+    for q, quic in enumerate(configurations):
+        here = f"{where}quic[{q}]."
+        out[q].config_id = _number(quic.config_id, 0, 255, f"{here}config_id")
+        out[q].server_id_len = _number(quic.server_id_length, 0, 255, f"{here}server_id_len")
+        out[q].nonce_len = _number(quic.nonce_length, 0, 255, f"{here}nonce_len")
+        out[q].encrypted = quic.key is not None
+        if quic.key is not None:
+            _key(quic.key, out[q].key, f"{here}key")
+        out[q].servers = servers = arena.new("struct glb_quic_server_config[]", len(quic.servers))
+        out[q].server_count = len(quic.servers)
+        for i, (position, server_id) in enumerate(quic.servers):
+            servers[i].backend = _number(position, 0, 0xFFFFFFFF, f"{here}servers[{i}].backend")
+            if len(server_id) != quic.server_id_length or len(server_id) > lib.GLB_QUIC_SERVER_ID_MAX:
+                raise _input_error(f"{here}servers[{i}].id: has {len(server_id)} bytes")
+            ffi.buffer(servers[i].id)[: len(server_id)] = server_id
+    return out
 
 
 def _priors(arena: _Arena, priors: Sequence[PriorInput], where: str, out: Any) -> None:
@@ -820,6 +855,7 @@ class Decision:
     chain: tuple[BackendInfo, ...]
     output: bytes | None  # the frame to send; of several the first
     further: tuple[bytes, ...] = ()  # the other pieces of a packet that goes in fragments
+    by_id: bool = False  # the first hop is the one that the packet's QUIC connection id names
 
 
 class PacketPath:
@@ -898,6 +934,7 @@ class PacketPath:
             row=packet.row if hashed else None,
             alt_row=packet.alt_row if packet.alt_row != lib.GLB_INDEX_NONE else None,
             chain=tuple(self.snapshot.backends[packet.chain[i]] for i in range(packet.chain_len)),
+            by_id=bool(packet.by_id),
             output=self._output(packet),
             further=self._further(packet),
         )

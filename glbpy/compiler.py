@@ -6,7 +6,7 @@ A pure function of its arguments: equal ones give equal bytes on every director.
 import ipaddress
 from collections.abc import Mapping, Sequence
 
-from glbpy import _native, keys, settling
+from glbpy import _native, keys, quic, settling
 from glbpy._native import (
     AltInput,
     BackendInput,
@@ -14,6 +14,7 @@ from glbpy._native import (
     ConfigInput,
     PoolInput,
     PriorInput,
+    QuicInput,
     ServiceInput,
 )
 from glbpy.desired import Desired, backend_path, service_path
@@ -141,6 +142,25 @@ def _hash_key(service: Service, secret: bytes) -> bytes:
     return bytes.fromhex(service.hash_key) if service.hash_key else keys.flow_key(secret, service.name)
 
 
+def _quic(state: Desired, service: Service, secret: bytes) -> tuple[QuicInput, ...]:
+    if service.quic is None:
+        return ()
+    places = {backend.name: i for i, backend in enumerate(state.pool(service.pool).backends)}
+    made = []
+    for configuration in sorted(service.quic.configurations, key=lambda c: c.config_id):
+        found = quic.server_ids(state, secret, service, configuration)
+        made.append(
+            QuicInput(
+                config_id=configuration.config_id,
+                server_id_length=configuration.server_id_length,
+                nonce_length=configuration.nonce_length,
+                key=quic.key(secret, service.name, configuration),
+                servers=tuple((places[name], server_id) for name, server_id in found.items()),
+            )
+        )
+    return tuple(made)
+
+
 def _service(
     state: Desired,
     service: Service,
@@ -178,6 +198,7 @@ def _service(
         udp_timeout=service.udp_timeout_seconds or 0,
         priors=tuple(_prior(prior, pools[pool], secret) for prior in own),
         alt=_alt(alt, pools, position, secret),
+        quic=_quic(state, service, secret),
         gre_key=service.gre_key,
         dscp=service.dscp or 0,
         backend_port=service.backend_port,

@@ -19,11 +19,11 @@ from datetime import datetime
 from glbpy import desired, draining, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
-from glbpy.encapsulation import remarks
 from glbpy.errors import ForwarderError, GlbError, NotFoundError
 from glbpy.health import Checks, Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
 from glbpy.plan import Plan, Side, make_plan
+from glbpy.quic import remarks
 from glbpy.report import Report, report
 from glbpy.snapshot import Compiler, Snapshot
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult

@@ -1,7 +1,8 @@
 """What a drain moves at once: flows that nothing but the table keeps at their backend.
 
 A drain takes a backend off the front of chains. TCP in GUE gets to it still, by second chance; everything
-else is delivered at the first hop, and stays only where a flow cache remembers it.
+else is delivered at the first hop, and stays only where a flow cache remembers it, or where QUIC-LB finds the
+backend by the connection id that it chose.
 """
 
 from collections.abc import Iterator
@@ -29,8 +30,8 @@ def remarks(before: Document, after: Document) -> Iterator[str]:
 
 
 def _unheld(service: Service) -> str | None:
-    """Name the flows that neither second chance nor a flow cache keeps; None: there are none."""
-    if service.flow_cache == "on":
+    """Name the flows that neither second chance nor flow cache nor QUIC-LB keeps; None: there are none."""
+    if service.flow_cache == "on" or service.quic is not None:
         return None
     if service.encapsulation != "gue":
         return f"all flows (second chance is off with {service.encapsulation})"

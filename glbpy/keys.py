@@ -17,6 +17,16 @@ def flow_key(secret: bytes, service: str) -> bytes:
     return _derive(secret, "flow:" + service)
 
 
+def quic_key(secret: bytes, service: str, config_id: int) -> bytes:
+    """Return the 16-byte key of a service's QUIC-LB configuration."""
+    return _derive(secret, f"quic:{service}:{config_id}")
+
+
+def quic_permutation(secret: bytes, service: str, config_id: int) -> bytes:
+    """Return the 16-byte key of the permutation that gives the configuration's server ids."""
+    return _derive(secret, f"quic-servers:{service}:{config_id}")
+
+
 def new_secret() -> bytes:
     return secrets.token_bytes(32)
 

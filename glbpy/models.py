@@ -33,6 +33,7 @@ HOPS_MAX = 8  # GLB_HOPS_MAX; tests compare it with the library
 TABLE_SIZE_MIN, TABLE_SIZE_MAX = 1 << 8, 1 << 20
 MAGLEV_SIZE_MIN, MAGLEV_SIZE_DEFAULT, MAGLEV_HOPS_MAX = 251, 65537, 2
 POOL_BACKENDS_MAX = 65534
+QUIC_ID_MAX = 19  # bytes of a server id and a nonce
 UDP_TIMEOUT_MAX = 32767  # GLB_FLOW_TIMEOUT_MAX
 HASH_FIELDS = ("src_addr", "dst_addr", "src_port", "dst_port")  # the order in which they are hashed
 
@@ -318,6 +319,87 @@ class SourceAffinity(Model):
     )
 
 
+class QuicConfiguration(Model):
+    """A configuration of QUIC-LB: how connection ids that begin with its id are read."""
+
+    config_id: Annotated[StrictInt, Field(ge=0, le=6)] = Field(
+        description="The first three bits of a connection id; 7 is for ids that name no server."
+    )
+    server_id_length: Annotated[StrictInt, Field(ge=1, le=15)] = Field(default=3, description="Bytes.")
+    nonce_length: Annotated[StrictInt, Field(ge=4, le=18)] = Field(
+        default=13,
+        description="Bytes. With the server id at most 19; if together 16, one AES block does.",
+    )
+    encrypted: bool = Field(default=True, description="false: everybody sees which server an id is of.")
+    key: Hex16 | None = Field(default=None, description="Of AES-128, 32 hex digits; default from secret.")
+    server_ids: dict[Name, str] | None = Field(
+        default=None,
+        description="Server ids by backend, hex digits. Left out: given to all. A backend that is not "
+        "listed has none, and its connections go by address and port.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        both = self.server_id_length + self.nonce_length
+        if both > QUIC_ID_MAX:
+            most = QUIC_ID_MAX - self.server_id_length
+            text = f"at most {most} with a server id of {self.server_id_length}"
+            wrong.append((("nonce_length",), f"{text}: a connection id has 20 bytes, one in front of both"))
+        if self.key is not None and not self.encrypted:
+            wrong.append((("key",), "belongs to a configuration that is encrypted: leave it out"))
+        for name, text in (self.server_ids or {}).items():
+            if not re.fullmatch(f"[0-9a-f]{{{2 * self.server_id_length}}}", text):
+                needed = f"{2 * self.server_id_length} hex digits in lower case"
+                wrong.append((("server_ids", name), f"{text!r} is not {needed}, as server_id_length says"))
+        owners: dict[str, str] = {}
+        for name, text in (self.server_ids or {}).items():
+            if owners.setdefault(text, name) != name:
+                wrong.append((("server_ids", name), f"{text} is the server id of {owners[text]} already"))
+        _reject("QuicConfiguration", wrong)
+        return self
+
+
+class Quic(Model):
+    """QUIC-LB for a service: packets go to the backend that chose their connection id."""
+
+    configurations: tuple[QuicConfiguration, ...] = Field(
+        default=(QuicConfiguration(config_id=0),), min_length=1, max_length=7
+    )
+    issue: Annotated[StrictInt, Field(ge=0, le=6)] = Field(
+        default=0,
+        description="Which configuration servers make new connection ids by; left out: the first listed.",
+    )
+
+    @field_validator("configurations")
+    @classmethod
+    def _unique(cls, found: tuple[QuicConfiguration, ...]) -> tuple[QuicConfiguration, ...]:
+        _reject("Quic", _duplicates((c.config_id for c in found), "configuration", "config_id"))
+        return found
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_issue(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("issue") is None:
+            given = data.get("configurations")
+            first = given[0] if isinstance(given, list | tuple) and given else None
+            number = first.get("config_id") if isinstance(first, dict) else None
+            return {**data, "issue": number if type(number) is int and 0 <= number <= 6 else 0}
+        return data
+
+    @model_validator(mode="after")
+    def _issues_what_there_is(self) -> Self:
+        known = [configuration.config_id for configuration in self.configurations]
+        if self.issue not in known:
+            _reject("Quic", [(("issue",), f"there is no configuration {self.issue}, only {known}")])
+        return self
+
+
+def _quic(value: Any) -> Any:
+    """``quic: true`` is one configuration, all defaults."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class Service(Model):
     """VIPs, a protocol and ports, and the pool that they lead to."""
 
@@ -381,6 +463,11 @@ class Service(Model):
         description="With flow_cache: how long a UDP flow is remembered after its last packet. Left out: as "
         "long as the director's flow_cache.udp_seconds says.",
     )
+    quic: Annotated[Quic | None, BeforeValidator(_quic)] = Field(
+        default=None,
+        description="For UDP: QUIC packets go to the backend that chose their connection id, by QUIC-LB. "
+        "true: one configuration, with defaults. hash_fields are all four then, unless they are given.",
+    )
     settle_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = Field(
         default=3600,
         description="How long, after a change, backends stay appended to chains that they would leave, so "
@@ -417,6 +504,25 @@ class Service(Model):
         if isinstance(data, dict) and data.get("algorithm") == "maglev" and data.get("table_size") is None:
             return {**data, "table_size": MAGLEV_SIZE_DEFAULT}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_quic_hashing(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("quic") in (None, False):
+            return data
+        if data.get("hash_fields") is None and data.get("source_affinity") is None:
+            return {**data, "hash_fields": list(HASH_FIELDS)}
+        return data
+
+    @model_validator(mode="after")
+    def _quic_is_udp(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        if self.quic is not None and self.protocol != "udp":
+            wrong.append((("quic",), "needs protocol udp; TCP of the same VIP is another service's"))
+        if self.quic is not None and self.policy == "glb":
+            wrong.append((("quic",), "needs policy ordered: GLB's directors know no connection ids"))
+        _reject("Service", wrong)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -56,6 +56,8 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
         steps.append(("service", f"{service.name}, id {service.id}{wrapped}"))
     if decision.hash is not None and decision.service:
         steps += _rows(path.snapshot, decision, decision.service)
+    if decision.by_id:
+        steps.append(("quic", f"a connection id of {decision.chain[0].name}: that goes first"))
     for hop, backend in enumerate(decision.chain, 1):
         address = str(backend.address)
         name = "" if backend.name == address else f" {backend.name}"

@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
         """Compile a document into the snapshot that a director forwards from. Needs no control plane."""
         from glbpy import document
         from glbpy.compiler import NativeCompiler, offline, offline_health
-        from glbpy.encapsulation import remarks
         from glbpy.errors import InvalidInputError
+        from glbpy.quic import remarks
         from glbpy.snapshot import write_file
 
         state, secret = offline(document.read(file))

@@ -12,6 +12,7 @@
 
 #include "maglev.h"
 #include "prior.h"
+#include "quic_config.h"
 
 enum { CONFIG_ENTRIES_MAX = 1 << 24 }; /* so that no 32-bit count or offset of a snapshot overflows */
 enum { HASH_FIELDS = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR | GLB_HASH_SRC_PORT | GLB_HASH_DST_PORT };
@@ -330,5 +331,7 @@ int glb_config_check(const struct glb_config *config, struct glb_error *error)
 		status = check_encap(&config->services[s], s, error);
 	for (uint32_t s = 0; status == 0 && s < config->service_count; s++)
 		status = glb_prior_check(config, s, error);
+	for (uint32_t s = 0; status == 0 && s < config->service_count; s++)
+		status = quic_config_check(config, s, error);
 	return status != 0 ? status : check_unique(config, error);
 }

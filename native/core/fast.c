@@ -112,6 +112,8 @@ static void note(struct glb_fast *fast, const struct glb_snapshot *snapshot, con
 /* Whether nothing else is to be done for a service's packets, whatever their encapsulation. */
 static bool is_usual(const struct glb_snapshot *snapshot, const struct glb_service *service)
 {
+	if (service->flags & GLB_SERVICE_QUIC)
+		return false;
 	if (snapshot->udp_timeouts != NULL && snapshot->udp_timeouts[service - snapshot->services] != 0)
 		return false;
 	return service->alt_hash_fields == 0;

@@ -114,7 +114,7 @@ static void clear(struct glb_packet *packet)
 	packet->vip = packet->src = packet->dst = (struct glb_addr){0};
 	packet->service = packet->row = packet->alt_row = GLB_INDEX_NONE;
 	packet->hash = 0;
-	packet->chain_len = packet->header_len = 0;
+	packet->chain_len = packet->by_id = packet->header_len = 0;
 	packet->rewrite_len = 0;
 }
 

@@ -111,6 +111,7 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
 			   struct glb_packet *packets, unsigned n)
 {
+	uint8_t flags;
 	bool remembers;
 
 	glb_path_filter(path, packets, n);
@@ -121,12 +122,15 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 	if (path->director.strict)
 		glb_path_check(packets, n);
 	STAGE_END(classify);
-	remembers = (glb_path_hash(path, packets, n) & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
+	flags = glb_path_hash(path, packets, n);
+	remembers = (flags & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
 	STAGE_END(hash);
 	if (remembers)
 		glb_path_recall(path, cache, packets, n);
 	STAGE_END(recall);
 	glb_path_select(path, packets, n);
+	if (flags & GLB_SERVICE_QUIC)
+		glb_path_quic(path, packets, n);
 	STAGE_END(select);
 	if (remembers)
 		glb_path_remember(path, cache, now, packets, n);

@@ -9,7 +9,7 @@
 
 static bool is_asked(const struct glb_path *path, const struct glb_packet *packet)
 {
-	if (packet->verdict != GLB_VERDICT_FORWARD ||
+	if (packet->verdict != GLB_VERDICT_FORWARD || packet->by_id ||
 	    (path->snapshot->services[packet->service].flags & GLB_SERVICE_FLOW_CACHE) == 0)
 		return false;
 	return packet->kind == GLB_PACKET_TCP || packet->kind == GLB_PACKET_UDP || packet->kind == GLB_PACKET_TOO_BIG;

@@ -15,6 +15,8 @@ const uint8_t glb_section_element[GLB_SECTION_COUNT] = {
 	[GLB_SECTION_BINDS] = sizeof(struct glb_bind),
 	[GLB_SECTION_STRINGS] = sizeof(char),
 	[GLB_SECTION_UDP_TIMEOUTS] = sizeof(uint16_t),
+	[GLB_SECTION_QUIC] = sizeof(struct glb_quic),
+	[GLB_SECTION_QUIC_SERVERS] = sizeof(struct glb_quic_server),
 };
 
 void glb_snapshot_digest(const void *data, size_t len, uint8_t digest[16])

@@ -89,6 +89,8 @@ static void point(const uint8_t *data, struct glb_snapshot *s)
 		.strings = (const void *)(data + sections[GLB_SECTION_STRINGS].offset),
 		.udp_timeouts = sections[GLB_SECTION_UDP_TIMEOUTS].count == 0 ? NULL :
 				(const void *)(data + sections[GLB_SECTION_UDP_TIMEOUTS].offset),
+		.quics = (const void *)(data + sections[GLB_SECTION_QUIC].offset),
+		.quic_servers = (const void *)(data + sections[GLB_SECTION_QUIC_SERVERS].offset),
 		.service_count = (uint32_t)sections[GLB_SECTION_SERVICES].count,
 		.backend_count = (uint32_t)sections[GLB_SECTION_BACKENDS].count,
 		.table_count = (uint32_t)sections[GLB_SECTION_TABLES].count,
@@ -96,6 +98,8 @@ static void point(const uint8_t *data, struct glb_snapshot *s)
 		.vip_count = (uint32_t)sections[GLB_SECTION_VIPS].count,
 		.vip_slot_mask = (uint32_t)sections[GLB_SECTION_VIP_SLOTS].count - 1,
 		.bind_count = (uint32_t)sections[GLB_SECTION_BINDS].count,
+		.quic_count = (uint32_t)sections[GLB_SECTION_QUIC].count,
+		.quic_server_count = (uint32_t)sections[GLB_SECTION_QUIC_SERVERS].count,
 	};
 	while (s->prefix_v4_count < s->prefix_count && s->prefixes[s->prefix_v4_count].family == GLB_FAMILY_V4)
 		s->prefix_v4_count++;

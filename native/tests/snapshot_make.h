@@ -17,6 +17,8 @@ struct make {
 	struct glb_backend_config backends[MAKE_POOLS][MAKE_BACKENDS];
 	struct glb_service_config services[MAKE_SERVICES];
 	struct glb_bind_config binds[MAKE_SERVICES][MAKE_BINDS];
+	struct glb_quic_config quic[2];                     /* make_quic() */
+	struct glb_quic_server_config servers[MAKE_BACKENDS];
 	char names[MAKE_POOLS * (1 + MAKE_BACKENDS) + MAKE_SERVICES][32];
 	unsigned name_count;
 };
@@ -83,6 +85,23 @@ static inline void make_bind(struct make *m, unsigned s, struct glb_addr addr, u
 			     uint16_t first, uint16_t last)
 {
 	m->binds[s][m->services[s].bind_count++] = (struct glb_bind_config){addr, bits, protocol, first, last};
+}
+
+/* QUIC-LB for a service: configuration 2 in the clear and 5 encrypted, server id n of so many bytes for backend n of the pool. */
+static inline void make_quic(struct make *m, unsigned s, uint8_t server_id_len, uint8_t nonce_len)
+{
+	const struct glb_quic_config quic = {
+		.config_id = 2, .server_id_len = server_id_len, .nonce_len = nonce_len, .key = "0123456789abcde", .servers = m->servers,
+		.server_count = m->pools[m->services[s].pool].backend_count,
+	};
+
+	for (unsigned b = 0; b < quic.server_count; b++)
+		m->servers[b] = (struct glb_quic_server_config){.backend = b, .id = {(uint8_t)(0x10 + b)}};
+	m->quic[0] = m->quic[1] = quic;
+	m->quic[1].config_id = 5;
+	m->quic[1].encrypted = 1;
+	m->services[s].quic = m->quic;
+	m->services[s].quic_count = 2;
 }
 
 /* Compiles and opens. Returns false, with the reason on stdout, when either fails. Free buffer->data. */

@@ -21,6 +21,7 @@ static void full_make(struct make *m)
 	m->services[1].flow_cache = 1;
 	m->services[1].udp_timeout = 9;
 	m->services[2].seed[0] = 0xaa; /* pool 0 like service 0, but a table of its own */
+	make_quic(m, 1, 3, 5);
 	make_bind(m, 0, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_TCP, 80, 80);
 	make_bind(m, 0, make_v4(203, 0, 113, 0), 24, GLB_IPPROTO_UDP, 53, 60);
 	make_bind(m, 1, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_UDP, 55, 55);
@@ -55,6 +56,8 @@ static void comes_back(void)
 		CHECK(s.tables[s.services[i].table].hops == m.services[i].hops);
 		CHECK(s.udp_timeouts[i] == m.services[i].udp_timeout);
 	}
+	CHECK(s.quic_count == 2 && s.quic_server_count == 8 && s.quics[1].config_id == 5 && s.quics[1].service == 1);
+	CHECK(s.quic_servers[3].backend == 7 && s.quic_servers[3].id[0] == 0x13);
 	for (uint32_t b = 0; b < 8; b++) {
 		CHECK(s.backends[b].id == m.backends[b / 4][b % 4].id);
 		CHECK(strcmp(s.strings + s.backends[b].name, m.backends[b / 4][b % 4].name) == 0);
@@ -267,6 +270,28 @@ static void every_field_is_checked_behind_the_digest(void)
 		{GLB_SECTION_UDP_TIMEOUTS, 2, 2, 0}, /* none has one */
 		{GLB_SECTION_UDP_TIMEOUTS, 2, 2, 32768},
 		{GLB_SECTION_UDP_TIMEOUTS, 0, 2, 9}, /* remembers nothing */
+		{FIELD(GLB_SECTION_SERVICES, glb_service, 0, flags), GLB_SERVICE_QUIC}, /* and no configuration */
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, keys[0]), 1}, /* in the clear */
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, keys[175]), 1},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, keys[0]), 1},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, service), 2},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, service), 0xffffffff},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, server_first), 1},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, server_count), 3},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, server_count), 0xffffffff},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, server_count), 3},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, config_id), 7},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, config_id), 2},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, server_id_len), 0},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, server_id_len), 16},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, nonce_len), 3},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, nonce_len), 17},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 0, encrypted), 1},
+		{FIELD(GLB_SECTION_QUIC, glb_quic, 1, encrypted), 2},
+		{FIELD(GLB_SECTION_QUIC_SERVERS, glb_quic_server, 0, backend), 3}, /* of another pool */
+		{FIELD(GLB_SECTION_QUIC_SERVERS, glb_quic_server, 0, backend), 8},
+		{FIELD(GLB_SECTION_QUIC_SERVERS, glb_quic_server, 0, id[0]), 0x11}, /* the next one's */
+		{FIELD(GLB_SECTION_QUIC_SERVERS, glb_quic_server, 0, id[3]), 1},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, id), 0},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, name), 3},
 		{FIELD(GLB_SECTION_BACKENDS, glb_backend, 1, addr.family), 0},

@@ -58,6 +58,7 @@ struct glb_packet {
 	uint64_t hash;       /* of hash_fields */
 	uint32_t chain[8];   /* indices into the snapshot's backends; GLB_HOPS_MAX */
 	uint8_t chain_len;
+	uint8_t by_id;       /* 1: the first hop is the one that the packet's connection id names (quic.h) */
 
 	/* measure, encapsulate */
 	struct glb_next_hop next_hop; /* of the first hop; its port is the egress port */

@@ -91,6 +91,11 @@ void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, 
 void glb_path_check(struct glb_packet *packets, unsigned n); /* where director.strict: what no honest sender sends */
 uint8_t glb_path_hash(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* returns all their services' flags */
 void glb_path_select(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
+/* Between select and remember, of use only where hash has returned GLB_SERVICE_QUIC: the backend that chose a packet's connection id becomes
+ * its first hop, and the packet has nothing to do with the flow cache. */
+void glb_path_quic(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
 void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n); /* next hop, lengths, MTU */
 
 /* The flow cache's two stages, around select; of use only where hash has returned GLB_SERVICE_FLOW_CACHE, and path->backend_ids is

@@ -32,6 +32,8 @@ enum glb_section_kind {
 	GLB_SECTION_BINDS,        /* struct glb_bind */
 	GLB_SECTION_STRINGS,      /* char: NUL-terminated names; offset 0 is "" */
 	GLB_SECTION_UDP_TIMEOUTS, /* uint16_t, s: of each service, 0 = the director's own; none at all when no service has one */
+	GLB_SECTION_QUIC,         /* struct glb_quic, ascending by (service, config_id) */
+	GLB_SECTION_QUIC_SERVERS, /* struct glb_quic_server, of one configuration after the other, ascending by id */
 	GLB_SECTION_COUNT
 };
 
@@ -49,7 +51,7 @@ struct glb_snapshot_header {
 	uint64_t revision;     /* of the desired state; 0 from offline tools */
 	uint32_t vip_probe_max; /* longest probe sequence in GLB_SECTION_VIP_SLOTS, ≥ 1 */
 	uint32_t pad;
-	struct glb_section sections[10]; /* by enum glb_section_kind */
+	struct glb_section sections[12]; /* by enum glb_section_kind */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_snapshot_header) == 56 + 16 * GLB_SECTION_COUNT, "snapshot header")
 
@@ -85,6 +87,7 @@ enum glb_service_flag {
 	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
 	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */
 	GLB_SERVICE_GRE_KEY = 4,         /* encap gre: with a key, encap_value */
+	GLB_SERVICE_QUIC = 16,           /* UDP packets go by connection id where a server chose it (quic.h); has entries in GLB_SECTION_QUIC */
 };
 
 enum glb_oversize { /* what becomes of a packet that would exceed the egress MTU as sent: docs/mtu.md */
@@ -180,6 +183,31 @@ struct glb_bind {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_bind) == 12, "bind entry")
 
+enum {
+	GLB_QUIC_CONFIGS_MAX = 7,    /* of a service: ids 0..6 */
+	GLB_QUIC_SERVER_ID_MAX = 15, /* bytes; 1 at least */
+	GLB_QUIC_NONCE_MIN = 4,      /* bytes; server id and nonce have at most 19 */
+};
+
+/* A configuration of QUIC-LB: how connection ids that begin with its id are read. */
+struct glb_quic {
+	uint8_t keys[176];     /* round keys of AES-128, the key itself first; plain: zero */
+	uint32_t service;      /* index into services */
+	uint32_t server_first; /* index into the servers; configurations' servers follow each other without gaps */
+	uint32_t server_count;
+	uint8_t config_id;     /* 0..6, the first three bits of a connection id */
+	uint8_t server_id_len; /* bytes */
+	uint8_t nonce_len;     /* bytes */
+	uint8_t encrypted;     /* 0 or 1 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_quic) == 192, "three cache lines")
+
+struct glb_quic_server {
+	uint8_t id[16];   /* server_id_len bytes, then zeros; unique in its configuration */
+	uint32_t backend; /* index into backends, of the service's pool */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_quic_server) == 20, "QUIC server")
+
 /* ---- compile ---- */
 
 /* A backend of the pool, as a former state of a service's rows had it. */
@@ -228,6 +256,22 @@ struct glb_bind_config {
 	uint16_t port_last; /* inclusive, ≥ port_first */
 };
 
+struct glb_quic_server_config {
+	uint32_t backend; /* position in the service's pool */
+	uint8_t id[15];   /* GLB_QUIC_SERVER_ID_MAX; server_id_len bytes */
+};
+
+/* A configuration of QUIC-LB (docs/quic.md). */
+struct glb_quic_config {
+	uint8_t config_id; /* 0..6 */
+	uint8_t server_id_len;
+	uint8_t nonce_len;
+	uint8_t encrypted; /* 1: with `key` */
+	uint8_t key[16];
+	const struct glb_quic_server_config *servers;
+	uint32_t server_count;
+};
+
 struct glb_service_config {
 	const char *name;
 	uint32_t id;              /* ≥ 1, unique */
@@ -256,6 +300,8 @@ struct glb_service_config {
 	const struct glb_prior_config *priors; /* former states of its rows, newest first; policy glb has none */
 	uint32_t prior_count;
 	const struct glb_alt_config *alt;      /* NULL = none; not together with alt_hash_fields */
+	const struct glb_quic_config *quic;    /* ascending by config_id */
+	uint32_t quic_count;                   /* 0: packets go by their flow's hash alone */
 };
 
 struct glb_config {
@@ -302,6 +348,8 @@ struct glb_snapshot {
 	const struct glb_bind *binds;
 	const char *strings;
 	const uint16_t *udp_timeouts; /* by index of the service; NULL: no service has one */
+	const struct glb_quic *quics;
+	const struct glb_quic_server *quic_servers;
 	uint32_t service_count;
 	uint32_t backend_count;
 	uint32_t table_count;
@@ -309,6 +357,8 @@ struct glb_snapshot {
 	uint32_t vip_count;
 	uint32_t vip_slot_mask;
 	uint32_t bind_count;
+	uint32_t quic_count;
+	uint32_t quic_server_count;
 	uint32_t prefix_v4_count; /* the first so many prefixes are IPv4 */
 };
 
