@@ -13,7 +13,7 @@ if [ ! -f $build/build.ninja ]; then
 	meson setup $build -Dprefer_static=true -Dmarch="$march" -Dforwarder=disabled -Dpython=disabled -Dtests=false >build/package.log ||
 		{ cat build/package.log; exit 1; }
 fi
-ninja -C $build --quiet native/redirect/glb-redirect
+ninja -C $build --quiet native/redirect/glb-redirect >build/package.log || { cat build/package.log; exit 1; } # meson speaks when it sets up again
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT

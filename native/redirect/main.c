@@ -21,6 +21,8 @@ static const char usage[] =
 "  status [DEV]  is it attached, and what has it counted\n"
 "  metrics [DEV] the same for Prometheus\n"
 "  doctor DEV    what on this host keeps clients' packets from their sockets\n"
+"  nfqueue run   the same by a process, for kernels or policies without eBPF\n"
+"  iptables …    the rules that give it packets\n"
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
 "\n"
 "`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
@@ -117,6 +119,32 @@ static const char allow_help[] =
 "  --pin-dir DIR        as attach was given (default /sys/fs/bpf/glb)\n"
 "  --name NAME          as attach was given; needed only where there are several instances\n";
 
+static const char nfqueue_help[] =
+"usage: glb-redirect nfqueue run [--queue N] [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
+"                                [--last-hop-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
+"       glb-redirect nfqueue judge [the same options] <PACKETS\n"
+"\n"
+"run: takes packets that a rule of `glb-redirect iptables` gives it and does with them what\n"
+"attach would have a program in the kernel do; until SIGTERM. Slower, and it cannot check SYN\n"
+"cookies, nor the sequence numbers of half-open connections and TIME_WAIT.\n"
+"judge: packets from standard input, a line of hexadecimal digits each, from the IP header on;\n"
+"says what run would do, and sends nothing.\n"
+"\n"
+"  --queue N            of netfilter, 0..65535 (default 0)\n"
+"  --status FILE        its counters in JSON, once a second when they have changed, and\n"
+"                       at SIGUSR1\n"
+"\n"
+"The other options are those of attach.\n";
+
+static const char iptables_help[] =
+"usage: glb-redirect iptables print|install|remove [--queue N] [--port N] [--decap KIND,…]\n"
+"       glb-redirect iptables print --nft [the same]\n"
+"\n"
+"The rules for `glb-redirect nfqueue run`, for iptables and ip6tables: printed, added where\n"
+"they are missing, or removed. While no process has the queue, packets pass by it.\n"
+"\n"
+"  --nft                print what nftables would read (`nft -f -`) instead\n";
+
 static const struct command {
 	const char *name, *help;
 	int (*run)(const struct options *options);
@@ -127,6 +155,8 @@ static const struct command {
 	{"metrics", metrics_help, command_metrics},
 	{"doctor", doctor_help, command_doctor},
 	{"allow", allow_help, command_allow},
+	{"nfqueue", nfqueue_help, command_nfqueue},
+	{"iptables", iptables_help, command_iptables},
 };
 
 int fail(const char *format, ...)

@@ -32,6 +32,21 @@ static const struct option attach_known[] = {
 	{"xdp-forward", required_argument, NULL, 'x'},
 	COMMON,
 };
+static const struct option nfqueue_known[] = {
+	{"queue", required_argument, NULL, 'q'},
+	{"allow", required_argument, NULL, 'a'},
+	{"peer", required_argument, NULL, 'p'},
+	{"port", required_argument, NULL, 'P'},
+	{"last-hop-rate", required_argument, NULL, 'r'},
+	{"decap", required_argument, NULL, 'D'},
+	{"gre-key", required_argument, NULL, 'k'},
+	{"status", required_argument, NULL, 'O'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+static const struct option iptables_known[] = {
+	{"queue", required_argument, NULL, 'q'}, {"port", required_argument, NULL, 'P'}, {"decap", required_argument, NULL, 'D'},
+	{"nft", no_argument, NULL, 'N'}, {"help", no_argument, NULL, 'h'}, {0}};
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {
 	{"json", no_argument, NULL, 'j'}, {"connections", no_argument, NULL, 'c'}, {"vip", required_argument, NULL, 'a'}, COMMON};
@@ -141,24 +156,43 @@ static int read_rewrite(const struct reading *reading, const char *text, bool na
 	return rewrites_push(&reading->options->rewrites, &rewrite) ? fail("out of memory") : EXIT_DONE;
 }
 
+/* What a command's first word may be, "a, b or c"; NULL: it has none. */
+static const char *actions_of(const char *command)
+{
+	return !strcmp(command, "allow") ? "add, remove or list" : !strcmp(command, "nfqueue") ? "run or judge"
+	     : !strcmp(command, "iptables") ? "print, install or remove" : NULL;
+}
+
+static int read_action(const struct reading *reading, const char *word)
+{
+	const char *actions = actions_of(reading->command), *found = strstr(actions, word);
+	size_t len = strlen(word);
+	char message[96];
+
+	if (len > 2 && found && (found == actions || found[-1] == ' ') && (found[len] == ' ' || found[len] == ',' || !found[len])) {
+		reading->options->action = word;
+		return EXIT_DONE;
+	}
+	snprintf(message, sizeof(message), "%s what? %s, not ", reading->command, actions);
+	return misuse(reading, message, word);
+}
+
 static int read_word(struct reading *reading, const char *word)
 {
 	struct options *options = reading->options;
 	struct glb_redirect_prefix prefix;
 	bool allow = !strcmp(reading->command, "allow");
 
-	if (allow && !options->action) {
-		if (strcmp(word, "add") && strcmp(word, "remove") && strcmp(word, "list"))
-			return misuse(reading, "allow what? add, remove or list, not ", word);
-		options->action = word;
-		return EXIT_DONE;
-	}
+	if (actions_of(reading->command) && !options->action)
+		return read_action(reading, word);
 	if (allow)
 		return strcmp(options->action, "list") ? read_prefixes(reading, word, GLB_REDIRECT_SOURCE)
 						       : misuse(reading, "list takes no prefix: ", word);
 	/* `--allow A B C`: prefixes go on until something else comes. */
 	if (reading->roles && (options->device || !prefix_parse(&prefix, word) || strchr(word, '/')))
 		return read_prefixes(reading, word, reading->roles);
+	if (actions_of(reading->command))
+		return misuse(reading, "one word too many: ", word);
 	if (options->device)
 		return misuse(reading, "one device at a time: ", word);
 	if (strlen(word) >= IFNAMSIZ)
@@ -195,6 +229,11 @@ static int read_option(struct reading *reading, int option)
 	case 'l':
 	case 't':
 		return read_rewrite(reading, optarg, option == 't');
+	case 'q':
+		return read_number(reading, &options->queue, 0, 65535);
+	case 'N':
+		options->nft = true;
+		return EXIT_DONE;
 	case 'm':
 		number = read_choice(reading, "mode", modes);
 		options->mode = (enum mode)number;
@@ -246,10 +285,12 @@ static int check(struct reading *reading)
 		return misuse(reading, "--gre-key needs --decap gre", NULL);
 	if (!strcmp(reading->command, "status") && options->prefixes.count && !options->connections)
 		return misuse(reading, "--vip needs --connections", NULL);
+	if (actions_of(reading->command) && !options->action)
+		return misuse(reading, "what is it to do? ", actions_of(reading->command));
+	if (options->nft && strcmp(options->action, "print"))
+		return misuse(reading, "--nft only prints", NULL);
 	if (strcmp(reading->command, "allow"))
 		return EXIT_DONE;
-	if (!options->action)
-		return misuse(reading, "allow what? add, remove or list", NULL);
 	if (strcmp(options->action, "list") && !options->prefixes.count)
 		return misuse(reading, "which prefixes?", NULL);
 	for (size_t i = 0; options->peer && i < options->prefixes.count; i++)
@@ -264,6 +305,8 @@ int options_read(struct options *options, const char *command, int argc, char **
 					   : !strcmp(command, "detach") ? detach_known
 					   : !strcmp(command, "status") ? status_known
 					   : !strcmp(command, "metrics") ? metrics_known
+					   : !strcmp(command, "nfqueue") ? nfqueue_known
+					   : !strcmp(command, "iptables") ? iptables_known
 					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 

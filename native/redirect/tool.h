@@ -56,7 +56,9 @@ struct options {
 	const char *device;     /* NULL: not given */
 	const char *pin_dir;
 	const char *name;       /* NULL: the device's */
-	const char *action;     /* of `allow`: add, remove, list */
+	const char *action;     /* of `allow`: add, remove, list; `nfqueue`: run, judge; `iptables`: print, install, remove */
+	uint32_t queue;         /* of NFQUEUE */
+	bool nft;               /* `iptables print`: in the words of nftables */
 	uint32_t port;
 	uint32_t last_hop_rate;
 	uint32_t gre_key;
@@ -65,7 +67,7 @@ struct options {
 	enum mode mode;
 	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */
-	const char *output;     /* `metrics`: a file; NULL: standard output */
+	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`: the status file; NULL: none */
 	bool json;
 	bool connections;       /* `status`: those of TCP, and nothing else */
 	bool force;             /* `detach`: although packets come in */
@@ -176,13 +178,15 @@ struct default_route machine_default_route(int family, int ifindex);
 /* connections.c: prints the TCP connections of VIPs. An exit status. */
 int show_connections(const struct options *options);
 
-/* loader.c, status.c, metrics.c, doctor.c, allow.c: the commands. */
+/* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
 int command_doctor(const struct options *options);
 int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);
+int command_nfqueue(const struct options *options);
+int command_iptables(const struct options *options);
 
 /* allow.c: adds prefixes to an allow map, keeping roles that they have. 0 or -errno. */
 int allow_add(int fd, const struct prefixes *prefixes);

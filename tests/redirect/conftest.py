@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +20,48 @@ PEER_MAC = "02:00:00:00:00:12"
 BPFFS = Path(f"/run/glbt-redir-{os.getpid()}-bpf")
 
 
+class Judge:
+    """`glb-redirect nfqueue judge`: what `run` would do with a packet, its sockets those of the namespace."""
+
+    VERDICTS: ClassVar = {
+        "left alone": bpf.UNSPEC,
+        "delivered": bpf.UNSPEC,
+        "sent on": bpf.REDIRECT,
+        "dropped": bpf.SHOT,
+    }
+
+    def __init__(self, redirect: "Redirect", arguments: tuple[str, ...], before: "Judge | None") -> None:
+        """Options as `attach` takes them: prefixes of earlier calls stay, everything else is new."""
+        self.prefixes = before.prefixes if before else []
+        if before:
+            before.stop()
+        lists = ("--allow", "--peer")
+        others = (i for i, word in enumerate(arguments) if word[:2] == "--" and word not in lists)
+        at = next(others, len(arguments))
+        self.prefixes += arguments[:at]
+        command = [str(PROGRAM), "nfqueue", "judge", *self.prefixes, *arguments[at:]]
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", redirect.namespace.name, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def feed(self, frame: bytes) -> tuple[bpf.Ran, str]:
+        assert self.process.stdin
+        assert self.process.stdout
+        print(frame[14:].hex(), file=self.process.stdin, flush=True)
+        report = json.loads(self.process.stdout.readline())
+        out = bytes.fromhex(report["packet"])
+        became = frame if report["becomes"] == "left alone" else p.ethernet(out) if out else b""
+        return bpf.Ran(self.VERDICTS[report["becomes"]], became, 0), report["reason"]
+
+    def stop(self) -> None:
+        self.process.communicate(timeout=10)
+        assert self.process.returncode == 0
+
+
 class Redirect:
     """glb-redirect in one namespace, on one device, by one of its ways in."""
 
@@ -25,6 +69,7 @@ class Redirect:
         self.namespace, self.device, self.pin_dir, self.way = namespace, device, pin_dir, way
         self.name = namespace.name
         self.last_status: dict[str, Any] = {}
+        self.judge: Judge | None = None
 
     def call(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `glb-redirect command …` in the namespace with the instance's pins."""
@@ -38,12 +83,18 @@ class Redirect:
         return done.stdout
 
     def attach(self, *arguments: str) -> None:
+        if self.way == "nfqueue":
+            self.judge = Judge(self, arguments, self.judge)
+            return
         if self.way == "xdp":
             arguments = (*arguments, "--mode", "xdp", "--xdp-forward", "redirect")
         self.must("attach", self.device, *arguments)
         self.last_status = self.status()
 
     def detach(self) -> None:
+        if self.judge:
+            self.judge.stop()
+            return
         self.must("detach", self.device, "--force")
 
     def status(self) -> dict[str, Any]:
@@ -57,6 +108,8 @@ class Redirect:
     def feed(self, packet: bytes, **more: int) -> tuple[bpf.Ran, str]:
         """Runs the attached program on a packet or frame; also under which reason it was counted."""
         frame = packet if packet[:6] == p.NO_MAC else p.ethernet(packet)
+        if self.judge:
+            return self.judge.feed(frame)
         before = self.count()
         with self.namespace.entered():
             ran = self.run_xdp(frame, more) if self.way == "xdp" else None
@@ -113,6 +166,36 @@ class Redirect:
         names = [key for key, count in moved.items() if count]
         assert sum(moved.values()) == len(names) <= 1
         return ran, names[0] if names else "none"
+
+
+class Worker(Redirect):
+    """`glb-redirect nfqueue run` behind its rules, in one namespace."""
+
+    def attach(self, *arguments: str) -> None:
+        self.file = Path(f"/run/{self.name}-status")
+        inside = ["ip", "netns", "exec", self.namespace.name, str(PROGRAM)]
+        run(*inside, "iptables", "install", "--queue", "7")
+        command = [*inside, "nfqueue", "run", "--queue", "7", "--status", str(self.file), *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr
+        assert "are taken" in self.process.stderr.readline()
+
+    def counters(self) -> dict[str, int]:
+        before = self.file.stat().st_mtime_ns
+        self.process.send_signal(signal.SIGUSR1)
+        until = time.monotonic() + 10
+        while self.file.stat().st_mtime_ns == before:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        counters: dict[str, int] = json.loads(self.file.read_text())["counters"]
+        return counters
+
+    def detach(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=10)
+        assert self.process.returncode == 0
+        self.file.unlink()
+        self.namespace.run(str(PROGRAM), "iptables", "remove", "--queue", "7")
 
 
 def know_peers(namespace: Namespace, device: str, *addresses: str) -> None:

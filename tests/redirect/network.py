@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import packets as p
-from .conftest import Redirect
+from .conftest import Redirect, Worker
 from .netns import Namespace
 from .rawclient import Wire
 
@@ -139,7 +139,8 @@ class Network:
         space = self.spaces[name]
         space.ip("addr", "add", f"{VIPS[4]}/32", "dev", "lo")
         space.ip("addr", "add", f"{VIPS[6]}/128", "dev", "lo", "nodad")
-        redirect = Redirect(space, "eth0", bpffs / "glb", self.way)
+        kind = Worker if self.way == "nfqueue" else Redirect
+        redirect = kind(space, "eth0", bpffs / "glb", self.way)
         if self.way == "xdp":
             for key in ("ipv4", "ipv6"):
                 space.sysctl(f"net.{key}.conf.lo.forwarding", 1)

@@ -22,7 +22,7 @@ NOT_ECT, ECT1, ECT0, CE = range(4)
 families = pytest.mark.parametrize("family", [4, 6])
 
 
-@pytest.fixture(scope="module", params=["tc", "xdp"])
+@pytest.fixture(scope="module", params=["tc", "xdp", "nfqueue"])
 def redirect(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Redirect]:
     namespace = Namespace("p6")
     namespace.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
