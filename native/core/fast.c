@@ -1,6 +1,7 @@
 /* What the straight line works from (glb/fast.h): made once for each snapshot. */
 #include <glb/fast.h>
 
+#include "fast_cache.h"
 #include "fast_index.h"
 #include "outer.h"
 
@@ -419,6 +420,8 @@ static int make_all(struct glb_fast *fast, const struct glb_path *path)
 		status = make_v4(fast, path, entries);
 	if (status == 0)
 		status = make_v6(fast, path, entries);
+	if (status == 0)
+		status = fast_cache_make(fast, snapshot);
 	free(entries);
 	return status;
 }
@@ -446,5 +449,7 @@ void glb_fast_free(struct glb_fast *fast)
 	free(fast->slots_v6);
 	free(fast->tables);
 	free(fast->backends);
+	free(fast->backend_ids);
+	free(fast->service_ids);
 	*fast = (struct glb_fast){0};
 }

@@ -354,7 +354,7 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 	STAGE_END(find_slots);
 	if (wrong != 0 || (path->director.strict && any_strict(burst, work->n, v6)))
 		return -1;
-	if (flows != NULL && !fast_cache_ask(fast, path, flows, burst, work, v6))
+	if (flows != NULL && !fast_cache_ask(fast, flows, burst, work, v6))
 		flows = NULL;
 	STAGE_END(recall);
 	fast_hash(fast, burst, work, v6);

@@ -4,150 +4,232 @@
 #include "outer.h"
 #include "path_flow.h"
 
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
 static const uint16_t no_row[GLB_HOPS_MAX]; /* what is written for `joined` first, before their own hops */
 
-static struct glb_flow_bucket *first_bucket(const struct fast_flows *flows, unsigned lane)
+/* ---- made with a snapshot ---- */
+
+static struct glb_fast_ids ids_of(const struct glb_backend *backend)
 {
-	return &flows->cache->buckets[glb_flow_cache_first(flows->cache, flows->sip.hash[lane])];
+	const bool healthy = backend->health != GLB_HEALTH_UNHEALTHY;
+
+	return (struct glb_fast_ids){
+		.follow = healthy && backend->state != GLB_STATE_INACTIVE ? backend->id : GLB_ID_NONE,
+		.learn = healthy && backend->state == GLB_STATE_ACTIVE && backend->weight > 0 ? backend->id : GLB_ID_NONE,
+	};
 }
 
-/* The message of glb_flow_cache_hash(), into its lane. Returns its words. */
-static inline unsigned put_flow(const uint8_t *frame, bool v6, struct siphash_burst *sip, unsigned lane)
+int fast_cache_make(struct glb_fast *fast, const struct glb_snapshot *snapshot)
 {
-	const uint8_t *addrs = frame + IP + (v6 ? 8 : 12);
-	const uint64_t protocol = frame[IP + (v6 ? 6 : 9)];
-	const unsigned last = v6 ? 4 : 1;
-
-	for (unsigned w = 0; w < last; w++)
-		sip->word[w][lane] = load64(addrs + w * 8);
-	sip->word[last][lane] = load32(addrs + last * 8) | protocol << 32 | (uint64_t)(last * 8 + 5) << 56;
-	return last + 1;
+	if (!fast->remembers)
+		return 0;
+	fast->backend_ids = calloc(snapshot->backend_count + 1, sizeof(*fast->backend_ids));
+	fast->service_ids = calloc(snapshot->service_count + 1, sizeof(*fast->service_ids));
+	if (fast->backend_ids == NULL || fast->service_ids == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < snapshot->backend_count; i++)
+		fast->backend_ids[i] = ids_of(&snapshot->backends[i]);
+	for (uint32_t i = 0; i < snapshot->service_count; i++)
+		fast->service_ids[i] = snapshot->services[i].id;
+	return 0;
 }
 
-bool fast_cache_ask(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
-		    const struct glb_fast_burst *burst, const struct fast_work *work, bool v6)
-{
-	const struct glb_service *services = path->snapshot->services;
-	uint64_t asked = 0, key[2];
-	unsigned words = 0;
+/* ---- ask ---- */
 
+/* Packets whose services remember flows. */
+static uint64_t find_asked(const struct glb_fast *fast, const struct fast_work *work)
+{
+	uint64_t asked = 0;
+
+	if (fast->kind_count == 1)
+		return ~(uint64_t)0 >> (GLB_BURST_MAX - work->n);
 	for (unsigned i = 0; i < work->n && i < GLB_BURST_MAX; i++) /* the compiler does not know that n is no more */
 		asked |= (uint64_t)fast->kinds[work->table[i] >> GLB_FAST_TABLE_BITS].remembers << i;
-	flows->asked = asked;
-	flows->joined = 0;
-	if (asked == 0)
-		return false;
-	memcpy(key, flows->cache->key, sizeof(key));
+	return asked;
+}
+
+/* The keys and messages of glb_flow_cache_hash(). Returns words of a message. */
+GLB_INLINE unsigned put_flows(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst,
+			      const struct fast_work *work, bool v6)
+{
+	struct siphash_burst *sip = &flows->sip;
+	const uint64_t key0 = load64(flows->cache->key), key1 = load64(flows->cache->key + 8);
+	const uint64_t port = ((uint64_t)1 << 48) - 1, length = (uint64_t)6 << 56;
+
+	for (unsigned i = 0; i < work->filled; i++)
+		sip->key[1][i] = key1 ^ flow_salt(fast->service_ids[burst->service[i]]);
+	if (!v6) {
+		for (unsigned i = 0; i < work->filled; i += 4) {
+			*(u64x4 *)&sip->key[0][i] = *(const u64x4 *)&work->key[i] ^ key0;
+			*(u64x4 *)&sip->word[0][i] = (*(const u64x4 *)&work->source[i] & port) | length;
+		}
+		return 1;
+	}
 	for (unsigned i = 0; i < work->filled; i++) {
-		flows->sip.key[0][i] = key[0];
-		flows->sip.key[1][i] = key[1] ^ (uint64_t)services[burst->service[i]].id << 32;
-		words = put_flow(burst->data[i], v6, &flows->sip, i);
+		const uint8_t *ip = burst->data[i] + IP;
+
+		sip->key[0][i] = key0 ^ load64(ip + 24);
+		sip->key[1][i] ^= load64(ip + 32);
+		sip->word[0][i] = load64(ip + 8);
+		sip->word[1][i] = load64(ip + 16);
+		sip->word[2][i] = load32(ip + sizeof(struct glb_ipv6)) | (uint64_t)ip[6] << 32 | (uint64_t)21 << 56;
 	}
-	siphash_burst(&flows->sip, words, work->filled);
+	return 3;
+}
+
+/* The flags of TCP; 0 of UDP. Returns which packets begin or end nothing. */
+GLB_INLINE uint64_t read_flags(struct fast_flows *flows, const struct glb_fast_burst *burst, const struct fast_work *work, bool v6)
+{
+	const unsigned at = (v6 ? V6_L4 : V4_L4) + offsetof(struct glb_tcp, flags);
+	const uint64_t each = 0x0101010101010101;
+	uint64_t steady = 0;
+
+	for (unsigned i = 0; i < work->filled; i++) {
+		const uint8_t *frame = burst->data[i];
+		const bool tcp = frame[IP + (v6 ? 6 : 9)] == GLB_IPPROTO_TCP;
+
+		flows->flags[i] = (uint8_t)(frame[tcp ? at : 0] & -tcp);
+	}
+	for (unsigned i = 0; i < work->filled; i += WIDTH) {
+		const uint64_t turns = load64(flows->flags + i) & (GLB_TCP_SYN | GLB_TCP_FIN | GLB_TCP_RST) * each;
+
+		steady |= (~(turns + 0x7f * each) >> 7 & each) * 0x0102040810204080 >> 56 << i;
+	}
+	return steady;
+}
+
+bool fast_cache_ask(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst,
+		    const struct fast_work *work, bool v6)
+{
+	const struct glb_flow_cache *cache = flows->cache;
+
+	flows->asked = find_asked(fast, work);
+	flows->joined = 0;
+	if (flows->asked == 0)
+		return false;
+	siphash_burst(&flows->sip, v6 ? put_flows(fast, flows, burst, work, true) : put_flows(fast, flows, burst, work, false), work->filled);
+	for (unsigned i = 0; i < work->filled; i += 4) {
+		const u64x4 hash = *(const u64x4 *)&flows->sip.hash[i];
+
+		*(u64x4 *)&flows->sip.hash[i] = hash | ((u64x4)((hash & 0xffffffff) == 0) & 1); /* flow_hash() */
+	}
 	for (unsigned i = 0; i < work->n; i++) {
-		flows->sip.hash[i] = flow_hash(flows->sip.hash[i]);
-		flow_prefetch(first_bucket(flows, i));
+		flows->bucket[i] = &cache->buckets[glb_flow_cache_first(cache, flows->sip.hash[i])];
+		flow_prefetch(flows->bucket[i]);
 	}
+	flows->steady = v6 ? read_flags(flows, burst, work, true) : read_flags(flows, burst, work, false);
+	for (uint64_t left = flows->asked & ~flows->steady; left != 0; left &= left - 1) /* new ones, probably */
+		flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[__builtin_ctzll(left)])]);
 	return true;
 }
 
-/* ---- look up ---- */
+/* ---- flows that go on ---- */
 
-/* Which backend is remembered of a flow, if any; changes nothing. */
-static inline void look_up(const struct glb_path *path, struct fast_flows *flows, const struct glb_fast_burst *burst, unsigned lane)
+/* What a bucket says of a flow, should it be there. */
+struct seen {
+	unsigned way;
+	uint32_t differs; /* 0: it is there, established, in time, and goes to backend `id` */
+	bool late;        /* its time is to be written anew */
+};
+
+static inline struct seen see(const struct glb_flow_cache *cache, const struct glb_flow_bucket *bucket, uint64_t hash, uint32_t id, uint32_t now)
+{
+	const unsigned way = (unsigned)__builtin_ctz(flow_ways_alike(bucket, hash) | 1U << GLB_FLOW_WAYS) % GLB_FLOW_WAYS;
+	const unsigned state = bucket->state[way];
+	const uint16_t expires = bucket->expires[way];
+
+	return (struct seen){
+		.way = way,
+		.differs = (bucket->signature[way] ^ (uint32_t)hash) | (bucket->check[way] ^ (uint32_t)(hash >> 32)) |
+			   (bucket->backend[way] ^ id) | (~state & 1U << FLOW_IS_ESTABLISHED) | ((expires - now) & 0x8000),
+		.late = expires != (uint16_t)(now + cache->timeout[state]),
+	};
+}
+
+/* Finds packets of flows of which everything is as if they were not remembered: their row's first backend is their own, and it is healthy. Nothing changes with
+ * them but, now and then, the time. Sets those of `late` for which it does. */
+static uint64_t find_usual(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst, unsigned n,
+			   uint64_t *late)
+{
+	const struct glb_flow_cache *cache = flows->cache;
+	uint64_t usual = 0, times = 0, others;
+
+	*late = 0;
+	if ((flows->asked & flows->steady) == 0)
+		return 0;
+	for (unsigned i = n; i-- > 0;) {
+		const struct seen seen = see(cache, flows->bucket[i], flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow, flows->now);
+
+		usual = usual + usual + (seen.differs == 0);
+		times = times + times + seen.late;
+	}
+	others = flows->asked & flows->steady & ~usual;
+	for (uint64_t left = others; left != 0; left &= left - 1)
+		flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[__builtin_ctzll(left)])]);
+	for (uint64_t left = others; left != 0; left &= left - 1) {
+		const unsigned i = (unsigned)__builtin_ctzll(left);
+		struct glb_flow_bucket *bucket = &cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[i])];
+		const struct seen seen = see(cache, bucket, flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow, flows->now);
+
+		if (seen.differs != 0)
+			continue;
+		flows->bucket[i] = bucket;
+		usual |= (uint64_t)1 << i;
+		times = (times & ~((uint64_t)1 << i)) | (uint64_t)seen.late << i;
+	}
+	usual &= flows->asked & flows->steady;
+	*late = times & usual;
+	return usual;
+}
+
+/* ---- others ---- */
+
+/* The backend that is remembered of a flow and can still be reached, or GLB_INDEX_NONE; changes nothing. */
+static uint32_t look_up(const struct glb_path *path, const struct fast_flows *flows, const struct glb_fast_burst *burst, unsigned lane)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
-	const struct glb_flow_cache *cache = flows->cache;
-	const uint64_t hash = flows->sip.hash[lane];
-	uint32_t at = glb_flow_cache_first(cache, hash), own = burst->backend[lane], id;
-	unsigned way = flow_way(&cache->buckets[at], hash);
+	const uint32_t place = flow_find(flows->cache, flows->sip.hash[lane]);
+	uint32_t own = burst->backend[lane], id;
 
-	flows->own[lane] = GLB_INDEX_NONE;
-	flows->place[lane] = GLB_FLOW_NONE;
-	if (way == GLB_FLOW_WAYS) {
-		at = glb_flow_cache_second(cache, hash);
-		way = flow_way(&cache->buckets[at], hash);
-		if (way == GLB_FLOW_WAYS)
-			return;
-	}
-	id = cache->buckets[at].backend[way];
+	if (place == GLB_FLOW_NONE)
+		return GLB_INDEX_NONE;
+	id = glb_flow_cache_backend(flows->cache, place);
 	if (snapshot->backends[own].id != id)
 		own = glb_backend_ids_find(path->backend_ids, snapshot, id);
-	if (!flow_can_go_to(snapshot, &snapshot->services[burst->service[lane]], own))
-		return;
-	flows->id[lane] = id;
-	flows->own[lane] = own;
-	flows->place[lane] = at * GLB_FLOW_WAYS + way;
+	return flow_can_go_to(snapshot, &snapshot->services[burst->service[lane]], own) ? own : GLB_INDEX_NONE;
 }
 
-static void look_all_up(const struct glb_path *path, struct fast_flows *flows, const struct glb_fast_burst *burst, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		const uint64_t hash = flows->sip.hash[i];
-
-		if (flow_ways_alike(first_bucket(flows, i), hash) == 0)
-			flow_prefetch(&flows->cache->buckets[glb_flow_cache_second(flows->cache, hash)]);
-		__builtin_prefetch(&path->snapshot->backends[burst->backend[i]]);
-	}
-	for (unsigned i = 0; i < n; i++)
-		look_up(path, flows, burst, i);
-}
-
-/* Whether packets can go to a backend by the port that the burst leaves by. */
-static bool is_near(const struct glb_path *path, const struct fast_work *work, uint32_t backend)
+/* Whether a packet can go to a backend by the port that the burst leaves by. */
+static bool is_near(const struct glb_fast *fast, const struct glb_path *path, const struct fast_work *work, unsigned lane, uint32_t backend)
 {
 	const struct glb_next_hop next_hop = glb_next_hop_load(&path->next_hops[backend]);
 
+	if (fast_kind(fast, work, lane)->encap == GLB_ENCAP_L2DSR && next_hop.kind != GLB_NEXT_HOP_BACKEND)
+		return false;
 	return next_hop.kind != GLB_NEXT_HOP_UNKNOWN && next_hop.port == (work->next_hop[0] >> 48 & 0xff);
 }
 
 /* Whether, whatever becomes of the flow meanwhile, its packet can go to whom it has to. That is its own backend, or its row's first, which is known to be
  * near; where these are one, and unhealthy, it is the row's second. */
-static bool can_go(const struct glb_path *path, const struct fast_flows *flows, const struct glb_fast_burst *burst,
+static bool can_go(const struct glb_fast *fast, const struct glb_path *path, const struct fast_flows *flows, const struct glb_fast_burst *burst,
 		   const struct fast_work *work, unsigned lane)
 {
-	const uint32_t own = flows->own[lane];
+	const uint32_t own = look_up(path, flows, burst, lane);
 	const uint16_t *row = work->row[lane];
 
 	if (own == GLB_INDEX_NONE)
 		return true;
 	if (own != burst->backend[lane])
-		return is_near(path, work, own);
+		return is_near(fast, path, work, lane, own);
 	if (path->snapshot->backends[own].health != GLB_HEALTH_UNHEALTHY || work->of[lane]->hops == 1 || row[1] == GLB_HOP_NONE)
 		return true;
-	return row[1] != row[0] && is_near(path, work, work->of[lane]->backend_base + row[1]);
+	return row[1] != row[0] && is_near(fast, path, work, lane, work->of[lane]->backend_base + row[1]);
 }
 
 /* ---- remember ---- */
-
-static enum glb_flow_event event_of(const uint8_t *frame, uint8_t *protocol)
-{
-	const bool v6 = load16(frame + 12) == load16((const uint8_t[]){0x86, 0xdd});
-	const struct glb_tcp *tcp = (const struct glb_tcp *)(frame + (v6 ? V6_L4 : V4_L4));
-
-	*protocol = frame[IP + (v6 ? 6 : 9)];
-	return *protocol == GLB_IPPROTO_TCP ? flow_event(tcp->flags) : GLB_FLOW_DATA;
-}
-
-/* A flow that was established when it was looked up, and still is: all that its packet changes is the time. */
-static inline bool goes_on(struct fast_flows *flows, unsigned lane, enum glb_flow_event event)
-{
-	const uint32_t place = flows->place[lane];
-	const uint64_t hash = flows->sip.hash[lane];
-	struct glb_flow_bucket *bucket;
-	unsigned way;
-
-	if (place == GLB_FLOW_NONE || event != GLB_FLOW_DATA)
-		return false;
-	bucket = &flows->cache->buckets[place / GLB_FLOW_WAYS];
-	way = place % GLB_FLOW_WAYS;
-	if (bucket->signature[way] != (uint32_t)hash || bucket->check[way] != (uint32_t)(hash >> 32) ||
-	    bucket->backend[way] != flows->id[lane] || !(bucket->state[way] >> FLOW_IS_ESTABLISHED & 1) ||
-	    flow_has_expired(bucket, way, flows->now))
-		return false;
-	flow_prolong(flows->cache, bucket, way, flows->now);
-	return true;
-}
 
 /* The chain of the packet's row. Returns how many there are. */
 static unsigned row_chain(const struct fast_work *work, unsigned lane, uint32_t *chain)
@@ -195,40 +277,68 @@ static inline void count(uint64_t *word, uint64_t n)
 }
 
 /* What the path does for a packet. Returns the flow's own backend, or GLB_INDEX_NONE. */
-static uint32_t ask(const struct glb_path *path, const struct fast_flows *flows, const struct glb_fast_burst *burst,
-		    const struct fast_work *work, unsigned lane, enum glb_flow_event event, uint8_t protocol)
+static uint32_t ask(const struct glb_fast *fast, const struct glb_path *path, const struct fast_flows *flows,
+		    const struct glb_fast_burst *burst, const struct fast_work *work, unsigned lane)
 {
+	struct glb_flow_cache *cache = flows->cache;
+	const enum glb_flow_event event = flow_event(flows->flags[lane]);
+	const uint32_t learn = fast->backend_ids[burst->backend[lane]].learn;
 	uint32_t chain[GLB_HOPS_MAX];
-	const struct flow_packet asking = {
-		.service = &path->snapshot->services[burst->service[lane]],
-		.hash = flows->sip.hash[lane],
-		.chain = chain,
-		.chain_len = row_chain(work, lane, chain),
-		.event = event,
-		.protocol = protocol,
-	};
+	struct flow_packet asking = {.hash = flows->sip.hash[lane], .chain = chain, .event = event};
 
-	return flow_own(path, flows->cache, flows->now, &asking);
+	if (event == GLB_FLOW_SYN && learn != GLB_ID_NONE && flow_find(cache, asking.hash) == GLB_FLOW_NONE) {
+		count(&cache->stats->misses, 1);
+		glb_flow_cache_insert(cache, asking.hash, GLB_IPPROTO_TCP, learn, flows->now);
+		return GLB_INDEX_NONE;
+	}
+	asking.service = &path->snapshot->services[burst->service[lane]];
+	asking.chain_len = row_chain(work, lane, chain);
+	asking.protocol = burst->data[lane][IP + (load16(burst->data[lane] + 12) == load16((const uint8_t[]){0x86, 0xdd}) ? 6 : 9)];
+	return flow_own(path, cache, flows->now, &asking);
 }
 
+/* A packet whose flow went on when it was looked at: if it still does, all that changes is the time. */
+static inline bool goes_on(const struct fast_flows *flows, unsigned lane, uint32_t id)
+{
+	struct glb_flow_bucket *bucket = flows->bucket[lane];
+	const struct seen seen = see(flows->cache, bucket, flows->sip.hash[lane], id, flows->now);
+
+	if (seen.differs == 0)
+		flow_prolong(flows->cache, bucket, seen.way, flows->now);
+	return seen.differs == 0;
+}
+
+/* The two buckets of a flow, as bits of 64: what it does may change others' places there, and nowhere else. */
+static inline uint64_t buckets_of(const struct fast_flows *flows, unsigned lane)
+{
+	const uint64_t hash = flows->sip.hash[lane];
+
+	return (uint64_t)1 << glb_flow_cache_first(flows->cache, hash) % 64 | (uint64_t)1 << glb_flow_cache_second(flows->cache, hash) % 64;
+}
+
+/* One after the other, as on the path, from the first packet on that is not `usual`, and those that are `late`. */
 static void remember(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
-		     struct glb_fast_burst *burst, struct fast_work *work)
+		     struct glb_fast_burst *burst, struct fast_work *work, uint64_t usual, uint64_t late)
 {
 	const struct glb_backend *backends = path->snapshot->backends;
-	uint64_t hits = 0;
+	const uint64_t others = flows->asked & ~usual, packets = late | (flows->asked & -(others & -others));
+	uint64_t hits = (uint64_t)__builtin_popcountll(flows->asked & ~packets), changed = 0;
 
-	for (uint64_t left = flows->asked; left != 0; left &= left - 1) {
+	for (uint64_t left = packets; left != 0; left &= left - 1) {
 		const unsigned i = (unsigned)__builtin_ctzll(left);
-		uint32_t own = flows->own[i];
-		uint8_t protocol;
-		const enum glb_flow_event event = event_of(burst->data[i], &protocol);
+		const uint64_t bucket = (uint64_t)(flows->bucket[i] - flows->cache->buckets);
+		uint32_t own;
 
-		if (goes_on(flows, i, event))
+		if ((usual >> i & 1) && (((changed >> bucket % 64 | late >> i) & 1) == 0 ||
+					 goes_on(flows, i, fast->backend_ids[burst->backend[i]].follow))) {
 			hits++;
-		else
-			own = ask(path, flows, burst, work, i, event, protocol);
+			continue;
+		}
+		own = ask(fast, path, flows, burst, work, i);
 		if (own != GLB_INDEX_NONE && (own != burst->backend[i] || backends[own].health == GLB_HEALTH_UNHEALTHY))
 			join(fast, path, flows, burst, work, i, own);
+		if (usual != 0)
+			changed |= buckets_of(flows, i);
 	}
 	count(&flows->cache->stats->hits, hits);
 }
@@ -236,15 +346,17 @@ static void remember(const struct glb_fast *fast, const struct glb_path *path, s
 bool fast_cache_join(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
 		     struct glb_fast_burst *burst, struct fast_work *work, bool two)
 {
-	look_all_up(path, flows, burst, work->n);
+	uint64_t late, usual = find_usual(fast, flows, burst, work->n, &late);
+	const uint64_t others = flows->asked & ~usual;
+
 	if (path->next_hops != NULL)
-		for (uint64_t left = flows->asked; left != 0; left &= left - 1)
-			if (!can_go(path, flows, burst, work, (unsigned)__builtin_ctzll(left)))
+		for (uint64_t left = others; left != 0; left &= left - 1)
+			if (!can_go(fast, path, flows, burst, work, (unsigned)__builtin_ctzll(left)))
 				return false;
-	if (two)
-		for (unsigned i = 0; i < work->filled; i++)
-			work->further[i] = 1;
-	remember(fast, path, flows, burst, work);
+	if (others != 0 && two)
+		for (unsigned i = 0; i < work->filled; i += WIDTH)
+			*(u32x8 *)&work->further[i] = (u32x8){0} + 1;
+	remember(fast, path, flows, burst, work, usual, late);
 	if (flows->joined != 0)
 		fill_up(work);
 	return true;

@@ -7,7 +7,7 @@
 #include <glb/flow_cache.h>
 
 #include <string.h>
-#ifdef __AVX2__
+#ifdef __SSE4_1__
 #include <immintrin.h>
 #endif
 
@@ -18,6 +18,12 @@ enum { FLOW_IS_NEW = 0, FLOW_IS_FINISHED = 2, FLOW_IS_ESTABLISHED = 3 };
 static inline uint64_t flow_hash(uint64_t hash)
 {
 	return hash | ((uint32_t)hash == 0);
+}
+
+/* What a service's id changes in the key of the hash. */
+static inline uint64_t flow_salt(uint32_t service)
+{
+	return (uint64_t)service * 0x9e3779b1;
 }
 
 /* Ways whose flow may be the one with this hash: half of it is the same. */
@@ -61,6 +67,18 @@ static inline unsigned flow_ways_of(const struct glb_flow_bucket *bucket, unsign
 	return (unsigned)((states >> bit & 0x0101010101010101) * 0x0102040810204080 >> 56);
 }
 
+static inline unsigned flow_ways_free(const struct glb_flow_bucket *bucket)
+{
+#ifdef __SSE4_1__
+	const __m128i states = _mm_loadl_epi64((const __m128i *)bucket->state);
+
+	return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(states, _mm_setzero_si128())) & 0xff;
+#else
+	return 0xff & ~(flow_ways_of(bucket, FLOW_IS_NEW) | flow_ways_of(bucket, FLOW_IS_FINISHED) |
+			flow_ways_of(bucket, FLOW_IS_ESTABLISHED));
+#endif
+}
+
 /* The way of the flow with this hash, or GLB_FLOW_WAYS. */
 static inline unsigned flow_way(const struct glb_flow_bucket *bucket, uint64_t hash)
 {
@@ -70,6 +88,48 @@ static inline unsigned flow_way(const struct glb_flow_bucket *bucket, uint64_t h
 		if (bucket->check[__builtin_ctz(ways)] == (uint32_t)(hash >> 32))
 			return (unsigned)__builtin_ctz(ways);
 	return GLB_FLOW_WAYS;
+}
+
+/* The place of a flow that may have expired, or GLB_FLOW_NONE. */
+static inline uint32_t flow_find(const struct glb_flow_cache *cache, uint64_t hash)
+{
+	uint32_t at = glb_flow_cache_first(cache, hash);
+	unsigned way = flow_way(&cache->buckets[at], hash);
+
+	if (way == GLB_FLOW_WAYS) {
+		at = glb_flow_cache_second(cache, hash);
+		way = flow_way(&cache->buckets[at], hash);
+	}
+	return way == GLB_FLOW_WAYS ? GLB_FLOW_NONE : at * GLB_FLOW_WAYS + way;
+}
+
+/* Of the ways whose state has a bit the one whose flow has least time left, the most idle one where all have the same state; and how much, s. GLB_FLOW_WAYS: there
+ * is none. None of them has expired. */
+static inline unsigned flow_most_idle(const struct glb_flow_bucket *bucket, unsigned bit, uint32_t now, uint16_t *left)
+{
+#ifdef __SSE4_1__
+	const __m128i states = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)bucket->state));
+	const __m128i others = _mm_cmpeq_epi16(_mm_and_si128(states, _mm_set1_epi16((short)(1 << bit))), _mm_setzero_si128());
+	const __m128i times = _mm_sub_epi16(_mm_load_si128((const __m128i *)bucket->expires), _mm_set1_epi16((short)now));
+	const uint32_t least = (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_or_si128(times, others)));
+
+	*left = (uint16_t)least;
+	return *left == 0xffff ? GLB_FLOW_WAYS : least >> 16 & 7;
+#else
+	unsigned found = GLB_FLOW_WAYS;
+
+	*left = 0xffff;
+	for (unsigned ways = flow_ways_of(bucket, bit); ways != 0; ways &= ways - 1) {
+		const unsigned way = (unsigned)__builtin_ctz(ways);
+		const uint16_t time = (uint16_t)(bucket->expires[way] - now);
+
+		if (time >= *left)
+			continue;
+		found = way;
+		*left = time;
+	}
+	return found;
+#endif
 }
 
 static inline bool flow_has_expired(const struct glb_flow_bucket *bucket, unsigned way, uint32_t now)

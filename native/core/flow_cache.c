@@ -6,7 +6,9 @@
 #include <glb/siphash.h>
 #include <glb/wire.h>
 
+#include "fast_index.h"
 #include "flow_bucket.h"
+#include "lanes.h"
 
 /* Established flows in a bucket from which on a new flow may go to its other bucket. Lower spreads flows more evenly, higher has more of them where
  * they are looked for first. */
@@ -58,26 +60,27 @@ void glb_flow_cache_time_udp(struct glb_flow_cache *cache, uint16_t seconds)
 	cache->timeout[GLB_FLOW_UDP_FIRST] = seconds != 0 && seconds < opening ? seconds : opening;
 }
 
-/* The service is in the key, so that the message is one word shorter; the families' messages differ in length. */
+/* Where the flow goes to is in the key, so that the message is short: of IPv4 one word, and of IPv6, whose ports it has, three. */
 uint64_t glb_flow_cache_hash(const struct glb_flow_cache *cache, const struct glb_flow_key *key)
 {
-	const size_t len = key->family == GLB_FAMILY_V4 ? 4 : 16;
+	const bool v4 = key->family == GLB_FAMILY_V4;
+	const size_t len = v4 ? 4 : 16;
 	const glb_be16 sport = glb_be16_put(key->sport), dport = glb_be16_put(key->dport);
-	uint8_t message[16 + 16 + 2 + 2 + 1], salted[16];
-	uint32_t salt;
-	uint64_t hash;
+	uint8_t message[16 + 2 + 2 + 1], *ports = message + len;
+	uint64_t salted[2], to[2] = {0, 0};
 
 	memcpy(message, key->src, len);
-	memcpy(message + len, key->dst, len);
-	memcpy(message + 2 * len, &sport, 2);
-	memcpy(message + 2 * len + 2, &dport, 2);
-	message[2 * len + 4] = key->protocol;
+	memcpy(ports, &sport, 2);
+	memcpy(ports + 2, &dport, 2);
+	memcpy(to, key->dst, len);
+	if (v4)
+		to[0] = fast_key_v4((uint32_t)to[0], load16(&dport), key->protocol);
+	else
+		ports[4] = key->protocol;
 	memcpy(salted, cache->key, sizeof(salted));
-	memcpy(&salt, salted + 12, sizeof(salt));
-	salt ^= key->service;
-	memcpy(salted + 12, &salt, sizeof(salt));
-	hash = glb_siphash24(salted, message, 2 * len + 5);
-	return flow_hash(hash);
+	salted[0] ^= to[0];
+	salted[1] ^= to[1] ^ flow_salt(key->service);
+	return flow_hash(glb_siphash24((const uint8_t *)salted, message, v4 ? 6 : 21));
 }
 
 /* Frees a place. The caller counts why. */
@@ -88,35 +91,25 @@ static void clear(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, 
 	count(&cache->stats->entries, -1);
 }
 
-static unsigned used(const struct glb_flow_bucket *bucket)
+static void forget_expired(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, unsigned ways)
 {
-	return flow_ways_of(bucket, FLOW_IS_NEW) | flow_ways_of(bucket, FLOW_IS_FINISHED) |
-	       flow_ways_of(bucket, FLOW_IS_ESTABLISHED);
-}
-
-static void expire(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, uint32_t now)
-{
-	for (unsigned ways = flow_ways_expired(bucket, now) & used(bucket); ways != 0; ways &= ways - 1) {
+	for (; ways != 0; ways &= ways - 1) {
 		clear(cache, bucket, (unsigned)__builtin_ctz(ways));
 		count(&cache->stats->expired, 1);
 	}
 }
 
-static uint32_t find(const struct glb_flow_cache *cache, uint64_t hash)
+static inline void expire(struct glb_flow_cache *cache, struct glb_flow_bucket *bucket, uint32_t now)
 {
-	uint32_t at = glb_flow_cache_first(cache, hash);
-	unsigned way = flow_way(&cache->buckets[at], hash);
+	const unsigned ways = flow_ways_expired(bucket, now) & ~flow_ways_free(bucket);
 
-	if (way == GLB_FLOW_WAYS) {
-		at = glb_flow_cache_second(cache, hash);
-		way = flow_way(&cache->buckets[at], hash);
-	}
-	return way == GLB_FLOW_WAYS ? GLB_FLOW_NONE : at * GLB_FLOW_WAYS + way;
+	if (ways != 0)
+		forget_expired(cache, bucket, ways);
 }
 
 uint32_t glb_flow_cache_find(struct glb_flow_cache *cache, uint64_t hash, uint32_t now)
 {
-	uint32_t place = find(cache, hash);
+	uint32_t place = flow_find(cache, hash);
 	struct glb_flow_bucket *bucket;
 
 	if (place == GLB_FLOW_NONE) {
@@ -153,85 +146,90 @@ struct offer {
 	struct glb_flow_bucket *bucket;
 	enum rank rank;
 	unsigned way;
-	uint16_t left;        /* s, that the flow which is there has */
-	unsigned established; /* flows in the bucket */
+	uint16_t left; /* s, that the flow which is there has */
 };
-
-/* Offers the way of `ways` whose flow has least time left, the most idle one where all have the same state; none: leaves the offer as it is. */
-static void offer_most_idle(struct offer *offer, enum rank rank, unsigned ways, uint32_t now)
-{
-	for (; ways != 0; ways &= ways - 1) {
-		const unsigned way = (unsigned)__builtin_ctz(ways);
-		const uint16_t left = (uint16_t)(offer->bucket->expires[way] - now);
-
-		if (offer->rank == rank && left >= offer->left)
-			continue;
-		offer->rank = rank;
-		offer->way = way;
-		offer->left = left;
-	}
-}
 
 /* The best place that a bucket has. A new flow gets no place beyond those for new flows; an established one (`kept`) does. What has expired
  * is gone already. */
-static struct offer look(const struct glb_flow_cache *cache, uint32_t at, uint32_t now, bool kept)
+GLB_INLINE struct offer look(struct glb_flow_bucket *bucket, uint32_t now, bool kept)
 {
-	struct glb_flow_bucket *bucket = &cache->buckets[at];
-	const unsigned fresh = flow_ways_of(bucket, FLOW_IS_NEW), finished = flow_ways_of(bucket, FLOW_IS_FINISHED);
-	const unsigned established = flow_ways_of(bucket, FLOW_IS_ESTABLISHED);
-	const unsigned unused = ~(fresh | finished | established) & 0xff;
-	struct offer offer = {.bucket = bucket, .rank = RANK_NONE, .established = (unsigned)__builtin_popcount(established)};
+	struct offer offer = {.bucket = bucket, .rank = RANK_NONE};
 
-	if (kept || __builtin_popcount(fresh) < GLB_FLOW_NEW_MAX) {
+	if (kept || __builtin_popcount(flow_ways_of(bucket, FLOW_IS_NEW)) < GLB_FLOW_NEW_MAX) {
+		const unsigned unused = flow_ways_free(bucket);
+
 		if (unused != 0) {
 			offer.rank = RANK_FREE;
 			offer.way = (unsigned)__builtin_ctz(unused);
 			return offer;
 		}
-		offer_most_idle(&offer, RANK_FINISHED, finished, now);
-		if (offer.rank == RANK_FINISHED)
+		offer.way = flow_most_idle(bucket, FLOW_IS_FINISHED, now, &offer.left);
+		if (offer.way != GLB_FLOW_WAYS) {
+			offer.rank = RANK_FINISHED;
 			return offer;
+		}
 	}
-	offer_most_idle(&offer, RANK_NEW, fresh, now);
+	offer.way = flow_most_idle(bucket, FLOW_IS_NEW, now, &offer.left);
+	if (offer.way != GLB_FLOW_WAYS)
+		offer.rank = RANK_NEW;
 	return offer;
 }
 
 /* The better of two. No new flow is pushed out when that can be; then it goes where the flow is looked for first, and from a crowded bucket to one
  * with fewer established flows, which spreads them evenly. */
-static struct offer better(struct offer first, struct offer second)
+GLB_INLINE struct offer better(struct offer first, struct offer second)
 {
+	unsigned here, there;
+
 	if (first.rank == RANK_NEW && second.rank == RANK_NEW)
 		return first.left <= second.left ? first : second;
-	if (first.rank >= RANK_NEW || second.rank >= RANK_NEW || first.established == second.established)
+	if (first.rank >= RANK_NEW || second.rank >= RANK_NEW)
 		return first.rank <= second.rank ? first : second;
-	return first.established < CROWDED || first.established < second.established ? first : second;
+	here = count_established(first.bucket);
+	there = count_established(second.bucket);
+	if (here == there)
+		return first.rank <= second.rank ? first : second;
+	return here < CROWDED || here < there ? first : second;
 }
 
-/* Empties the place that is offered. */
-static void take(struct glb_flow_cache *cache, const struct offer *offer)
+/* What is there now has to go, unless the place is free. */
+static inline void push_out(struct glb_flow_stats *stats, const struct offer *offer)
 {
 	if (offer->rank == RANK_FREE)
 		return;
-	count(offer->rank == RANK_NEW ? &cache->stats->evicted_new : &cache->stats->evicted_closing, 1);
-	clear(cache, offer->bucket, offer->way);
+	count(offer->rank == RANK_NEW ? &stats->evicted_new : &stats->evicted_closing, 1);
+	count(&stats->entries, -1);
+}
+
+/* Where a new flow goes. Its second bucket matters only when the first is not good enough by itself. */
+GLB_INLINE struct offer place_for(struct glb_flow_cache *cache, uint64_t hash, uint32_t now)
+{
+	struct glb_flow_bucket *bucket = &cache->buckets[glb_flow_cache_first(cache, hash)];
+	struct offer first;
+
+	expire(cache, bucket, now);
+	first = look(bucket, now, false);
+	if (first.rank == RANK_FREE && count_established(bucket) < CROWDED)
+		return first;
+	bucket = &cache->buckets[glb_flow_cache_second(cache, hash)];
+	expire(cache, bucket, now);
+	return better(first, look(bucket, now, false));
 }
 
 void glb_flow_cache_insert(struct glb_flow_cache *cache, uint64_t hash, uint8_t protocol, uint32_t backend, uint32_t now)
 {
-	const uint32_t first = glb_flow_cache_first(cache, hash), second = glb_flow_cache_second(cache, hash);
-	struct offer offer;
+	const enum glb_flow_state state = protocol == GLB_IPPROTO_UDP ? GLB_FLOW_UDP_FIRST : GLB_FLOW_OPENING;
+	const struct offer offer = place_for(cache, hash, now);
+	struct glb_flow_stats *stats = cache->stats;
 
-	expire(cache, &cache->buckets[first], now);
-	expire(cache, &cache->buckets[second], now);
-	offer = better(look(cache, first, now, false), look(cache, second, now, false));
-	take(cache, &offer);
+	push_out(stats, &offer);
 	offer.bucket->signature[offer.way] = (uint32_t)hash;
 	offer.bucket->check[offer.way] = (uint32_t)(hash >> 32);
 	offer.bucket->backend[offer.way] = backend;
-	offer.bucket->state[offer.way] = protocol == GLB_IPPROTO_UDP ? GLB_FLOW_UDP_FIRST : GLB_FLOW_OPENING;
-	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[offer.bucket->state[offer.way]]);
-	count(&cache->stats->entries, 1);
-	count(&cache->stats->inserts, 1);
+	offer.bucket->state[offer.way] = (uint8_t)state;
+	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[state]);
+	count(&stats->entries, 1);
+	count(&stats->inserts, 1);
 }
 
 /* ---- a flow's life ---- */
@@ -286,9 +284,9 @@ static void establish(struct glb_flow_cache *cache, uint32_t place, uint32_t now
 		struct offer offer;
 
 		expire(cache, &cache->buckets[other], now);
-		offer = look(cache, other, now, true);
-		if (other != at && offer.established < GLB_FLOW_ESTABLISHED_MAX) {
-			take(cache, &offer);
+		offer = look(&cache->buckets[other], now, true);
+		if (other != at && count_established(offer.bucket) < GLB_FLOW_ESTABLISHED_MAX) {
+			push_out(cache->stats, &offer);
 			way = move(bucket, way, &offer);
 			bucket = offer.bucket;
 		} else {

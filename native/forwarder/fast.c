@@ -7,78 +7,106 @@
 
 #include <rte_ether.h>
 
-/* Fills in what glb_fast_run() wants. Returns not 0 where a buffer is shared, split, or has too little headroom. */
-static inline uint64_t describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst *burst, unsigned n)
+/* What is first in a buffer that may be written anew, all at once: offset of the frame, references, segments. */
+static inline uint64_t first_words(const struct rte_mbuf *mbuf)
+{
+	uint64_t words;
+
+	memcpy(&words, (const uint8_t *)mbuf + offsetof(struct rte_mbuf, rearm_data), sizeof(words));
+	return words & 0xffffffffffff; /* without the port */
+}
+
+/* Fills in what glb_fast_run() wants. Returns false where a buffer is shared, split, or has too little headroom. */
+static inline bool describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst *burst, unsigned n, uint64_t *bytes)
 {
 	const uint16_t data_off = mbufs[0]->data_off;
-	uint64_t wrong = data_off < GLB_FAST_HEADROOM, differ = 0;
+	const uint64_t usual = data_off | UINT64_C(1) << 16 | UINT64_C(1) << 32;
+	uint64_t flags = 0, differ = 0;
 
+	*bytes = 0;
 	for (unsigned i = 0; i < n; i++) {
 		const struct rte_mbuf *mbuf = mbufs[i];
 		uint8_t *data = (uint8_t *)mbuf->buf_addr + data_off;
 
 		rte_prefetch0(data);
-		differ |= (uint64_t)((mbuf->refcnt ^ 1) | (mbuf->nb_segs ^ 1) | (mbuf->data_off ^ data_off));
-		wrong |= mbuf->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+		differ |= first_words(mbuf) ^ usual;
+		flags |= mbuf->ol_flags;
 		burst->data[i] = data;
 		burst->len[i] = mbuf->data_len;
+		*bytes += mbuf->data_len;
 	}
-	return wrong | differ;
+	return (differ | (flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL))) == 0 && data_off >= GLB_FAST_HEADROOM;
 }
 
-/* The first `sent` of them were handed on. */
-static inline void count(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst,
-			 unsigned n, unsigned sent, uint64_t rx_bytes)
+/* Makes buffers say what became of the frames. Returns bytes of these. */
+static inline uint64_t finish(struct rte_mbuf *const *mbufs, const struct glb_fast_burst *burst, unsigned n)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		mbufs[i]->data_off = (uint16_t)(burst->data[i] - (uint8_t *)mbufs[i]->buf_addr);
+		mbufs[i]->data_len = (uint16_t)burst->len[i];
+		mbufs[i]->pkt_len = burst->len[i];
+		bytes += burst->len[i];
+	}
+	return bytes;
+}
+
+static inline void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst, unsigned n)
 {
 	struct glb_traffic *services = worker->services, *backends = worker->backends;
 	const uint32_t *service_slot = loaded->service_slot, *backend_slot = loaded->backend_slot;
-	uint64_t tx_bytes = 0;
 
-	for (unsigned i = 0; i < sent; i++) {
-		tx_bytes += burst->len[i];
+	for (unsigned i = 0; i < n; i++) {
 		hand_on_count(services, service_slot[burst->service[i]], burst->l3_len[i]);
 		hand_on_count(backends, backend_slot[burst->backend[i]], burst->l3_len[i]);
 	}
-	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
-	if (sent != n)
-		count_add(&worker->stats->reasons[worker->tx_ring != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL], n - sent);
-	count_add(&worker->stats->tx_packets, sent);
-	count_add(&worker->stats->tx_bytes, tx_bytes);
-	count_add(&worker->stats->rx_packets, n);
-	count_add(&worker->stats->rx_bytes, rx_bytes);
+}
+
+/* Those behind the first `sent`, which were not handed on. Returns their bytes. */
+static uint64_t drop(struct worker *worker, struct rte_mbuf **mbufs, unsigned n, unsigned sent)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = sent; i < n; i++)
+		bytes += mbufs[i]->pkt_len;
+	rte_pktmbuf_free_bulk(mbufs + sent, n - sent);
+	count_add(&worker->stats->reasons[worker->tx_ring != NULL ? GLB_REASON_TX_RING_FULL : GLB_REASON_TX_FULL], n - sent);
+	return bytes;
 }
 
 /* All of them, or none. */
 static bool forward(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct flow_worker *flows = worker->flows;
+	struct glb_worker_stats *stats = worker->stats;
 	struct glb_fast_burst burst;
-	uint64_t rx_bytes = 0;
+	uint64_t rx_bytes, tx_bytes;
 	unsigned sent;
 	int port;
 
-	if (describe(mbufs, &burst, n) != 0)
+	if (!describe(mbufs, &burst, n, &rx_bytes))
 		return false;
 	STAGE_END(describe);
 	port = glb_fast_run_cached(&loaded->fast, &loaded->paths[index], flows != NULL ? &flows->cache : NULL,
 				   flows != NULL ? flows->now : 0, &burst, n);
 	if (port < 0)
 		return false;
-	for (unsigned i = 0; i < n; i++) {
-		rx_bytes += mbufs[i]->data_len;
-		mbufs[i]->data_off = (uint16_t)(burst.data[i] - (uint8_t *)mbufs[i]->buf_addr);
-		mbufs[i]->data_len = (uint16_t)burst.len[i];
-		mbufs[i]->pkt_len = burst.len[i];
-	}
+	tx_bytes = finish(mbufs, &burst, n);
 	STAGE_END(write);
 	if (worker->tx_ring != NULL)
 		for (unsigned i = 0; i < n; i++)
 			hand_on_tell(mbufs[i], (unsigned)port, GLB_REASON_FORWARDED);
 	sent = hand_on(worker, (unsigned)port, mbufs, n);
 	STAGE_END(send);
-	for (unsigned i = sent; i < n; i++)
-		rte_pktmbuf_free(mbufs[i]);
-	count(worker, loaded, &burst, n, sent, rx_bytes);
+	if (sent != n)
+		tx_bytes -= drop(worker, mbufs, n, sent);
+	count_traffic(worker, loaded, &burst, sent);
+	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
+	count_add(&stats->tx_packets, sent);
+	count_add(&stats->tx_bytes, tx_bytes);
+	count_add(&stats->rx_packets, n);
+	count_add(&stats->rx_bytes, rx_bytes);
 	return true;
 }
 

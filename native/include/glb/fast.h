@@ -79,6 +79,12 @@ struct glb_fast_link {
 	uint8_t bytes[GLB_FAST_LINK]; /* Ethernet, ending at the last one */
 };
 
+/* The id of a backend, or GLB_ID_NONE, where flows are remembered. */
+struct glb_fast_ids {
+	uint32_t follow; /* packets of flows that are remembered with it, and have it as their row's first, go there: it is healthy, and not inactive */
+	uint32_t learn;  /* new flows are remembered with it */
+};
+
 /* What stands in front of the client's packet when it leaves by a port, where it does not vary; the rest is 0. */
 struct glb_fast_egress {
 	struct glb_fast_link link_v4, link_v6; /* by what follows */
@@ -108,6 +114,8 @@ struct glb_fast {
 	struct glb_fast_slot_v6 *slots_v6;
 	struct glb_fast_table *tables;
 	struct glb_fast_backend *backends; /* by index in the snapshot + 1 */
+	struct glb_fast_ids *backend_ids;  /* by index in the snapshot; where `remembers`, else NULL */
+	uint32_t *service_ids;             /* the same */
 	uint32_t kind_count;
 	uint32_t hops_min, hops_max;       /* of any table */
 	uint32_t outer_max;                /* bytes of outer headers behind Ethernet, hops included */

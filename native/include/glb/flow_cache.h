@@ -136,7 +136,7 @@ void glb_flow_cache_sweep(struct glb_flow_cache *cache, uint32_t now, unsigned c
 void glb_flow_cache_time_udp(struct glb_flow_cache *cache, uint16_t seconds);
 
 #ifndef GLB_CFFI
-/* The two buckets of a flow, which may be one and the same. The second one is looked at only when the flow is not in the first. */
+/* The two buckets of a flow, one from each half of the hash, which may be one and the same. The second one is looked at only when the flow is not in the first. */
 static inline uint32_t glb_flow_cache_first(const struct glb_flow_cache *cache, uint64_t hash)
 {
 	return (uint32_t)((hash >> 32) * cache->bucket_count >> 32);
@@ -144,7 +144,7 @@ static inline uint32_t glb_flow_cache_first(const struct glb_flow_cache *cache, 
 
 static inline uint32_t glb_flow_cache_second(const struct glb_flow_cache *cache, uint64_t hash)
 {
-	return (uint32_t)((hash * 0x9e3779b97f4a7c15 >> 32) * cache->bucket_count >> 32);
+	return (uint32_t)((uint64_t)(uint32_t)hash * cache->bucket_count >> 32);
 }
 #endif
 
