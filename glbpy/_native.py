@@ -44,6 +44,7 @@ ROWS_MAX: int = lib.GLB_TABLE_ROWS_MAX
 MAGLEV_ROWS_MIN: int = lib.GLB_MAGLEV_ROWS_MIN
 MAGLEV_ROWS_DEFAULT: int = lib.GLB_MAGLEV_ROWS_DEFAULT
 POOL_BACKENDS_MAX: int = lib.GLB_POOL_BACKENDS_MAX
+LIMIT_MAX: int = lib.GLB_LIMIT_MAX
 
 
 def _constants(prefix: str, *words: str) -> dict[str, int]:
@@ -63,6 +64,7 @@ ENCAPSULATIONS = _constants(
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
 ECHOES = _constants("ECHO", "forward", "punt", "answer")
+REFUSALS = ("packets_limited", "flows_limited")  # of struct glb_refused
 KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment")
 
 
@@ -136,6 +138,16 @@ class QuicInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectionInput:
+    """Limits of a service on each director: a second, and at once; both 0 for none."""
+
+    packets_per_second: int = 0
+    packets_burst: int = 0
+    flows_per_second: int = 0
+    flows_burst: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceInput:
     """A service. ``pool`` is a position in the configuration's pools; keys have 16 bytes."""
 
@@ -166,6 +178,7 @@ class ServiceInput:
     priors: tuple[PriorInput, ...] = ()  # former states of its rows, newest first
     alt: AltInput | None = None
     quic: tuple[QuicInput, ...] = ()  # ascending by config_id
+    protection: ProtectionInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,7 @@ class ServiceInfo:
     encap_value: int  # gre: the key; nat: the backend's port, or 0
     tos: int  # of the outer header; l3dsr: of the packet
     tos_mask: int  # bits of the packet's own that are kept in it
+    protection: ProtectionInput | None
     hash_key: bytes = field(repr=False)
     alt_hash_key: bytes = field(repr=False)
 
@@ -283,6 +297,7 @@ class Counters:
     latency: tuple[int, ...]  # sampled bursts; bucket n: 2**n up to 2**(n + 1) ns, the last also above
     reasons: dict[str, int]  # packets; every reason, zeros included
     services: dict[int, Traffic]
+    refused: dict[int, dict[str, int]]  # of services, by REFUSALS; those that are not all 0
     backends: dict[int, Traffic]
     lcores: tuple[LcoreCounters, ...]
 
@@ -470,6 +485,8 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
         out.alt = _alt(arena, service.alt, f"{where}alt.")
     out.quic = _quic(arena, service.quic, where)
     out.quic_count = len(service.quic)
+    if service.protection is not None:
+        out.protection = _protection(arena, service.protection, f"{where}protection.")
 
 
 def _quic(arena: _Arena, configurations: Sequence[QuicInput], where: str) -> Any:
@@ -490,6 +507,13 @@ def _quic(arena: _Arena, configurations: Sequence[QuicInput], where: str) -> Any
             if len(server_id) != quic.server_id_length or len(server_id) > lib.GLB_QUIC_SERVER_ID_MAX:
                 raise _input_error(f"{here}servers[{i}].id: has {len(server_id)} bytes")
             ffi.buffer(servers[i].id)[: len(server_id)] = server_id
+    return out
+
+
+def _protection(arena: _Arena, protection: ProtectionInput, where: str) -> Any:
+    out = arena.new("struct glb_protection_config *", {})
+    for name in ("packets_per_second", "packets_burst", "flows_per_second", "flows_burst"):
+        setattr(out, name, _number(getattr(protection, name), 0, LIMIT_MAX, where + name))
     return out
 
 
@@ -677,6 +701,13 @@ class Snapshot:
         text: str = ffi.string(self.c.strings + offset).decode(errors="replace")
         return text
 
+    def _protection(self, index: int) -> ProtectionInput | None:
+        found = lib.glb_snapshot_protection(self.c, index)
+        if not found:
+            return None
+        names = ("packets_per_second", "packets_burst", "flows_per_second", "flows_burst")
+        return ProtectionInput(*(getattr(found, name) for name in names))
+
     @cached_property
     def services(self) -> tuple[ServiceInfo, ...]:
         """Ascending by id."""
@@ -700,6 +731,7 @@ class Snapshot:
             encap_value=service.encap_value,
             tos=service.tos,
             tos_mask=service.tos_mask,
+            protection=self._protection(index),
             hash_key=bytes(ffi.buffer(service.hash_key)),
             alt_hash_key=bytes(ffi.buffer(service.alt_hash_key)),
         )
@@ -1051,6 +1083,7 @@ def _sum(buffer: Any) -> Counters:
         latency=tuple(total.latency),
         reasons={reason_name(reason): total.reasons[reason] for reason in range(known)},
         services=_traffic(buffer, header.service_ids, header.service_slots, lib.glb_stats_service),
+        refused=_refused(buffer, header),
         backends=_traffic(buffer, header.backend_ids, header.backend_slots, lib.glb_stats_backend),
         lcores=tuple(_lcore(buffer, header, worker) for worker in range(header.worker_count)),
     )  # fmt: skip
@@ -1078,6 +1111,21 @@ def _traffic(buffer: Any, offset: int, slots: int, read: Any) -> dict[int, Traff
             read(buffer, slot, out)
             if ids[slot] == owner:
                 result[owner] = Traffic(out.packets, out.bytes)
+    return result
+
+
+def _refused(buffer: Any, header: Any) -> dict[int, dict[str, int]]:
+    ids = ffi.cast("uint32_t *", buffer + header.service_ids)
+    out = ffi.new("struct glb_refused *")
+    result = {}
+    for slot in range(header.service_slots):
+        owner = ids[slot]
+        if owner == lib.GLB_ID_NONE:
+            continue
+        lib.glb_stats_refused(buffer, slot, out)
+        counts = {name: getattr(out, name) for name in REFUSALS}
+        if any(counts.values()) and ids[slot] == owner:
+            result[owner] = counts
     return result
 
 

@@ -14,12 +14,13 @@ from glbpy._native import (
     ConfigInput,
     PoolInput,
     PriorInput,
+    ProtectionInput,
     QuicInput,
     ServiceInput,
 )
 from glbpy.desired import Desired, backend_path, service_path
 from glbpy.errors import InvalidInputError
-from glbpy.models import Document, Health, Pool, Service, State, check_whole, parse_range
+from glbpy.models import Document, Health, Pool, Service, State, burst_of, check_whole, parse_range
 from glbpy.prior import Member, Prior
 from glbpy.snapshot import Snapshot
 from glbpy.status import Leaver
@@ -204,6 +205,19 @@ def _service(
         backend_port=service.backend_port,
         outer_dscp=service.outer_dscp,
         ecn=service.ecn,
+        protection=_protection(service),
+    )
+
+
+def _protection(service: Service) -> ProtectionInput | None:
+    limits = service.limits
+    if limits is None:
+        return None
+    return ProtectionInput(
+        packets_per_second=limits.packets_per_second or 0,
+        packets_burst=burst_of(limits.packets_per_second, limits.packets_burst),
+        flows_per_second=limits.new_flows_per_second or 0,
+        flows_burst=burst_of(limits.new_flows_per_second, limits.new_flows_burst),
     )
 
 

@@ -400,6 +400,40 @@ def _quic(value: Any) -> Any:
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
+LIMIT_MAX = 1_000_000_000  # GLB_LIMIT_MAX; tests compare it with the library
+Limit = Annotated[StrictInt, Field(ge=1, le=LIMIT_MAX)]
+
+
+class Limits(Model):
+    """How much each director lets through to a service; what is above is dropped and counted."""
+
+    packets_per_second: Limit | None = Field(default=None, description="Left out: any number.")
+    packets_burst: Limit | None = Field(
+        default=None, description="At once; left out: as many as in 0.1 s, at least 32."
+    )
+    new_flows_per_second: Limit | None = Field(
+        default=None,
+        description="TCP connections that begin; with flow_cache, flows that the director does not know yet.",
+    )
+    new_flows_burst: Limit | None = Field(default=None, description="As packets_burst.")
+
+    @model_validator(mode="after")
+    def _bursts_have_rates(self) -> Self:
+        wrong: list[tuple[Sub, str]] = []
+        for what in ("packets", "new_flows"):
+            if getattr(self, f"{what}_burst") is not None and getattr(self, f"{what}_per_second") is None:
+                wrong.append(((f"{what}_burst",), f"needs {what}_per_second"))
+        if self.packets_per_second is None and self.new_flows_per_second is None:
+            wrong.append(((), "limits nothing: give packets_per_second or new_flows_per_second"))
+        _reject("Limits", wrong)
+        return self
+
+
+def burst_of(rate: int | None, burst: int | None) -> int:
+    """Return what may pass at once; 0 where there is no limit."""
+    return 0 if rate is None else burst or max(rate // 10, 32)
+
+
 class Service(Model):
     """VIPs, a protocol and ports, and the pool that they lead to."""
 
@@ -483,6 +517,9 @@ class Service(Model):
         default="punt",
         description="What becomes of packets to these VIPs that no service takes: left to the kernel, "
         "dropped, or answered with a TCP reset or port unreachable. Services of one VIP must agree.",
+    )
+    limits: Limits | None = Field(
+        default=None, description="What each director lets through, at most; left out: any number of packets."
     )
     seed: Hex16 | None = Field(default=None, description="Row seed, 32 hex digits; default from secret.")
     hash_key: Hex16 | None = Field(default=None, description="Flow key, 32 hex digits; default from secret.")
@@ -570,6 +607,18 @@ class Service(Model):
             if self.protocol == "tcp":
                 wrong.append((("udp_timeout_seconds",), "belongs to services for UDP: protocol udp or any"))
         _reject("Service", wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _new_flows_can_be_told(self) -> Self:
+        if (
+            self.limits is not None
+            and self.limits.new_flows_per_second is not None
+            and self.protocol == "udp"
+            and self.flow_cache == "off"
+        ):
+            text = "directors know which UDP packets begin a flow with flow_cache only: switch that on"
+            _reject("Service", [(("limits", "new_flows_per_second"), text)])
         return self
 
     @field_validator("ports")

@@ -83,6 +83,7 @@ class Scrape(Collector):
         yield from forwarder_metrics.punt(self.directors)
         yield from forwarder_metrics.next_hops(self.directors)
         yield from self.traffic("service", ["service"], self.service_names())
+        yield from self.refused()
         yield from self.traffic("backend", ["pool", "backend"], self.backend_names())
 
     def director_gauges(self) -> Iterator[Metric]:
@@ -180,6 +181,21 @@ class Scrape(Collector):
                     if number in names:
                         family.add_metric([director, *names[number]], getattr(traffic, unit))
             yield family
+
+    def refused(self) -> Iterator[Metric]:
+        """Packets that services' limits and lists refused."""
+        family = CounterMetricFamily(
+            "glb_service_refused_packets",
+            "Client packets that the service's own limits refused.",
+            labels=["director", "service", "reason"],
+        )
+        names = self.service_names()
+        for director, stats in self.stats.items():
+            for number, counts in sorted(stats.refused.items()):
+                for reason, count in counts.items():
+                    if number in names:
+                        family.add_metric([director, *names[number], reason], count)
+        yield family
 
     def service_names(self) -> dict[int, list[str]]:
         return {n: [path.split("/")[1]] for path, n in self.state.ids.items() if path.startswith("services/")}

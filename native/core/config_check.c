@@ -1,4 +1,5 @@
 /* Is this configuration one that can be compiled? Field by field, then what must be unique. */
+#include "protection.h"
 #include "config_check.h"
 #include "encap_rules.h"
 
@@ -143,6 +144,8 @@ static int check_service(const struct glb_config *config, uint32_t s, struct glb
 	snprintf(where, sizeof(where), "services[%u].", s);
 	status = glb_table_check_shape(where, service->rows, service->hops, service->policy, service->algorithm,
 				       error);
+	if (status == 0 && service->protection != NULL)
+		status = protection_config_check(service->protection, s, error);
 	for (uint32_t b = 0; status == 0 && b < service->bind_count; b++)
 		status = check_bind(&service->binds[b], s, b, error);
 	return status;

@@ -117,7 +117,7 @@ static bool is_usual(const struct glb_snapshot *snapshot, const struct glb_servi
 		return false;
 	if (snapshot->udp_timeouts != NULL && snapshot->udp_timeouts[service - snapshot->services] != 0)
 		return false;
-	return service->alt_hash_fields == 0;
+	return service->alt_hash_fields == 0 && (service->flags & GLB_SERVICE_PROTECTED) == 0;
 }
 
 /* A slot's `table` for packets to a service by a VIP of `family`, or NOT_STRAIGHT. */

@@ -76,6 +76,7 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 	for (uint32_t i = 0; i < snapshot->service_count && status == 0; i++) {
 		status = check_service(snapshot, &snapshot->services[i], director, error);
 		path->plain &= is_plain(snapshot, &snapshot->services[i]);
+		path->protects |= (snapshot->services[i].flags & GLB_SERVICE_PROTECTED) != 0;
 	}
 	return status;
 }
@@ -108,9 +109,11 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 		verdict_set(&packets[i], wanted ? filter(&path->director, &packets[i]) : GLB_REASON_FORWARDED);
 }
 
-void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
-			   struct glb_packet *packets, unsigned n)
+void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memory *memory, struct glb_packet *packets, unsigned n)
 {
+	const struct glb_guard *guard = path->protects && path->service_slots != NULL ? memory->guard : NULL;
+	struct glb_flow_cache *cache = memory->cache;
+	const bool can_remember = cache != NULL && path->backend_ids != NULL;
 	uint8_t flags;
 	bool remembers;
 
@@ -121,9 +124,11 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 	glb_path_classify(path, packets, n);
 	if (path->director.strict)
 		glb_path_check(packets, n);
+	if (guard != NULL)
+		glb_path_guard(path, guard, can_remember, packets, n);
 	STAGE_END(classify);
 	flags = glb_path_hash(path, packets, n);
-	remembers = (flags & GLB_SERVICE_FLOW_CACHE) && cache != NULL && path->backend_ids != NULL;
+	remembers = (flags & GLB_SERVICE_FLOW_CACHE) && can_remember;
 	STAGE_END(hash);
 	if (remembers)
 		glb_path_recall(path, cache, packets, n);
@@ -133,13 +138,19 @@ void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *c
 		glb_path_quic(path, packets, n);
 	STAGE_END(select);
 	if (remembers)
-		glb_path_remember(path, cache, now, packets, n);
+		glb_path_remember(path, cache, memory->cache_now, guard, packets, n);
 	STAGE_END(remember);
 	glb_path_measure(path, packets, n);
 	STAGE_END(measure);
 }
 
+void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
+			   struct glb_packet *packets, unsigned n)
+{
+	glb_path_burst_with(path, &(struct glb_path_memory){.cache = cache, .cache_now = now}, packets, n);
+}
+
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
-	glb_path_burst_cached(path, NULL, 0, packets, n);
+	glb_path_burst_with(path, &(struct glb_path_memory){.cache = NULL}, packets, n);
 }

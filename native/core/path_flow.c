@@ -4,6 +4,8 @@
  */
 #include "path_flow.h"
 #include "flow_bucket.h"
+#include "path_guard.h"
+#include "verdict.h"
 
 #include <string.h>
 
@@ -138,13 +140,15 @@ uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uin
 			glb_flow_cache_seen(cache, place, now, packet->event);
 		return own;
 	}
+	if (teaches && packet->guard != NULL && !guard_admits_flow(path, packet->guard, packet->service_index))
+		return FLOW_REFUSED;
 	if (teaches)
 		glb_flow_cache_insert(cache, packet->hash, packet->protocol, backends[packet->chain[0]].id, now);
 	return GLB_INDEX_NONE;
 }
 
-static void remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, struct glb_packet *packet,
-		     uint64_t hash)
+static void remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct glb_guard *guard,
+		     struct glb_packet *packet, uint64_t hash)
 {
 	const struct flow_packet asking = {
 		.service = &path->snapshot->services[packet->service],
@@ -154,15 +158,19 @@ static void remember(const struct glb_path *path, struct glb_flow_cache *cache, 
 		.event = event_of(packet),
 		.protocol = packet->protocol,
 		.too_big = packet->kind == GLB_PACKET_TOO_BIG,
+		.guard = guard,
+		.service_index = packet->service,
 	};
 	const uint32_t own = flow_own(path, cache, now, &asking);
 
-	if (own != GLB_INDEX_NONE)
+	if (own == FLOW_REFUSED)
+		verdict_set(packet, GLB_REASON_FLOWS_LIMITED);
+	else if (own != GLB_INDEX_NONE)
 		packet->chain_len = (uint8_t)flow_join(path->snapshot->backends, packet->chain, packet->chain_len, own);
 }
 
-void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, struct glb_packet *packets,
-		       unsigned n)
+void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct glb_guard *guard,
+		       struct glb_packet *packets, unsigned n)
 {
 	const uint16_t *udp_timeouts = path->snapshot->udp_timeouts;
 	uint64_t asked = 0; /* select may have dropped some since */
@@ -179,7 +187,7 @@ void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache
 			continue;
 		if (udp_timeouts != NULL)
 			glb_flow_cache_time_udp(cache, udp_timeouts[packets[i].service]);
-		remember(path, cache, now, &packets[i], cache->hash[i]);
+		remember(path, cache, now, guard, &packets[i], cache->hash[i]);
 	}
 	if (udp_timeouts != NULL)
 		glb_flow_cache_time_udp(cache, 0);

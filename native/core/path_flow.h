@@ -12,6 +12,8 @@ struct flow_packet {
 	unsigned chain_len;
 	enum glb_flow_event event;
 	uint8_t protocol;
+	const struct glb_guard *guard; /* NULL: any number of new flows may begin */
+	uint32_t service_index;    /* for the guard */
 	bool too_big;              /* an ICMP error that quotes the flow: follows it, and neither teaches nor counts as its packet */
 };
 
@@ -33,7 +35,9 @@ static inline bool flow_can_go_to(const struct glb_snapshot *snapshot, const str
 	return families & (snapshot->backends[backend].addr.family == GLB_FAMILY_V4 ? GLB_FAMILIES_V4 : GLB_FAMILIES_V6);
 }
 
-/* The flow's own backend, as an index into the snapshot, or GLB_INDEX_NONE. Learns of the flow, and that a packet of it has come. */
+enum { FLOW_REFUSED = GLB_INDEX_NONE - 1 }; /* no index that there can be */
+
+/* The flow's own backend, as an index into the snapshot, or GLB_INDEX_NONE; FLOW_REFUSED: it is new, and the guard does not let it begin. Learns of the flow, and that a packet of it has come. */
 uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct flow_packet *packet);
 
 /* Puts a flow's own backend into a chain of n ≥ 1 backends, with room for GLB_HOPS_MAX; returns how many there are then. It goes first; an

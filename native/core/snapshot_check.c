@@ -12,6 +12,7 @@
 #include <glb/wire.h>
 
 #include "maglev.h"
+#include "protection.h"
 #include "quic_config.h"
 #include "snapshot_layout.h"
 #include "snapshot_rows.h"
@@ -102,7 +103,8 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 		if (!encap_ok(service))
 			return REFUSE("service %u: fields that encapsulation %s does not have", i,
 				      encap_rules[service->encap].name);
-		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_GRE_KEY | GLB_SERVICE_QUIC)) != 0 ||
+		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_GRE_KEY | GLB_SERVICE_QUIC |
+				 GLB_SERVICE_PROTECTED)) != 0 ||
 		    !zero(service->pad, sizeof(service->pad)))
 			return REFUSE("service %u: unknown flags 0x%x, or padding that is not zero", i, service->flags);
 	}
@@ -298,7 +300,7 @@ int glb_snapshot_check(const struct glb_snapshot *snapshot, struct glb_error *er
 {
 	static int (*const checks[])(const struct glb_snapshot *, struct glb_error *) = {
 		check_strings, check_services, check_backends, check_tables, check_vips, check_binds, check_slots,
-		check_udp_timeouts, quic_snapshot_check,
+		check_udp_timeouts, quic_snapshot_check, protection_check,
 	};
 
 	for (unsigned i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {

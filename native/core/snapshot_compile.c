@@ -5,6 +5,7 @@
 #include "config_check.h"
 #include "encap_rules.h"
 #include "prior.h"
+#include "protection.h"
 #include "quic_config.h"
 #include "snapshot_layout.h"
 #include "table_cache.h"
@@ -31,6 +32,7 @@ struct plan {
 	uint64_t string_bytes;
 	uint64_t udp_timeouts;     /* services, or 0 when none has one */
 	uint64_t quics, quic_servers;
+	uint32_t protection_count;
 	struct glb_vip_build vips;
 };
 
@@ -111,6 +113,7 @@ static void count_backends_and_strings(struct plan *plan)
 		if (config->services[s].udp_timeout != 0)
 			plan->udp_timeouts = config->service_count;
 		quic_config_count(&config->services[s], &plan->quics, &plan->quic_servers);
+		plan->protection_count += config->services[s].protection != NULL;
 	}
 }
 
@@ -164,6 +167,7 @@ static void lay_out(const struct plan *plan, struct glb_snapshot_header *header)
 		[GLB_SECTION_UDP_TIMEOUTS] = plan->udp_timeouts,
 		[GLB_SECTION_QUIC] = plan->quics,
 		[GLB_SECTION_QUIC_SERVERS] = plan->quic_servers,
+		[GLB_SECTION_PROTECTIONS] = plan->protection_count,
 	};
 	uint64_t offset = glb_snapshot_align(sizeof(*header));
 
@@ -292,6 +296,7 @@ static void put_services(const struct plan *plan, struct writer *writer)
 	struct glb_service *out = section(writer, GLB_SECTION_SERVICES);
 	uint16_t *udp_timeouts = section(writer, GLB_SECTION_UDP_TIMEOUTS);
 	struct quic_writer quic = {section(writer, GLB_SECTION_QUIC), section(writer, GLB_SECTION_QUIC_SERVERS), 0, 0};
+	struct glb_protection *protection = section(writer, GLB_SECTION_PROTECTIONS);
 
 	for (uint32_t s = 0; s < plan->config->service_count; s++) {
 		const struct glb_service_config *service = service_at(plan, s);
@@ -305,7 +310,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			.flags = (uint8_t)((service->policy == GLB_POLICY_GLB ? GLB_SERVICE_KEEP_DUPLICATES : 0) |
 					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0) |
 					   (service->gre_keyed ? GLB_SERVICE_GRE_KEY : 0) |
-					   (service->quic_count > 0 ? GLB_SERVICE_QUIC : 0)),
+					   (service->quic_count > 0 ? GLB_SERVICE_QUIC : 0) |
+					   (service->protection != NULL ? GLB_SERVICE_PROTECTED : 0)),
 			.encap_value = service->encap_value,
 			.tos = service->tos,
 			.tos_mask = service->tos_mask,
@@ -318,6 +324,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 		if (plan->udp_timeouts != 0)
 			udp_timeouts[s] = service->udp_timeout;
 		quic_config_put(service, s, plan->backend_base[service->pool], &quic);
+		if (service->protection != NULL)
+			*protection++ = protection_make(service->protection, s);
 	}
 }
 

@@ -17,6 +17,7 @@ const uint8_t glb_section_element[GLB_SECTION_COUNT] = {
 	[GLB_SECTION_UDP_TIMEOUTS] = sizeof(uint16_t),
 	[GLB_SECTION_QUIC] = sizeof(struct glb_quic),
 	[GLB_SECTION_QUIC_SERVERS] = sizeof(struct glb_quic_server),
+	[GLB_SECTION_PROTECTIONS] = sizeof(struct glb_protection),
 };
 
 void glb_snapshot_digest(const void *data, size_t len, uint8_t digest[16])

@@ -91,6 +91,8 @@ static void point(const uint8_t *data, struct glb_snapshot *s)
 				(const void *)(data + sections[GLB_SECTION_UDP_TIMEOUTS].offset),
 		.quics = (const void *)(data + sections[GLB_SECTION_QUIC].offset),
 		.quic_servers = (const void *)(data + sections[GLB_SECTION_QUIC_SERVERS].offset),
+		.protections = (const void *)(data + sections[GLB_SECTION_PROTECTIONS].offset),
+		.protection_count = (uint32_t)sections[GLB_SECTION_PROTECTIONS].count,
 		.service_count = (uint32_t)sections[GLB_SECTION_SERVICES].count,
 		.backend_count = (uint32_t)sections[GLB_SECTION_BACKENDS].count,
 		.table_count = (uint32_t)sections[GLB_SECTION_TABLES].count,

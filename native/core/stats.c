@@ -34,7 +34,8 @@ void glb_stats_layout(struct glb_stats_header *header, uint32_t workers, uint32_
 	header->backend_ids = align64(header->service_ids + 4 * (uint64_t)service_slots);
 	header->workers = align64(header->backend_ids + 4 * (uint64_t)backend_slots);
 	header->worker_bytes = align64(sizeof(struct glb_worker_stats) +
-		sizeof(struct glb_traffic) * ((uint64_t)service_slots + backend_slots));
+		sizeof(struct glb_traffic) * ((uint64_t)service_slots + backend_slots) +
+		sizeof(struct glb_refused) * (uint64_t)service_slots);
 	header->file_bytes = header->workers + workers * header->worker_bytes;
 }
 
@@ -142,6 +143,22 @@ void glb_stats_backend(const void *data, uint32_t slot, struct glb_traffic *out)
 	const struct glb_stats_header *header = data;
 
 	sum_slot(data, (uint64_t)header->service_slots + slot, out);
+}
+
+void glb_stats_refused(const void *data, uint32_t slot, struct glb_refused *out)
+{
+	const struct glb_stats_header *header = data;
+
+	memset(out, 0, sizeof(*out));
+	for (uint32_t i = 0; i < header->worker_count; i++) {
+		const struct glb_traffic *traffic = (const void *)(worker_block(data, i) + 1);
+		const struct glb_refused *refused = (const void *)(traffic + header->service_slots + header->backend_slots);
+
+		out->packets_limited += load(&refused[slot].packets_limited);
+		out->flows_limited += load(&refused[slot].flows_limited);
+		out->blocked += load(&refused[slot].blocked);
+		out->not_allowed += load(&refused[slot].not_allowed);
+	}
 }
 
 const char *glb_role_name(unsigned role)

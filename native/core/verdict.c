@@ -90,6 +90,9 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_OVERSIZE_FRAGMENTED] = {"oversize_fragmented", GLB_VERDICT_FORWARD,
 		"encapsulated, it would exceed the MTU: sent to a backend in fragments"},
 	[GLB_REASON_NO_BUFFER] = {"no_buffer", GLB_VERDICT_DROP, "no packet buffer was free for its fragments"},
+	[GLB_REASON_PACKETS_LIMITED] = {"packets_limited", GLB_VERDICT_DROP, "above the service's packets_per_second"},
+	[GLB_REASON_FLOWS_LIMITED] = {"flows_limited", GLB_VERDICT_DROP,
+		"begins a flow, above the service's new_flows_per_second"},
 };
 
 const char *glb_reason_name(unsigned reason)

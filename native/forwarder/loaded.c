@@ -87,6 +87,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		ret = glb_path_init(&loaded->paths[i], snapshot, &own, error);
 		if (ret == 0)
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
+		loaded->paths[i].service_slots = loaded->service_slot;
 		if (loaded->remembers)
 			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}

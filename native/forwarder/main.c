@@ -37,6 +37,7 @@
 enum {
 	EXIT_USAGE = 2,
 	POLL_MS = 1000,       /* the main lcore has nothing to do on its own */
+	POLL_LIMITS_MS = 100, /* services' limits are shared out among workers */
 	POLL_BUSY_MS = 5,     /* while something must be looked after */
 	STOP_WAIT_MS = 5000,
 };
@@ -50,6 +51,7 @@ struct forwarder {
 	struct nexthop *nexthop; /* NULL where forward.gateway_mac is given */
 	struct swap swap;
 	struct flows flows;
+	struct guards guards;
 	struct order order;
 	struct workers workers;
 	struct commands commands;
@@ -122,6 +124,7 @@ static int serve(struct forwarder *fwd, struct control *control, int signals, st
 
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
+		bool limits = guards_balance(&fwd->guards, fwd->swap.current);
 		int back = fwd->opts.replay ? -1 : ports_look(&fwd->ports, &fwd->config);
 
 		if (back >= 0 && mend_port(fwd, (unsigned)back, error) != 0) {
@@ -134,7 +137,7 @@ static int serve(struct forwarder *fwd, struct control *control, int signals, st
 			break;
 		capture_expire(&fwd->workers, &fwd->swap);
 		control_poll(control, wake >= 0 ? wake : signals,
-			     egress_poll(fwd->nexthop, busy ? POLL_BUSY_MS : POLL_MS));
+			     egress_poll(fwd->nexthop, busy ? POLL_BUSY_MS : limits ? POLL_LIMITS_MS : POLL_MS));
 	}
 	if (wake >= 0)
 		close(wake);
@@ -228,9 +231,12 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	ret = egress_open(&fwd->nexthop, config, &fwd->ports, error);
 	if (ret != 0)
 		goto close_stats;
-	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, fwd->nexthop, error);
+	ret = guards_open(&fwd->guards, config, &fwd->stats, error);
 	if (ret != 0)
 		goto close_nexthop;
+	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, fwd->nexthop, &fwd->guards, error);
+	if (ret != 0)
+		goto close_guards;
 	flows_open(&fwd->flows, config, &fwd->stats);
 	fwd->swap.flows = &fwd->flows;
 	ret = telemetry_open(&fwd->stats, &fwd->swap, error);
@@ -242,6 +248,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	telemetry_close();
 	swap_close(&fwd->swap);
 	flows_close(&fwd->flows);
+close_guards:
+	guards_close(&fwd->guards);
 close_nexthop:
 	nexthop_close(fwd->nexthop);
 close_stats:

@@ -111,6 +111,11 @@ struct glb_traffic *stats_file_backends(const struct stats_file *file, uint32_t 
 	return stats_file_services(file, index) + file->header->service_slots;
 }
 
+struct glb_refused *stats_file_refused(const struct stats_file *file, uint32_t index)
+{
+	return (struct glb_refused *)(void *)(stats_file_backends(file, index) + file->header->backend_slots);
+}
+
 uint32_t *stats_file_service_ids(const struct stats_file *file)
 {
 	return at(file, file->header->service_ids);

@@ -26,6 +26,7 @@ void stats_file_close(struct stats_file *file);
 struct glb_worker_stats *stats_file_worker(const struct stats_file *file, uint32_t index);
 struct glb_traffic *stats_file_services(const struct stats_file *file, uint32_t index);
 struct glb_traffic *stats_file_backends(const struct stats_file *file, uint32_t index);
+struct glb_refused *stats_file_refused(const struct stats_file *file, uint32_t index);
 
 /* The ids of the slots, which the main lcore writes. */
 uint32_t *stats_file_service_ids(const struct stats_file *file);

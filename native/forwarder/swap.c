@@ -29,7 +29,7 @@ static uint64_t now_us(void)
 }
 
 int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
-	      const struct stats_file *stats, struct nexthop *nexthop, struct glb_error *error)
+	      const struct stats_file *stats, struct nexthop *nexthop, struct guards *guards, struct glb_error *error)
 {
 	uint32_t workers = (uint32_t)config->workers;
 
@@ -39,6 +39,7 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 	swap->ports = ports;
 	swap->stats = stats;
 	swap->nexthop = nexthop;
+	swap->guards = guards;
 	swap->current = loaded_read(NULL, config, ports, error);
 	if (swap->current == NULL)
 		return error->code;
@@ -59,6 +60,7 @@ static void clear_service(void *context, uint32_t slot)
 
 	for (uint32_t i = 0; i < swap->stats->header->worker_count; i++)
 		stats_file_services(swap->stats, i)[slot] = (struct glb_traffic){0, 0};
+	guards_clear(swap->guards, slot);
 }
 
 static void clear_backend(void *context, uint32_t slot)
@@ -185,6 +187,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
 	if (ret == 0)
 		ret = egress_adopt(swap->nexthop, fresh, &error);
+	if (ret == 0)
+		ret = guards_adopt(swap->guards, fresh, &error);
 	if (ret != 0) {
 		loaded_free(fresh);
 		refuse(swap, path, &error);

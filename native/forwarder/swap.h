@@ -8,6 +8,7 @@
 #define FORWARDER_SWAP_H
 
 #include "flows.h"
+#include "guards.h"
 #include "loaded.h"
 #include "nexthop.h"
 #include "slots.h"
@@ -34,6 +35,7 @@ struct swap {
 	const struct stats_file *stats; /* borrowed */
 	struct nexthop *nexthop;      /* borrowed; NULL: everything goes to gateway_mac */
 	struct flows *flows;          /* borrowed; its memory is taken when a snapshot wants it. never NULL once workers run */
+	struct guards *guards;        /* borrowed; never NULL */
 	uint64_t epoch;               /* loads tried */
 	uint64_t generation;          /* loads done */
 	struct glb_error last_error;  /* code 0 = the last load was good */
@@ -57,7 +59,7 @@ struct swap_view {
 
 /* Starts without a snapshot: everything is punted. Returns 0 or -ENOMEM with *error. */
 int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
-	      const struct stats_file *stats, struct nexthop *nexthop, struct glb_error *error);
+	      const struct stats_file *stats, struct nexthop *nexthop, struct guards *guards, struct glb_error *error);
 
 /* Loads the file at `path` and puts it in force. Returns 0, or a negative errno with swap->last_error filled: then what was
  * in force stays. */

@@ -298,6 +298,22 @@ static void end_traced(struct worker *worker, bool held)
 	}
 }
 
+/* Which packets go where: all stages of the path, with what this worker remembers. */
+static void decide(struct worker *worker, const struct glb_path *path, unsigned n)
+{
+	struct glb_path_memory memory = {.cache = NULL};
+
+	if (worker->flows != NULL) {
+		memory.cache = &worker->flows->cache;
+		memory.cache_now = worker->flows->now;
+	}
+	if (path->protects && !worker->lossless) {
+		worker->guard.now_ns = now_ns();
+		memory.guard = &worker->guard;
+	}
+	glb_path_burst_with(path, &memory, worker->packets, n);
+}
+
 /* All stages for a burst that came in on one port. */
 static void process(struct worker *worker, const struct loaded *loaded, unsigned index, struct rte_mbuf **mbufs, unsigned n)
 {
@@ -322,10 +338,7 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 	worker->capturing = held ? NULL : __atomic_load_n(worker->capture, __ATOMIC_ACQUIRE);
 	if (worker->capturing != NULL)
 		capture_prepare(worker->packets, n);
-	if (worker->flows != NULL)
-		glb_path_burst_cached(path, &worker->flows->cache, worker->flows->now, worker->packets, n);
-	else
-		glb_path_burst(path, worker->packets, n);
+	decide(worker, path, n);
 	if (worker->muted)
 		leave_to_other(worker, n);
 	if (traced)

@@ -39,6 +39,7 @@ struct worker {
 	uint32_t index;                  /* also its queue, its RCU thread id and its block of counters */
 	unsigned lcore;
 	bool adaptive;                   /* sleeps when idle */
+	bool lossless;                   /* replay: packets come as fast as they can be read, so services' limits mean nothing */
 	bool until_dry;                  /* ends by itself when its ports have run dry (replay, run-to-completion) */
 	const struct ports *ports;
 	struct swap *swap;               /* reads `current` and `workers` */
@@ -56,6 +57,7 @@ struct worker {
 	struct glb_traffic *backends;
 	struct flow_worker *const *flow_place; /* where its flow cache appears when a snapshot wants one */
 	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
+	struct glb_guard guard;          /* services' limits; its place's */
 	/* its own */
 	struct timing timing;
 	struct flow_worker *flows;       /* for this turn of the loop, or NULL */

@@ -56,6 +56,8 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->ports = making->ports;
 	worker->swap = making->swap;
 	worker->flow_place = &making->swap->flows->of[index];
+	worker->guard = making->swap->guards->of[index];
+	worker->lossless = making->replay;
 	limit(&worker->echo, making->config->echo_rate);
 	limit(&worker->reject, making->config->reject_rate);
 	limit(&worker->oversize, making->config->oversize_rate);

@@ -14,7 +14,10 @@
 /* A configuration with something in every section. */
 static void full_make(struct make *m)
 {
+	static const struct glb_protection_config limits = {.packets_per_second = 9, .packets_burst = 3};
+
 	make_init(m, 2, 4, 3);
+	m->services[1].protection = &limits;
 	m->backends[0][2].state = GLB_STATE_INACTIVE;
 	m->services[1].alt_hash_fields = GLB_HASH_DST_ADDR;
 	m->services[1].hops = 3;

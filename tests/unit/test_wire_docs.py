@@ -93,13 +93,14 @@ def test_snapshot_tables_have_the_sizes_of_the_structs() -> None:
     """Offsets in the field tables add up, and end at sizeof."""
     page = (WIRE / "snapshot.md").read_text()
     for title, struct in {
-        "Header, 248 bytes": "glb_snapshot_header",
+        "Header, 264 bytes": "glb_snapshot_header",
         "QUIC, 192 bytes": "glb_quic",
         "SERVICES, 64 bytes": "glb_service",
         "BACKENDS, 32 bytes": "glb_backend",
         "TABLES, 32 bytes": "glb_table",
         "VIPS, 36 bytes": "glb_vip",
         "BINDS, 12 bytes": "glb_bind",
+        "PROTECTIONS, 32 bytes": "glb_protection",
     }.items():
         section = page.split(f"### {title}")[1].split("###")[0]
         end = 0

@@ -9,6 +9,7 @@
 
 #include "backend_ids.h"
 #include "flow_cache.h"
+#include "guard.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "snapshot.h"
@@ -69,8 +70,10 @@ struct glb_path {
 	struct glb_director director;
 	struct glb_next_hop gateway;         /* the director's gateway_mac, behind the port that packets come in on */
 	uint8_t plain;                       /* 1: every service is GUE over IPv4 with TOS 0 */
+	uint8_t protects;                    /* 1: some service has a protection */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
 	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: no flow cache is used */
+	const uint32_t *service_slots;       /* borrowed: what a guard's arrays go by; NULL: no guard is used */
 	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
 
@@ -102,13 +105,28 @@ void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, u
  * set. A packet whose flow is in the cache gets the flow's own backend as its first hop, as long as it is in the snapshot, not inactive
  * and not unhealthy (then as its last), and the row's chain behind it; other packets may teach the cache. docs/operations.md. */
 void glb_path_recall(const struct glb_path *path, struct glb_flow_cache *cache, const struct glb_packet *packets, unsigned n);
-void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, struct glb_packet *packets,
-		       unsigned n);
+void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct glb_guard *guard,
+		       struct glb_packet *packets, unsigned n); /* `guard` may be NULL */
+
+/* Limits of services (guard.h), between classify and hash; of use only where path->protects and path->service_slots are set. With `remembers`, new flows of
+ * services with a flow cache are left to the remember stage. */
+void glb_path_guard(const struct glb_path *path, const struct glb_guard *guard, bool remembers, struct glb_packet *packets,
+		    unsigned n);
+
+/* What a caller remembers from burst to burst: its own, each NULL where it has none. */
+struct glb_path_memory {
+	struct glb_flow_cache *cache;
+	const struct glb_guard *guard;
+	uint32_t cache_now; /* in the flow cache's ticks */
+};
 
 /* All of them, parse included, without a flow cache. */
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);
 
-/* The same with one, the caller's own; `now` is in its ticks. `cache` may be NULL. */
+/* The same with what the caller remembers. */
+void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memory *memory, struct glb_packet *packets, unsigned n);
+
+/* The same with a flow cache, the caller's own; `now` is in its ticks. `cache` may be NULL. */
 void glb_path_burst_cached(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now,
 			   struct glb_packet *packets, unsigned n);
 

@@ -34,6 +34,7 @@ enum glb_section_kind {
 	GLB_SECTION_UDP_TIMEOUTS, /* uint16_t, s: of each service, 0 = the director's own; none at all when no service has one */
 	GLB_SECTION_QUIC,         /* struct glb_quic, ascending by (service, config_id) */
 	GLB_SECTION_QUIC_SERVERS, /* struct glb_quic_server, of one configuration after the other, ascending by id */
+	GLB_SECTION_PROTECTIONS,  /* struct glb_protection, ascending by service */
 	GLB_SECTION_COUNT
 };
 
@@ -51,7 +52,7 @@ struct glb_snapshot_header {
 	uint64_t revision;     /* of the desired state; 0 from offline tools */
 	uint32_t vip_probe_max; /* longest probe sequence in GLB_SECTION_VIP_SLOTS, ≥ 1 */
 	uint32_t pad;
-	struct glb_section sections[12]; /* by enum glb_section_kind */
+	struct glb_section sections[13]; /* by enum glb_section_kind */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_snapshot_header) == 56 + 16 * GLB_SECTION_COUNT, "snapshot header")
 
@@ -88,6 +89,7 @@ enum glb_service_flag {
 	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */
 	GLB_SERVICE_GRE_KEY = 4,         /* encap gre: with a key, encap_value */
 	GLB_SERVICE_QUIC = 16,           /* UDP packets go by connection id where a server chose it (quic.h); has entries in GLB_SECTION_QUIC */
+	GLB_SERVICE_PROTECTED = 32,      /* has a struct glb_protection */
 };
 
 enum glb_oversize { /* what becomes of a packet that would exceed the egress MTU as sent: docs/mtu.md */
@@ -208,6 +210,19 @@ struct glb_quic_server {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_quic_server) == 20, "QUIC server")
 
+/* What each director lets through to a service; 0 for no limit. docs/protection.md. */
+struct glb_protection {
+	uint32_t service;            /* index into services */
+	uint32_t packets_per_second; /* up to GLB_LIMIT_MAX */
+	uint32_t packets_burst;      /* at once; 0 where there is no limit */
+	uint32_t flows_per_second;   /* new ones */
+	uint32_t flows_burst;
+	uint32_t pad[3];
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_protection) == 32, "half a cache line")
+
+enum { GLB_LIMIT_MAX = 1000000000 };
+
 /* ---- compile ---- */
 
 /* A backend of the pool, as a former state of a service's rows had it. */
@@ -272,6 +287,14 @@ struct glb_quic_config {
 	uint32_t server_count;
 };
 
+/* As struct glb_protection has it; not all of it 0. */
+struct glb_protection_config {
+	uint32_t packets_per_second;
+	uint32_t packets_burst;
+	uint32_t flows_per_second;
+	uint32_t flows_burst;
+};
+
 struct glb_service_config {
 	const char *name;
 	uint32_t id;              /* ≥ 1, unique */
@@ -302,6 +325,7 @@ struct glb_service_config {
 	const struct glb_alt_config *alt;      /* NULL = none; not together with alt_hash_fields */
 	const struct glb_quic_config *quic;    /* ascending by config_id */
 	uint32_t quic_count;                   /* 0: packets go by their flow's hash alone */
+	const struct glb_protection_config *protection; /* NULL = none */
 };
 
 struct glb_config {
@@ -350,6 +374,8 @@ struct glb_snapshot {
 	const uint16_t *udp_timeouts; /* by index of the service; NULL: no service has one */
 	const struct glb_quic *quics;
 	const struct glb_quic_server *quic_servers;
+	const struct glb_protection *protections;
+	uint32_t protection_count;
 	uint32_t service_count;
 	uint32_t backend_count;
 	uint32_t table_count;
@@ -377,6 +403,9 @@ uint32_t glb_snapshot_find_vip(const struct glb_snapshot *snapshot, const struct
 /* The service of `vip` for this protocol and destination port (host order; 0 for GLB_PROTOCOL_OTHER), or GLB_INDEX_NONE. */
 uint32_t glb_snapshot_find_service(const struct glb_snapshot *snapshot, uint32_t vip, uint8_t protocol,
 				   uint16_t port);
+
+/* The protection of a service, by its index, or NULL. */
+const struct glb_protection *glb_snapshot_protection(const struct glb_snapshot *snapshot, uint32_t service);
 
 /* The hops of a row: an array of snapshot->tables[table].hops pool indices. `row` < tables[table].rows. */
 const uint16_t *glb_snapshot_row(const struct glb_snapshot *snapshot, uint32_t table, uint32_t row);

@@ -11,6 +11,7 @@
 #ifndef GLB_STATS_H
 #define GLB_STATS_H
 
+#include "guard.h"
 #include "verdict.h"
 
 enum {
@@ -72,7 +73,7 @@ enum glb_role {
 	GLB_ROLE_LAST_WORKER = 4,  /* pipeline without senders: from its rings to a port */
 };
 
-/* A worker's block (and, in a pipeline, a receiver's or sender's; their packets are counted where they end): this struct, then struct glb_traffic[service_slots], then struct glb_traffic[backend_slots]. */
+/* A worker's block (and, in a pipeline, a receiver's or sender's; their packets are counted where they end): this struct, then struct glb_traffic[service_slots], struct glb_traffic[backend_slots], struct glb_refused[service_slots]. */
 struct glb_worker_stats {
 	uint64_t rx_packets; /* from a port or ring */
 	uint64_t rx_bytes;   /* frames, Ethernet header included */
@@ -115,5 +116,6 @@ int glb_stats_open(const void *data, size_t len, struct glb_error *error);
 void glb_stats_sum(const void *data, struct glb_worker_stats *total);
 void glb_stats_service(const void *data, uint32_t slot, struct glb_traffic *out);
 void glb_stats_backend(const void *data, uint32_t slot, struct glb_traffic *out);
+void glb_stats_refused(const void *data, uint32_t slot, struct glb_refused *out); /* of a service slot */
 
 #endif

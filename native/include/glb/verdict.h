@@ -80,6 +80,9 @@ enum glb_reason {
 	GLB_REASON_OVERSIZE_LIMITED,   /* drop: more of these than the director sends */
 	GLB_REASON_OVERSIZE_FRAGMENTED, /* forward: to a backend, in fragments */
 	GLB_REASON_NO_BUFFER,          /* drop: no packet buffer was free for its fragments */
+	/* drop: services with limits */
+	GLB_REASON_PACKETS_LIMITED,    /* above the service's packets_per_second */
+	GLB_REASON_FLOWS_LIMITED,      /* begins a flow, above the service's new_flows_per_second */
 	GLB_REASON_COUNT
 };
 

@@ -1,0 +1,16 @@
+/* Services' protections in a configuration and in a snapshot: whether they are as they must be. */
+#ifndef GLB_CORE_PROTECTION_H
+#define GLB_CORE_PROTECTION_H
+
+#include <glb/snapshot.h>
+
+/* Of service s of a configuration. Returns 0, or -EINVAL with *error. */
+int protection_config_check(const struct glb_protection_config *protection, uint32_t s, struct glb_error *error);
+
+/* What goes into the snapshot for the service that has index `service` there. */
+struct glb_protection protection_make(const struct glb_protection_config *config, uint32_t service);
+
+/* The snapshot's: each belongs to a service that has the flag, ascending, and each of these has one. Returns 0, or -EINVAL. */
+int protection_check(const struct glb_snapshot *snapshot, struct glb_error *error);
+
+#endif
