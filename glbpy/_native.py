@@ -170,6 +170,7 @@ class ServiceInput:
     oversize: str = "icmp"
     flow_cache: bool = False  # directors remember its flows
     udp_timeout: int = 0  # s, those of UDP; 0: as long as a director's own
+    fragments: bool = False  # later fragments follow the first one
     gre_key: int | None = None
     dscp: int = 0  # of l3dsr
     backend_port: int | None = None  # of nat; None: the packet's own
@@ -239,6 +240,7 @@ class ServiceInfo:
     flow_cache: bool
     udp_timeout: int  # s; 0: as long as a director's own
     oversize: str
+    fragments: bool
     encap_value: int  # gre: the key; nat: the backend's port, or 0
     tos: int  # of the outer header; l3dsr: of the packet
     tos_mask: int  # bits of the packet's own that are kept in it
@@ -476,6 +478,7 @@ def _service(arena: _Arena, service: ServiceInput, where: str, out: Any) -> None
     out.source_bits_v6 = _number(service.source_bits_v6, 1, 128, f"{where}source_bits_v6")
     out.flow_cache = service.flow_cache
     out.udp_timeout = _number(service.udp_timeout, 0, lib.GLB_FLOW_TIMEOUT_MAX, f"{where}udp_timeout")
+    out.fragments = service.fragments
     _key(service.hash_key, out.hash_key, f"{where}hash_key")
     _key(service.seed, out.seed, f"{where}seed")
     out.binds = _binds(arena, service.binds, where)
@@ -728,6 +731,7 @@ class Snapshot:
             flow_cache=bool(service.flags & lib.GLB_SERVICE_FLOW_CACHE),
             udp_timeout=self.c.udp_timeouts[index] if self.c.udp_timeouts else 0,
             oversize=_name_of(OVERSIZES, service.oversize),
+            fragments=bool(service.flags & lib.GLB_SERVICE_FRAGMENTS),
             encap_value=service.encap_value,
             tos=service.tos,
             tos_mask=service.tos_mask,

@@ -197,6 +197,7 @@ def _service(
         source_bits_v6=affinity.v6_bits if affinity else 128,
         flow_cache=service.flow_cache == "on",
         udp_timeout=service.udp_timeout_seconds or 0,
+        fragments=service.fragments == "follow",
         priors=tuple(_prior(prior, pools[pool], secret) for prior in own),
         alt=_alt(alt, pools, position, secret),
         quic=_quic(state, service, secret),

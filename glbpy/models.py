@@ -502,6 +502,11 @@ class Service(Model):
         description="For UDP: QUIC packets go to the backend that chose their connection id, by QUIC-LB. "
         "true: one configuration, with defaults. hash_fields are all four then, unless they are given.",
     )
+    fragments: Literal["drop", "follow"] = Field(
+        default="drop",
+        description="follow: fragments of a datagram behind the first one, which have no ports, go where the "
+        "first one went. drop: they are lost, and the datagram with them.",
+    )
     settle_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = Field(
         default=3600,
         description="How long, after a change, backends stay appended to chains that they would leave, so "

@@ -67,6 +67,7 @@ def describe(data: bytes) -> dict[str, object]:
                 "hash_fields": list(s.hash_fields),
                 "encapsulation": s.encapsulation,
                 "flow_cache": "on" if s.flow_cache else "off",
+                "fragments": "follow" if s.fragments else "drop",
             }
             for s in opened.services
         ],

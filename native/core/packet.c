@@ -98,6 +98,7 @@ static enum glb_reason parse(struct glb_packet *packet)
 	packet->protocol = ip.protocol;
 	packet->tos = ip.tos;
 	packet->extended = ip.extended;
+	packet->fragment = ip.fragment;
 	packet->vip = packet->dst = ip.dst;
 	packet->src = ip.src;
 	return parse_transport(packet, &ip);
@@ -109,7 +110,7 @@ static void clear(struct glb_packet *packet)
 	packet->l3_len = 0;
 	packet->l3_offset = packet->l4_offset = 0;
 	packet->kind = GLB_PACKET_OTHER;
-	packet->protocol = packet->tos = packet->extended = 0;
+	packet->protocol = packet->tos = packet->extended = packet->fragment = 0;
 	packet->hint = packet->sport = packet->dport = 0;
 	packet->vip = packet->src = packet->dst = (struct glb_addr){0};
 	packet->service = packet->row = packet->alt_row = GLB_INDEX_NONE;

@@ -35,6 +35,10 @@ struct ip {
 	bool extended;       /* IPv6 extension headers other than a fragment header */
 	bool fragment;       /* one of several */
 	bool later_fragment; /* the payload does not begin with a transport header */
+	bool more;           /* of a fragment: it is not the last one */
+	uint32_t id;         /* of a fragment: the datagram's */
+	uint32_t offset;     /* of a fragment, in the datagram, bytes */
+	const uint8_t *part; /* of a fragment: where its bytes of the datagram begin */
 };
 
 /* Takes the Ethernet header and VLAN tags off `bytes`. Returns GLB_REASON_FORWARDED with the *family of what follows, or why

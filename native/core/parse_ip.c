@@ -24,6 +24,14 @@ static bool cut(struct span *bytes, uint32_t header, uint32_t length, uint32_t r
 	return true;
 }
 
+static void note_fragment(struct ip *ip, uint32_t id, uint32_t offset, bool more, const uint8_t *part)
+{
+	ip->id = id;
+	ip->offset = offset;
+	ip->more = more;
+	ip->part = part;
+}
+
 static enum glb_reason parse_v4(struct span bytes, uint32_t room, struct ip *ip)
 {
 	const struct glb_ipv4 *header = span_take(&bytes, sizeof(*header));
@@ -48,6 +56,9 @@ static enum glb_reason parse_v4(struct span bytes, uint32_t room, struct ip *ip)
 	ip->fragment = (glb_be16_get(header->fragment) & (GLB_IPV4_OFFSET | GLB_IPV4_MF)) != 0;
 	ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) != 0;
 	ip->payload = bytes;
+	if (ip->fragment)
+		note_fragment(ip, ip->hint, (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) * 8U,
+			      (glb_be16_get(header->fragment) & GLB_IPV4_MF) != 0, bytes.at);
 	return GLB_REASON_FORWARDED;
 }
 
@@ -87,6 +98,8 @@ static enum glb_reason skip_extensions(struct span *bytes, struct ip *ip)
 		if (ip->protocol == GLB_IPPROTO_FRAGMENT) {
 			ip->fragment = (glb_be16_get(header->fragment) & (GLB_IPV6_OFFSET | GLB_IPV6_MF)) != 0;
 			ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV6_OFFSET) != 0;
+			note_fragment(ip, glb_be32_get(header->rest), glb_be16_get(header->fragment) & GLB_IPV6_OFFSET,
+				      (glb_be16_get(header->fragment) & GLB_IPV6_MF) != 0, bytes->at);
 		} else {
 			ip->extended = true;
 		}

@@ -77,6 +77,7 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 		status = check_service(snapshot, &snapshot->services[i], director, error);
 		path->plain &= is_plain(snapshot, &snapshot->services[i]);
 		path->protects |= (snapshot->services[i].flags & GLB_SERVICE_PROTECTED) != 0;
+		path->follows |= (snapshot->services[i].flags & GLB_SERVICE_FRAGMENTS) != 0;
 	}
 	return status;
 }
@@ -111,6 +112,7 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 
 void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memory *memory, struct glb_packet *packets, unsigned n)
 {
+	const bool follows = path->follows && memory->fragments != NULL;
 	const struct glb_guard *guard = path->protects && path->service_slots != NULL ? memory->guard : NULL;
 	struct glb_flow_cache *cache = memory->cache;
 	const bool can_remember = cache != NULL && path->backend_ids != NULL;
@@ -124,6 +126,8 @@ void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memo
 	glb_path_classify(path, packets, n);
 	if (path->director.strict)
 		glb_path_check(packets, n);
+	if (follows)
+		glb_path_follow(path, memory->fragments, memory->fragments_now, packets, n);
 	if (guard != NULL)
 		glb_path_guard(path, guard, can_remember, packets, n);
 	STAGE_END(classify);
@@ -139,6 +143,8 @@ void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memo
 	STAGE_END(select);
 	if (remembers)
 		glb_path_remember(path, cache, memory->cache_now, guard, packets, n);
+	if (follows)
+		glb_path_followed(path, memory->fragments, packets, n);
 	STAGE_END(remember);
 	glb_path_measure(path, packets, n);
 	STAGE_END(measure);

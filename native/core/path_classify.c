@@ -3,6 +3,7 @@
 #include <glb/wire.h>
 
 #include "echo.h"
+#include "path_classify.h"
 #include "reject.h"
 #include "snapshot_layout.h"
 #include "verdict.h"
@@ -53,14 +54,42 @@ static enum glb_reason classify_echo(const struct glb_path *path, struct glb_pac
 	return GLB_REASON_FORWARDED;
 }
 
-static enum glb_reason classify(const struct glb_path *path, struct glb_packet *packet)
+/* Whether all packets of the protocol to a VIP are one service's, and that chooses by addresses alone: then a later fragment need not wait to
+ * be told where the first one went. */
+static bool goes_alone(const struct glb_snapshot *snapshot, const struct glb_vip *vip, struct glb_packet *packet)
+{
+	enum { ADDRESSES = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR, BINDS_MAX = 16 };
+	const struct glb_bind *binds = &snapshot->binds[vip->bind_first];
+	const struct glb_service *service;
+	uint32_t only = GLB_INDEX_NONE;
+
+	if (!vip->follows || vip->bind_count > BINDS_MAX)
+		return false;
+	for (uint32_t b = 0; b < vip->bind_count; b++) {
+		if (binds[b].protocol != packet->protocol)
+			continue;
+		if (only != GLB_INDEX_NONE && only != binds[b].service)
+			return false;
+		only = binds[b].service;
+	}
+	if (only == GLB_INDEX_NONE)
+		return false;
+	service = &snapshot->services[only];
+	if ((service->flags & (GLB_SERVICE_FRAGMENTS | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_QUIC)) != GLB_SERVICE_FRAGMENTS ||
+	    ((service->hash_fields | service->alt_hash_fields) & ~ADDRESSES) != 0)
+		return false;
+	packet->service = only;
+	return true;
+}
+
+enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *packet, uint8_t kind)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
 	const uint32_t vip = glb_snapshot_find_vip(snapshot, &packet->vip);
 
 	if (vip == GLB_INDEX_NONE)
 		return GLB_REASON_NOT_VIP;
-	switch ((enum glb_packet_kind)packet->kind) {
+	switch ((enum glb_packet_kind)kind) {
 	case GLB_PACKET_TCP:
 	case GLB_PACKET_UDP:
 		packet->service = glb_snapshot_find_service(snapshot, vip, packet->protocol, packet->dport);
@@ -74,7 +103,7 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 	case GLB_PACKET_ICMP:
 		return GLB_REASON_ICMP_NOT_TAKEN;
 	case GLB_PACKET_FRAGMENT:
-		return GLB_REASON_LATER_FRAGMENT;
+		return goes_alone(snapshot, &snapshot->vips[vip], packet) ? GLB_REASON_FORWARDED : GLB_REASON_LATER_FRAGMENT;
 	case GLB_PACKET_OTHER:
 		break;
 	}
@@ -87,7 +116,7 @@ static enum glb_reason classify(const struct glb_path *path, struct glb_packet *
 /* Where GLB's directors run beside this one, both must treat a packet alike, and GLB's take a packet only when TCP, UDP
  * or ICMPv6 is the IPv6 header's own next header. Who rewrites the destination would have to know what is in the extensions: a
  * routing header has the final destination, an authentication header covers it. */
-static enum glb_reason check_extended(const struct glb_snapshot *snapshot, struct glb_packet *packet)
+static enum glb_reason refuse_extended(const struct glb_snapshot *snapshot, struct glb_packet *packet)
 {
 	const struct glb_service *service = &snapshot->services[packet->service];
 
@@ -98,6 +127,12 @@ static enum glb_reason check_extended(const struct glb_snapshot *snapshot, struc
 	return GLB_REASON_IPV6_EXTENSION;
 }
 
+void check_extended(const struct glb_path *path, struct glb_packet *packet)
+{
+	if (packet->extended && packet->verdict == GLB_VERDICT_FORWARD)
+		verdict_set(packet, refuse_extended(path->snapshot, packet));
+}
+
 void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -105,9 +140,8 @@ void glb_path_classify(const struct glb_path *path, struct glb_packet *packets, 
 
 		if (packet->verdict != GLB_VERDICT_FORWARD)
 			continue;
-		verdict_set(packet, path->snapshot == NULL ? GLB_REASON_NO_SNAPSHOT : classify(path, packet));
-		if (packet->extended && packet->verdict == GLB_VERDICT_FORWARD)
-			verdict_set(packet, check_extended(path->snapshot, packet));
+		verdict_set(packet, path->snapshot == NULL ? GLB_REASON_NO_SNAPSHOT : classify_as(path, packet, packet->kind));
+		check_extended(path, packet);
 		if (packet->verdict == GLB_VERDICT_FORWARD)
 			__builtin_prefetch(&path->snapshot->services[packet->service]);
 	}

@@ -21,6 +21,9 @@
 
 enum { HASH_FIELDS = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR | GLB_HASH_SRC_PORT | GLB_HASH_DST_PORT };
 
+enum { SERVICE_FLAGS = GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_GRE_KEY | GLB_SERVICE_FRAGMENTS |
+		     GLB_SERVICE_QUIC | GLB_SERVICE_PROTECTED };
+
 static uint64_t count_of(const struct glb_snapshot *s, enum glb_section_kind kind)
 {
 	return s->header->sections[kind].count;
@@ -103,8 +106,7 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 		if (!encap_ok(service))
 			return REFUSE("service %u: fields that encapsulation %s does not have", i,
 				      encap_rules[service->encap].name);
-		if ((service->flags & ~(GLB_SERVICE_KEEP_DUPLICATES | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_GRE_KEY | GLB_SERVICE_QUIC |
-				 GLB_SERVICE_PROTECTED)) != 0 ||
+		if ((service->flags & ~SERVICE_FLAGS) != 0 ||
 		    !zero(service->pad, sizeof(service->pad)))
 			return REFUSE("service %u: unknown flags 0x%x, or padding that is not zero", i, service->flags);
 	}
@@ -230,6 +232,7 @@ static int check_binds(const struct glb_snapshot *s, struct glb_error *error)
 {
 	for (uint32_t v = 0; v < s->vip_count; v++) {
 		const struct glb_bind *binds = &s->binds[s->vips[v].bind_first];
+		bool follows = false;
 
 		for (uint32_t b = 0; b < s->vips[v].bind_count; b++) {
 			const struct glb_bind *bind = &binds[b];
@@ -244,7 +247,10 @@ static int check_binds(const struct glb_snapshot *s, struct glb_error *error)
 			if (b > 0 && (bind->protocol < bind[-1].protocol || (bind->protocol == bind[-1].protocol &&
 									    bind->port_first <= bind[-1].port_last)))
 				return REFUSE("VIP %u, bind %u: out of order", v, b);
+			follows |= (s->services[bind->service].flags & GLB_SERVICE_FRAGMENTS) != 0;
 		}
+		if (s->vips[v].follows != follows)
+			return REFUSE("VIP %u: does not say what its services do with fragments", v);
 	}
 	return 0;
 }

@@ -311,7 +311,8 @@ static void put_services(const struct plan *plan, struct writer *writer)
 					   (service->flow_cache ? GLB_SERVICE_FLOW_CACHE : 0) |
 					   (service->gre_keyed ? GLB_SERVICE_GRE_KEY : 0) |
 					   (service->quic_count > 0 ? GLB_SERVICE_QUIC : 0) |
-					   (service->protection != NULL ? GLB_SERVICE_PROTECTED : 0)),
+					   (service->protection != NULL ? GLB_SERVICE_PROTECTED : 0) |
+					   (service->fragments ? GLB_SERVICE_FRAGMENTS : 0)),
 			.encap_value = service->encap_value,
 			.tos = service->tos,
 			.tos_mask = service->tos_mask,
@@ -329,6 +330,13 @@ static void put_services(const struct plan *plan, struct writer *writer)
 	}
 }
 
+static void put_follows(const struct plan *plan, struct glb_vip *out, const struct glb_bind *binds)
+{
+	for (uint32_t v = 0; v < plan->vips.vip_count; v++)
+		for (uint32_t b = 0; b < out[v].bind_count; b++)
+			out[v].follows |= service_at(plan, binds[out[v].bind_first + b].service)->fragments != 0;
+}
+
 static void put_classifier(const struct plan *plan, struct writer *writer)
 {
 	const struct glb_vip_build *vips = &plan->vips;
@@ -338,6 +346,7 @@ static void put_classifier(const struct plan *plan, struct writer *writer)
 		       vips->prefix_count * sizeof(*vips->prefixes));
 		memcpy(section(writer, GLB_SECTION_VIPS), vips->vips, vips->vip_count * sizeof(*vips->vips));
 		memcpy(section(writer, GLB_SECTION_BINDS), vips->binds, vips->bind_count * sizeof(*vips->binds));
+		put_follows(plan, section(writer, GLB_SECTION_VIPS), vips->binds);
 	}
 	memcpy(section(writer, GLB_SECTION_VIP_SLOTS), vips->slots, vips->slot_count * sizeof(*vips->slots));
 }

@@ -21,7 +21,8 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"ICMP to a VIP, of a type that is left to the kernel"},
 	[GLB_REASON_ICMP_NOT_OURS] = {"icmp_not_ours", GLB_VERDICT_PUNT,
 		"an ICMP error that quotes no packet of a service"},
-	[GLB_REASON_LATER_FRAGMENT] = {"later_fragment", GLB_VERDICT_PUNT, "a later fragment, which has no ports"},
+	[GLB_REASON_LATER_FRAGMENT] = {"later_fragment", GLB_VERDICT_PUNT,
+		"a later fragment, which has no ports, and its service does not follow fragments"},
 	[GLB_REASON_IPV6_EXTENSION] = {"ipv6_extension", GLB_VERDICT_PUNT,
 		"IPv6 extension headers, which policy glb (as GLB's director) and encapsulations that rewrite leave to the kernel"},
 	[GLB_REASON_NO_SNAPSHOT] = {"no_snapshot", GLB_VERDICT_PUNT, "no snapshot is loaded yet"},
@@ -93,6 +94,18 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 	[GLB_REASON_PACKETS_LIMITED] = {"packets_limited", GLB_VERDICT_DROP, "above the service's packets_per_second"},
 	[GLB_REASON_FLOWS_LIMITED] = {"flows_limited", GLB_VERDICT_DROP,
 		"begins a flow, above the service's new_flows_per_second"},
+	[GLB_REASON_FRAGMENT_TINY] = {"fragment_tiny", GLB_VERDICT_DROP,
+		"a fragment of TCP that begins within the transport header"},
+	[GLB_REASON_FRAGMENT_BAD_LENGTH] = {"fragment_bad_length", GLB_VERDICT_DROP,
+		"malformed: a fragment that is empty, or not the last one and not a multiple of 8 bytes"},
+	[GLB_REASON_FRAGMENT_ENDLESS] = {"fragment_endless", GLB_VERDICT_DROP,
+		"malformed: a fragment with which its datagram would exceed 65535 bytes"},
+	[GLB_REASON_FRAGMENT_OVERLAP] = {"fragment_overlap", GLB_VERDICT_DROP,
+		"a fragment with bytes that have come before, or of a datagram in which fragments overlap"},
+	[GLB_REASON_FRAGMENT_TIMEOUT] = {"fragment_timeout", GLB_VERDICT_DROP,
+		"a later fragment that waited in vain for the first one of its datagram"},
+	[GLB_REASON_FRAGMENT_NO_ROOM] = {"fragment_no_room", GLB_VERDICT_DROP,
+		"a later fragment that came before the first one, and had no room to wait"},
 };
 
 const char *glb_reason_name(unsigned reason)
@@ -117,6 +130,7 @@ const char *glb_verdict_name(unsigned verdict)
 		[GLB_VERDICT_ANSWER] = "answer",
 		[GLB_VERDICT_PUNT] = "punt",
 		[GLB_VERDICT_DROP] = "drop",
+		[GLB_VERDICT_WAIT] = "wait",
 	};
 
 	return verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "unknown";

@@ -64,6 +64,10 @@ static const struct config_key keys[] = {
 	KEY("flow_cache", "established_seconds", CONFIG_INTEGER, flow_established_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
 	KEY("flow_cache", "closing_seconds", CONFIG_INTEGER, flow_closing_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
 	KEY("flow_cache", "udp_seconds", CONFIG_INTEGER, flow_udp_s, RANGE(1, GLB_FLOW_TIMEOUT_MAX)),
+	KEY("fragments", "datagrams", CONFIG_INTEGER, fragment_datagrams, RANGE(GLB_FRAGMENTS_MIN, 1 << 16)),
+	KEY("fragments", "waiting", CONFIG_INTEGER, fragment_waiting, RANGE(GLB_FRAGMENTS_MIN, 1 << 16)),
+	KEY("fragments", "timeout_ms", CONFIG_INTEGER, fragment_timeout_ms, RANGE(1, 60000)),
+	KEY("fragments", "wait_ms", CONFIG_INTEGER, fragment_wait_ms, RANGE(1, 60000)),
 	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
 	KEY("stats", "backend_slots", CONFIG_INTEGER, backend_slots, RANGE(1, 1 << 20)),
 };
@@ -122,6 +126,10 @@ static void set_defaults(struct config *config)
 	config->flow_established_s = timeouts.established;
 	config->flow_closing_s = timeouts.closing;
 	config->flow_udp_s = timeouts.udp;
+	config->fragment_datagrams = 4096;
+	config->fragment_waiting = 512;
+	config->fragment_timeout_ms = 2000;
+	config->fragment_wait_ms = 200;
 	config->service_slots = 1024;
 	config->backend_slots = 4096;
 }
@@ -375,7 +383,7 @@ int config_from_json(struct config *config, const json_t *root, const char *orig
 			ret = read_section(config, name, value, origin, error);
 		else
 			ret = glb_error_set(error, -EINVAL, "%s: %.40s: unknown key; there are director, forward, eal, "
-					    "port, punt, flow_cache, stats", origin, name);
+					    "port, punt, flow_cache, fragments, stats", origin, name);
 		if (ret != 0)
 			break;
 	}

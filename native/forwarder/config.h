@@ -80,6 +80,11 @@ struct config {
 	int64_t flow_established_s;
 	int64_t flow_closing_s;
 	int64_t flow_udp_s;
+	/* [fragments]; of each worker */
+	int64_t fragment_datagrams; /* whose first fragment has come; glb/fragments.h */
+	int64_t fragment_waiting;   /* fragments that came before the first one */
+	int64_t fragment_timeout_ms;
+	int64_t fragment_wait_ms;
 	/* [punt]; packets a second of each class, for each worker and port */
 	int64_t punt_rate[GLB_PUNT_CLASSES];
 	/* [stats] */

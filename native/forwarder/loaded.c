@@ -88,7 +88,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		if (ret == 0)
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
 		loaded->paths[i].service_slots = loaded->service_slot;
-		if (loaded->remembers)
+		if (loaded->id_slots != NULL)
 			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}
 	if (ret != 0)
@@ -114,12 +114,15 @@ static int make_arrays(struct loaded *loaded, bool gateway, struct glb_error *er
 	return 0;
 }
 
-/* For services with flow_cache: where a backend that was remembered is in this snapshot. */
+/* For services with flow_cache, or that follow fragments: where a backend that was remembered is in this snapshot. */
 static int make_backend_ids(struct loaded *loaded, struct glb_error *error)
 {
+	uint8_t flags = 0;
+
 	for (uint32_t i = 0; i < loaded->snapshot.service_count; i++)
-		loaded->remembers |= (loaded->snapshot.services[i].flags & GLB_SERVICE_FLOW_CACHE) != 0;
-	if (!loaded->remembers)
+		flags |= loaded->snapshot.services[i].flags;
+	loaded->remembers = (flags & GLB_SERVICE_FLOW_CACHE) != 0;
+	if ((flags & (GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_FRAGMENTS)) == 0)
 		return 0;
 	loaded->id_slots = calloc(glb_backend_ids_slots(&loaded->snapshot), sizeof(uint32_t));
 	if (loaded->id_slots == NULL)

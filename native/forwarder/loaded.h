@@ -18,7 +18,7 @@ struct loaded {
 	uint32_t *backend_slot;
 	uint64_t *next_hops;                     /* by index of the backend (glb/next_hop.h), written by the main lcore while
 						  * workers read; NULL: everything goes to gateway_mac, by the port it came in on */
-	struct glb_backend_ids backend_ids;      /* where `remembers` */
+	struct glb_backend_ids backend_ids;      /* where `id_slots` is */
 	uint32_t *id_slots;                      /* its memory */
 	bool remembers;                          /* a service has flow_cache */
 	void *bytes;                             /* mapping of map_len bytes, huge pages where the kernel has them */

@@ -52,6 +52,7 @@ struct forwarder {
 	struct swap swap;
 	struct flows flows;
 	struct guards guards;
+	struct fragments fragments;
 	struct order order;
 	struct workers workers;
 	struct commands commands;
@@ -239,6 +240,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 		goto close_guards;
 	flows_open(&fwd->flows, config, &fwd->stats);
 	fwd->swap.flows = &fwd->flows;
+	fragments_open(&fwd->fragments, config);
+	fwd->swap.fragments = &fwd->fragments;
 	ret = telemetry_open(&fwd->stats, &fwd->swap, error);
 	if (ret == 0 && fwd->opts.order != NULL)
 		ret = order_open(&fwd->order, fwd->opts.order, error);
@@ -247,6 +250,7 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	order_close(&fwd->order);
 	telemetry_close();
 	swap_close(&fwd->swap);
+	fragments_close(&fwd->fragments);
 	flows_close(&fwd->flows);
 close_guards:
 	guards_close(&fwd->guards);

@@ -184,6 +184,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	if (ret == 0 && fresh->remembers)
 		ret = flows_want(swap->flows, &error);
 	if (ret == 0)
+		ret = fragments_want(swap->fragments, &fresh->snapshot, &error);
+	if (ret == 0)
 		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
 	if (ret == 0)
 		ret = egress_adopt(swap->nexthop, fresh, &error);

@@ -8,6 +8,7 @@
 #define FORWARDER_SWAP_H
 
 #include "flows.h"
+#include "fragments.h"
 #include "guards.h"
 #include "loaded.h"
 #include "nexthop.h"
@@ -34,6 +35,7 @@ struct swap {
 	const struct ports *ports;    /* borrowed */
 	const struct stats_file *stats; /* borrowed */
 	struct nexthop *nexthop;      /* borrowed; NULL: everything goes to gateway_mac */
+	struct fragments *fragments;  /* the same */
 	struct flows *flows;          /* borrowed; its memory is taken when a snapshot wants it. never NULL once workers run */
 	struct guards *guards;        /* borrowed; never NULL */
 	uint64_t epoch;               /* loads tried */

@@ -129,10 +129,14 @@ static void count_verdicts(struct worker *worker, const struct loaded *loaded, u
 		const struct glb_packet *packet = &worker->packets[i];
 
 		bytes += packet->frame_len;
+		if (packet->verdict == GLB_VERDICT_WAIT)
+			continue;
 		count_add(is_passed_on(packet) ? &worker->passed_on[packet->reason] : &worker->stats->reasons[packet->reason], 1);
 		if (packet->verdict == GLB_VERDICT_FORWARD)
 			count_traffic(worker, loaded, packet);
 	}
+	if (worker->again)
+		return;
 	count_add(&worker->stats->rx_packets, n);
 	count_add(&worker->stats->rx_bytes, bytes);
 }
@@ -250,6 +254,11 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, uns
 			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
 		} else if (packet->verdict == GLB_VERDICT_ANSWER) {
 			answer(worker, path, mbufs[i], packet);
+		} else if (packet->verdict == GLB_VERDICT_WAIT) {
+			if (fragments_wait(worker->fragments, i, came_by, mbufs[i], worker->stats))
+				continue;
+			packet->reason = GLB_REASON_FRAGMENT_NO_ROOM;
+			packet->verdict = GLB_VERDICT_DROP;
 		}
 		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
 			packet_of[ready] = (uint8_t)i;
@@ -298,7 +307,8 @@ static void end_traced(struct worker *worker, bool held)
 	}
 }
 
-/* Which packets go where: all stages of the path, with what this worker remembers. */
+/* Which packets go where: all stages of the path, with what this worker remembers. A packet that is traced neither waits nor is
+ * waited for. */
 static void decide(struct worker *worker, const struct glb_path *path, unsigned n)
 {
 	struct glb_path_memory memory = {.cache = NULL};
@@ -310,6 +320,10 @@ static void decide(struct worker *worker, const struct glb_path *path, unsigned 
 	if (path->protects && !worker->lossless) {
 		worker->guard.now_ns = now_ns();
 		memory.guard = &worker->guard;
+	}
+	if (worker->fragments != NULL && worker->tracing == NULL) {
+		memory.fragments = &worker->fragments->table;
+		memory.fragments_now = worker->timing.turn;
 	}
 	glb_path_burst_with(path, &memory, worker->packets, n);
 }
@@ -346,7 +360,7 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 			      &worker->stats->flows);
 	if (worker->capturing != NULL) {
 		worker->captured_by = &loaded->snapshot;
-		for (unsigned i = 0; i < n; i++)
+		for (unsigned i = 0; i < n && !worker->again; i++)
 			show_received(worker, GLB_CAPTURE_INGRESS, &worker->packets[i], mbufs[i]);
 	}
 	ready = sort_out(worker, path, index, held ? NULL : worker->ports->port[index].punt, mbufs, packet_of, n);
@@ -358,6 +372,27 @@ static void process(struct worker *worker, const struct loaded *loaded, unsigned
 		end_traced(worker, held);
 	count_verdicts(worker, loaded, n);
 	STAGE_END(count);
+}
+
+/* All stages once more for fragments that were waiting for one in the burst just processed. */
+static void process_released(struct worker *worker, const struct loaded *loaded)
+{
+	struct glb_fragment_slot slots[WORKER_BURST];
+	struct rte_mbuf *mbufs[WORKER_BURST];
+	unsigned n;
+
+	worker->again = true;
+	while ((n = glb_fragments_release(&worker->fragments->table, slots, WORKER_BURST)) != 0) {
+		for (unsigned i = 0; i < n; i++)
+			mbufs[i] = slots[i].buffer;
+		for (unsigned first = 0, end; first < n; first = end) {
+			for (end = first + 1; end < n && slots[end].tag == slots[first].tag; end++)
+				;
+			process(worker, loaded, slots[first].tag, mbufs + first, end - first);
+		}
+	}
+	worker->again = false;
+	fragments_lose(worker->fragments, worker->stats);
 }
 
 /* The packet that is traced, as a burst of its own. */
@@ -400,6 +435,8 @@ static unsigned poll_ports(struct worker *worker, const struct loaded *loaded)
 		if (worker->order != NULL)
 			order_stamp(worker->order, mbufs, n, worker->index, worker->stats->rx_packets);
 		process(worker, loaded, i, mbufs, n);
+		if (worker->fragments != NULL)
+			process_released(worker, loaded);
 		total += n;
 	}
 	return total;
@@ -428,6 +465,8 @@ static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
 			else
 				process(worker, loaded, port, mbufs + first, end - first);
 		}
+		if (worker->fragments != NULL)
+			process_released(worker, loaded);
 		total += n;
 	}
 	return total;
@@ -472,6 +511,7 @@ int worker_run(void *context)
 
 		timing_turn(&worker->timing, worker->stats, n);
 		worker->flows = flows_turn(worker->flow_place, worker->timing.turn, n);
+		worker->fragments = fragments_turn(worker->fragment_place, worker->timing.turn, worker->stats);
 		STAGE_END(loop);
 		n = worker->rings != NULL ? poll_rings(worker, loaded) : poll_ports(worker, loaded);
 		if (trace_waits(worker->trace) && worker->rings == NULL)
@@ -493,6 +533,8 @@ int worker_run(void *context)
 		if (worker->adaptive && idle.polls >= patience)
 			rest(worker, &idle);
 	}
+	if (worker->fragments != NULL)
+		fragments_end(worker->fragments, worker->stats);
 	rte_rcu_qsbr_thread_offline(worker->swap->workers, worker->index);
 	rte_rcu_qsbr_thread_unregister(worker->swap->workers, worker->index);
 	if (worker->rings != NULL)

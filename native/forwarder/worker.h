@@ -8,6 +8,7 @@
 #define FORWARDER_WORKER_H
 
 #include "flows.h"
+#include "fragments.h"
 #include "mbuf.h"
 #include "port.h"
 #include "pulse.h"
@@ -56,11 +57,14 @@ struct worker {
 	struct glb_traffic *services;
 	struct glb_traffic *backends;
 	struct flow_worker *const *flow_place; /* where its flow cache appears when a snapshot wants one */
+	struct fragment_worker *const *fragment_place; /* and its fragment table */
 	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
 	struct glb_guard guard;          /* services' limits; its place's */
 	/* its own */
 	struct timing timing;
 	struct flow_worker *flows;       /* for this turn of the loop, or NULL */
+	struct fragment_worker *fragments; /* the same */
+	bool again;                      /* this burst has waited: it is counted as received, and captured, already */
 	struct capture *capturing;       /* for this burst, or NULL */
 	const struct glb_snapshot *captured_by; /* what decided it */
 	struct trace *tracing;           /* this burst is the traced packet, and not with the sender yet; or NULL */

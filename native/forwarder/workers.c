@@ -58,6 +58,7 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->flow_place = &making->swap->flows->of[index];
 	worker->guard = making->swap->guards->of[index];
 	worker->lossless = making->replay;
+	worker->fragment_place = &making->swap->fragments->of[index];
 	limit(&worker->echo, making->config->echo_rate);
 	limit(&worker->reject, making->config->reject_rate);
 	limit(&worker->oversize, making->config->oversize_rate);

@@ -27,6 +27,9 @@ def test_vectors_reach_every_reason_of_the_packet_path() -> None:
         "echo_answered", "echo_limited", "steer_ring_full", "tx_ring_full", "punt_limited", "punt_full",
         "traced", "oversize_limited", "oversize_fragmented", "no_buffer",  # test_oversize.py
         "packets_limited", "flows_limited",  # test_guard.c, dataplane/test_limits.py
+        # dataplane/test_fragments.py
+        "fragment_tiny", "fragment_bad_length", "fragment_endless", "fragment_overlap", "fragment_timeout",
+        "fragment_no_room",
         # test_strict.py
         "source_martian", "source_is_vip", "port_zero", "tcp_bad_flags", "tcp_bad_header", "udp_bad_length",
     }  # fmt: skip

@@ -24,7 +24,7 @@ enum glb_packet_kind {
 	GLB_PACKET_ECHO = 3,     /* ICMP or ICMPv6 echo request */
 	GLB_PACKET_TOO_BIG = 4,  /* ICMP frag-needed, ICMPv6 packet-too-big */
 	GLB_PACKET_ICMP = 5,     /* any other ICMP or ICMPv6 */
-	GLB_PACKET_FRAGMENT = 6, /* a later fragment: no ports */
+	GLB_PACKET_FRAGMENT = 6, /* a later fragment: no ports, but what the first one said (glb/fragments.h) */
 };
 
 struct glb_packet {
@@ -44,6 +44,7 @@ struct glb_packet {
 	uint8_t protocol;    /* of the flow: GLB_IPPROTO_TCP, _UDP, …; for too-big the quoted one */
 	uint8_t tos;         /* of the client's packet */
 	uint8_t extended;    /* 1: IPv6 extension headers other than a fragment header */
+	uint8_t fragment;    /* 1: one of several, the first included */
 	uint16_t hint;       /* varies the outer source port: docs/wire/gue.md */
 	uint16_t sport;      /* of the flow, as the client sends it: for too-big taken from the quote, reversed */
 	uint16_t dport;

@@ -9,6 +9,7 @@
 
 #include "backend_ids.h"
 #include "flow_cache.h"
+#include "fragments.h"
 #include "guard.h"
 #include "next_hop.h"
 #include "packet.h"
@@ -70,9 +71,10 @@ struct glb_path {
 	struct glb_director director;
 	struct glb_next_hop gateway;         /* the director's gateway_mac, behind the port that packets come in on */
 	uint8_t plain;                       /* 1: every service is GUE over IPv4 with TOS 0 */
+	uint8_t follows;                     /* 1: some service follows fragments */
 	uint8_t protects;                    /* 1: some service has a protection */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
-	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: no flow cache is used */
+	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: nothing is remembered */
 	const uint32_t *service_slots;       /* borrowed: what a guard's arrays go by; NULL: no guard is used */
 	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
@@ -117,8 +119,17 @@ void glb_path_guard(const struct glb_path *path, const struct glb_guard *guard, 
 struct glb_path_memory {
 	struct glb_flow_cache *cache;
 	const struct glb_guard *guard;
-	uint32_t cache_now; /* in the flow cache's ticks */
+	struct glb_fragments *fragments;
+	uint64_t fragments_now; /* in the unit of the fragment table */
+	uint32_t cache_now;     /* in the flow cache's ticks */
 };
+
+/* The fragment table's two stages, behind classify and in front of measure; of use only where path->follows is set. A later fragment of a service that
+ * follows them gets what the first one said and its backend as its first hop, or the verdict WAIT: then the caller lets it wait
+ * (glb_fragments_wait() at fragments->place[i]), and has it go through all stages again when it is released. Both must be given the same burst. */
+void glb_path_follow(const struct glb_path *path, struct glb_fragments *fragments, uint64_t now, struct glb_packet *packets,
+		     unsigned n);
+void glb_path_followed(const struct glb_path *path, struct glb_fragments *fragments, struct glb_packet *packets, unsigned n);
 
 /* All of them, parse included, without a flow cache. */
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);

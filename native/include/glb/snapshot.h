@@ -88,6 +88,7 @@ enum glb_service_flag {
 	GLB_SERVICE_KEEP_DUPLICATES = 1, /* policy glb: the alt row's hops are appended even when already in the chain */
 	GLB_SERVICE_FLOW_CACHE = 2,      /* directors remember its flows (flow_cache.h) */
 	GLB_SERVICE_GRE_KEY = 4,         /* encap gre: with a key, encap_value */
+	GLB_SERVICE_FRAGMENTS = 8,       /* later fragments follow the first one (fragments.h) */
 	GLB_SERVICE_QUIC = 16,           /* UDP packets go by connection id where a server chose it (quic.h); has entries in GLB_SECTION_QUIC */
 	GLB_SERVICE_PROTECTED = 32,      /* has a struct glb_protection */
 };
@@ -171,7 +172,8 @@ struct glb_vip {
 	uint32_t echo_service; /* index of the service with the lowest id among those bound to exactly this prefix */
 	uint8_t bits;          /* prefix length */
 	uint8_t unmatched;     /* enum glb_unmatched */
-	uint8_t pad[2];
+	uint8_t follows;       /* 1: some service among its binds has GLB_SERVICE_FRAGMENTS */
+	uint8_t pad[1];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_vip) == 36, "VIP entry")
 
@@ -311,6 +313,7 @@ struct glb_service_config {
 	uint8_t source_bits_v6;   /* 1..128; 0 = all */
 	uint8_t flow_cache;       /* 1: directors remember its flows */
 	uint16_t udp_timeout;     /* s that they remember those of UDP for, 1..GLB_FLOW_TIMEOUT_MAX; 0 = as the director has it */
+	uint8_t fragments;        /* 1: later fragments follow the first one */
 	uint8_t gre_keyed;        /* encap gre: 1 = with a key, encap_value */
 	uint8_t tos;              /* as in struct glb_service */
 	uint8_t tos_mask;

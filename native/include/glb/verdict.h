@@ -15,6 +15,7 @@ enum glb_verdict {
 	GLB_VERDICT_ANSWER = 1,  /* the director itself answers the client */
 	GLB_VERDICT_PUNT = 2,    /* not ours: left to the kernel */
 	GLB_VERDICT_DROP = 3,
+	GLB_VERDICT_WAIT = 4,    /* a fragment that waits for the first one of its datagram: not decided yet, and not counted */
 };
 
 enum glb_reason {
@@ -83,6 +84,13 @@ enum glb_reason {
 	/* drop: services with limits */
 	GLB_REASON_PACKETS_LIMITED,    /* above the service's packets_per_second */
 	GLB_REASON_FLOWS_LIMITED,      /* begins a flow, above the service's new_flows_per_second */
+	/* drop: fragments of services that follow them */
+	GLB_REASON_FRAGMENT_TINY,      /* of TCP, and begins within the transport header (RFC 1858, 3128) */
+	GLB_REASON_FRAGMENT_BAD_LENGTH, /* empty, or not the last one and not a multiple of 8 bytes */
+	GLB_REASON_FRAGMENT_ENDLESS,   /* its datagram would exceed 65535 bytes */
+	GLB_REASON_FRAGMENT_OVERLAP,   /* bytes that have come before, or of a datagram in which some did */
+	GLB_REASON_FRAGMENT_TIMEOUT,   /* waited in vain for the first one */
+	GLB_REASON_FRAGMENT_NO_ROOM,   /* no room to wait for the first one */
 	GLB_REASON_COUNT
 };
 

@@ -1,0 +1,13 @@
+/* Classification of one packet: for path_classify.c's stage, and path_fragments.c, which knows more of a later fragment. */
+#ifndef GLB_CORE_PATH_CLASSIFY_H
+#define GLB_CORE_PATH_CLASSIFY_H
+
+#include <glb/path.h>
+
+/* Sets the packet's service, as if it were of `kind` (enum glb_packet_kind); returns GLB_REASON_FORWARDED, or why it has none. */
+enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *packet, uint8_t kind);
+
+/* Sets the verdict on a packet that has been classified, if it has extension headers that its service cannot take. */
+void check_extended(const struct glb_path *path, struct glb_packet *packet);
+
+#endif
