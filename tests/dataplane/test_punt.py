@@ -29,6 +29,7 @@ TAP = "glb0"
 DIRECTOR = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 PEER = {4: "192.0.2.77", 6: "2001:db8:2::77"}
 BITS = {4: 24, 6: 64}
+PIPELINE_ARGS = ["--no-huge", "-m", "160", "--no-pci"]
 
 Make = Callable[..., Director]
 Name = Callable[[str], str]
@@ -190,16 +191,25 @@ def test_the_kernel_is_reachable(
     assert TAP not in two.director.ip("link")
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"forward": {"run_model": "pipeline"}, "eal": {"workers": 2, "senders": 1, "args": PIPELINE_ARGS}},
+    ],
+    ids=["run-to-completion", "pipeline"],
+)
 def test_routing_survives_a_flood(
-    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker]
+    make: Make, name: Name, two: Two, speakers: Callable[[int], Speaker], sections: dict[str, Any]
 ) -> None:
-    """64-byte UDP to the director itself, as fast as one process can: sessions stay, new ones come."""
-    began = time.monotonic()
-    director = start(make, name, two, punt={"other_rate": 500})
+    """64-byte UDP to the director itself, as fast as one process can, of one flow, so that in a pipeline one
+    worker gets it all: sessions stay, new ones come, neighbours are found."""
+    director = start(make, name, two, punt={"other_rate": 500}, **sections)
     sessions = {family: speakers(family) for family in (4, 6)}
     kept = {family: each.connect() for family, each in sessions.items()}
     frame = ethernet(ipv4(PEER[4], DIRECTOR[4], 17, udp(5, 9, bytes(18))), IPV4, dst=two.mac)
     command = ["ip", "netns", "exec", two.peer.name, sys.executable, "-c", FLOOD, "far0", frame.hex(), "4"]
+    began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
         director.wait_for("punt_limited", 1000)
         times = []
@@ -218,13 +228,13 @@ def test_routing_survives_a_flood(
     classes = status.punt[0].classes
     print(f"{sent / 4:.0f} packets/s; exchanges: median {sorted(times)[len(times) // 2] * 1000:.2f} ms, "
           f"worst {max(times) * 1000:.2f} ms, {len(times)} in all")  # fmt: skip
-    assert len(times) >= 6
-    assert sent > 20000
+    assert len(times) >= 4
+    assert sent > 10000
     assert classes["other"].limited > 1000
-    assert 500 < classes["other"].to_kernel < 512 + 500 * (time.monotonic() - began)
-    for name_ in ("neighbour", "routing"):
-        assert classes[name_].limited == classes[name_].queue_full == 0
-        assert classes[name_].to_kernel > 0
+    assert 500 < classes["other"].to_kernel < 2 * 512 + 500 * (time.monotonic() - began)
+    for kind in ("neighbour", "routing"):
+        assert classes[kind].limited == classes[kind].queue_full == 0
+        assert classes[kind].to_kernel > 0
     assert status.counters["punt_limited"] == classes["other"].limited
 
 
