@@ -17,6 +17,7 @@ class Kind(StrEnum):
     BACKENDS = "backends"
     DIRECTORS = "directors"
     REVISIONS = "revisions"
+    QUIC = "quic"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
         kind: Annotated[Kind, typer.Argument(help="What to list.")],
         name: Annotated[
             str | None,
-            typer.Argument(help="Only this one; for backends POOL/BACKEND, or POOL for all of a pool."),
+            typer.Argument(help="Only this one; for backends and quic POOL/BACKEND, or POOL for all of it."),
         ] = None,
         output: Shown = Output.TABLE,
         url: Url = None,
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
             Kind.BACKENDS: render.backends,
             Kind.DIRECTORS: render.directors,
             Kind.REVISIONS: render.revisions,
+            Kind.QUIC: render.quic,
         }
         render.show(value, output, show[kind])
 
@@ -51,6 +53,12 @@ def fetch(client: "Client", kind: Kind, name: str | None) -> Any:
     from glbpy.cli.remote import split_backend
     from glbpy.client import path_of
 
+    if kind is Kind.QUIC:
+        if name is not None and "/" in name:
+            pool, backend = split_backend(name)
+            return client.get(path_of("pools", pool, "backends", backend, "quic"))
+        every = fetch(client, Kind.BACKENDS, name)
+        return [fetch(client, kind, f"{item['pool']}/{item['name']}") for item in every]
     if kind is Kind.BACKENDS:
         if name is not None and "/" in name:
             pool, backend = split_backend(name)

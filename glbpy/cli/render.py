@@ -104,6 +104,25 @@ def pools(items: list[Json]) -> Table:
     )
 
 
+def quic(items: list[Json]) -> Table:
+    return table(
+        ["backend", "service", "configuration", "server id", "connection id", "form", "issue"],
+        [
+            [
+                f"{item['pool']}/{item['backend']}",
+                found["service"],
+                found["config_id"],
+                found["server_id"],
+                f"{found['connection_id_length']} bytes",
+                "encrypted" if found["encrypted"] else "in the clear",
+                found["issue"],
+            ]
+            for item in items
+            for found in item["configurations"]
+        ],
+    )
+
+
 def check(spec: Json | None) -> str:
     if spec is None:
         return ""

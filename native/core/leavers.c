@@ -3,11 +3,13 @@
  * A look-up is what turns a flow into a row: hash fields, key, table size. Each of a service's look-ups before (its
  * own and its alt one) is compared with those after that give every flow the same row number. A backend is the same server
  * where the address is the same. What counts is whom packets still reach: only the first hop without GUE or without TCP, nobody behind
- * a dead hop or of another family than the first, and of an alt look-up only what surely fits behind the own hops.
+ * a dead hop or of another family than the first, and of an alt look-up only what surely fits behind the own hops. Whom QUIC-LB finds by
+ * connection id does not leave.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include <glb/quic.h>
 #include <glb/wire.h>
 
 #include "snapshot_layout.h"
@@ -210,6 +212,16 @@ static unsigned reach_of(const struct work *w, const struct glb_service *service
 	return hops + alt_hops <= GLB_HOPS_MAX ? alt_hops : GLB_HOPS_MAX - hops;
 }
 
+/* Backends that connection ids lead to whatever the rows are. */
+static void forget_kept(struct work *w, const struct glb_service *before, const struct glb_service *after, const struct glb_table *table)
+{
+	const uint32_t was = (uint32_t)(before - w->before->services), is = (uint32_t)(after - w->after->services);
+
+	for (uint32_t b = table->backend_base; b < table->backend_base + table->backend_count; b++)
+		if (w->rows[b] != 0 && glb_quic_keeps(w->before, was, b, w->after, is))
+			w->rows[b] = w->first[b] = 0;
+}
+
 static void compare_service(struct work *w, const struct glb_service *before, const struct glb_service *after)
 {
 	struct lookup was[2], is[2];
@@ -229,6 +241,8 @@ static void compare_service(struct work *w, const struct glb_service *before, co
 		}
 		count_rows(w, &was[l], hops_of(w, before, &was[l], l == 0), matches, n, l == 0);
 	}
+	if (after != NULL && (before->flags & after->flags & GLB_SERVICE_QUIC))
+		forget_kept(w, before, after, was[0].table);
 	report(w, before->id, was, was_count);
 }
 

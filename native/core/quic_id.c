@@ -162,3 +162,42 @@ uint32_t glb_quic_find(const struct glb_snapshot *snapshot, uint32_t service, co
 	glb_quic_decode(quic, id + 1, server_id);
 	return find_server(snapshot, quic, server_id);
 }
+
+/* ---- from one snapshot to the next ---- */
+
+/* The index of the backend after that a server's ids lead to, or GLB_INDEX_NONE. */
+static uint32_t find_again(const struct glb_quic *was, const struct glb_quic_server *server, const struct glb_snapshot *after,
+			   uint32_t service)
+{
+	const struct glb_quic *is = find_config(after, service, was->config_id);
+
+	if (is == NULL || is->server_id_len != was->server_id_len || is->nonce_len != was->nonce_len ||
+	    is->encrypted != was->encrypted || memcmp(is->keys, was->keys, sizeof(is->keys)) != 0)
+		return GLB_INDEX_NONE;
+	return find_server(after, is, server->id);
+}
+
+bool glb_quic_keeps(const struct glb_snapshot *before, uint32_t service_before, uint32_t backend, const struct glb_snapshot *after,
+		    uint32_t service_after)
+{
+	bool found = false;
+
+	for (unsigned id = 0; id < GLB_QUIC_CONFIGS_MAX; id++) {
+		const struct glb_quic *was = find_config(before, service_before, id);
+
+		for (uint32_t i = 0; was != NULL && i < was->server_count; i++) {
+			const struct glb_quic_server *server = &before->quic_servers[was->server_first + i];
+			uint32_t own;
+
+			if (server->backend != backend)
+				continue;
+			own = find_again(was, server, after, service_after);
+			if (own == GLB_INDEX_NONE || after->backends[own].state == GLB_STATE_INACTIVE ||
+			    after->backends[own].health == GLB_HEALTH_UNHEALTHY ||
+			    memcmp(&after->backends[own].addr, &before->backends[backend].addr, sizeof(struct glb_addr)) != 0)
+				return false;
+			found = true;
+		}
+	}
+	return found;
+}

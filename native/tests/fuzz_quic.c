@@ -32,7 +32,7 @@ static void put_id(const struct glb_snapshot *snapshot, uint8_t settings, uint8_
 {
 	const struct glb_quic *quic = &snapshot->quics[settings & SEALED ? 1 : 0];
 	const size_t at = settings & LATE ? 6 : 1, id_len = 1U + quic->server_id_len + quic->nonce_len;
-	uint8_t server_id[16] = {0};
+	uint8_t server_id[16] = {0}, nonce[GLB_QUIC_ID_MAX];
 
 	if (len < at + id_len)
 		return;
@@ -40,7 +40,8 @@ static void put_id(const struct glb_snapshot *snapshot, uint8_t settings, uint8_
 	payload[at] = (uint8_t)(quic->config_id << 5 | (payload[at] & 0x1f));
 	if (at == 6)
 		payload[5] = (uint8_t)id_len;
-	glb_quic_encode(quic, server_id, payload + at + 1, payload + at + 1);
+	memcpy(nonce, payload + at + 1, quic->nonce_len);
+	glb_quic_encode(quic, server_id, nonce, payload + at + 1);
 }
 
 static void look_at(const struct glb_snapshot *snapshot, const struct glb_packet *p, const uint8_t *payload, size_t len)

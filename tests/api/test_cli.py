@@ -179,6 +179,17 @@ def test_drain_and_undrain(live: Glb) -> None:
     assert "is not everywhere after 0.2 s" in late.err
 
 
+def test_get_quic(live: Glb, tmp_path: Path) -> None:
+    backends = "{name: web1, address: 10.0.0.11}, {name: web2, address: 10.0.0.12}"
+    h3 = "{name: h3, vips: [203.0.113.9], protocol: udp, ports: [443], pool: web, quic: true}"
+    text = f"pools: [{{name: web, backends: [{backends}]}}]\nservices: [{h3}]"
+    live("apply", "-f", document(tmp_path, text))
+    [one] = json.loads(live("get", "quic", "web/web1", "-o", "json").out)["configurations"]
+    shown = live("get", "quic").out
+    assert re.search(rf"web/web1 +h3 +0 +{one['server_id']} +17 bytes +encrypted +yes", shown)
+    assert "web/web2" in shown
+
+
 @pytest.mark.parametrize("output", ["json", "yaml"])
 def test_writes_answer_programs(live: Glb, tmp_path: Path, output: str) -> None:
     """What the API answered, whole, and nothing else on stdout; a wait that fails shows in the exit code."""

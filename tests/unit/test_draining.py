@@ -42,7 +42,14 @@ def test_flows_that_nothing_holds_are_named(fields: dict[str, Any], what: str) -
 
 
 @pytest.mark.parametrize(
-    "fields", [{"flow_cache": "on"}, {"protocol": "tcp"}, {"encapsulation": "gre", "flow_cache": "on"}]
+    "fields",
+    [
+        {"flow_cache": "on"},
+        {"protocol": "tcp"},
+        {"encapsulation": "gre", "flow_cache": "on"},
+        {"quic": True},
+        {"quic": True, "encapsulation": "gre"},
+    ],
 )
 def test_flows_that_are_held_are_not(fields: dict[str, Any]) -> None:
     assert said(**fields) == []
@@ -67,3 +74,15 @@ def test_the_answer_to_a_drain_has_it(tmp_path: Path) -> None:
     first, again = asyncio.run(drains())
     assert any("on dns/dns1 move to other backends at once" in warning for warning in first)
     assert again == ()
+
+
+def test_the_answer_to_a_drain_of_quic_servers_warns_of_nothing(tmp_path: Path) -> None:
+    """Neither of flows that move, nor of backends that leave rows: connection ids lead to them."""
+
+    async def drain() -> tuple[str, ...]:
+        with closing(Store(tmp_path / "store.db")) as store:
+            async with Controller(store, NativeCompiler(), []).run() as controller:
+                await controller.apply(document(quic=True))
+                return (await controller.drain("dns", "dns1")).warnings
+
+    assert asyncio.run(drain()) == ()

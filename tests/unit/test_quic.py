@@ -253,6 +253,26 @@ def test_random_packets_go_where_the_oracle_says(configurations: Any) -> None:
     assert named > 600
 
 
+def test_who_leaves() -> None:
+    """Nobody whose ids lead to it still: not by a drain, but by a removal, or a change of what is read."""
+
+    def leaving(after: Document) -> set[str]:
+        (old, secret), (new, _) = offline(document()), offline(after)
+        snapshots = [
+            native.Snapshot(native.compile_snapshot(configuration(state, secret, {}))) for state in (old, new)
+        ]
+        return {f"h{leaver.backend}" for leaver in native.leavers(*snapshots)}
+
+    everyone = {backend["name"] for backend in BACKENDS}
+    assert leaving(document()) == set()
+    assert leaving(document(states={"h5": "draining"})) == set()
+    assert leaving(document(states={"h5": "inactive"})) == {"h5"}
+    assert leaving(document(states={"h5": "draining"}, quic_=one(key="00" * 16))) == {"h5"}
+    assert leaving(document(quic_=one(config_id=1), hash_fields=["src_addr"])) == everyone
+    both = {"configurations": [{"config_id": 0}, {"config_id": 1}], "issue": 1}
+    assert leaving(document(quic_=both, hash_fields=["src_addr"])) == set()
+
+
 # ---- what is given to servers ----
 
 

@@ -25,6 +25,11 @@ void glb_quic_encode(const struct glb_quic *quic, const uint8_t *server_id, cons
  * bits, it is too short, or no server has the id. Any thread, no locks. */
 uint32_t glb_quic_find(const struct glb_snapshot *snapshot, uint32_t service, const uint8_t *id, size_t len);
 
+/* Whether connections with ids of a backend, an index into `before`, go on by `after`: every configuration of the service that gives it an id
+ * leads to the same address still, where packets may go. Services are indices, too. False for one that has no id. Any thread. */
+bool glb_quic_keeps(const struct glb_snapshot *before, uint32_t service_before, uint32_t backend, const struct glb_snapshot *after,
+		    uint32_t service_after);
+
 /* A connection id that a server has chosen, in a UDP payload of a client: its address, with *len bytes that may be part of it (exactly, in
  * a long header). NULL: there is none, or the client may have made it up (Initial and 0-RTT packets, unless a packet behind them shows
  * otherwise; long headers of versions other than 1 and 2). RFC 8999, 9000, 9369. */
