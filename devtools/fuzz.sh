@@ -18,7 +18,8 @@ ninja -C $build --quiet || exit 1
 
 mkdir -p $build/found
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-for target in ${FUZZ_TARGETS:-flow_cache parse quic snapshot}; do
+all=$(for source in native/tests/fuzz_*.c; do basename "${source#*fuzz_}" .c; done)
+for target in ${FUZZ_TARGETS:-$all}; do
 	corpus=$build/corpus/$target seeds=$build/seeds/$target options=()
 	# A repeatable run learns from nothing but the seeds, and keeps nothing.
 	if [ -n "${FUZZ_SEED:-}" ]; then corpus=$(mktemp -d); options=("-seed=$FUZZ_SEED"); fi
