@@ -191,10 +191,12 @@ class _Comparison:
         # Connections live on first hops only, and end with them, though their backend may stay in the chain.
         cached = now.flow_cache == "on"
         there = {backend.id for backend in self.now.backends if backend.state != "inactive"}
+        lost = {leaver.backend for leaver in leaving}  # whom connection ids lead to is not among them
+        held = was.quic is not None and now.quic is not None
         return tuple(
             breakage(number, round(share * rows), share, *(() if cached else ("flow_cache: on",)))
             for number, share in moved.left.items()
-            if number not in there or not cached
+            if (number not in there or not cached) and (number in lost or not held)
         )
 
     def _reason(self, was: Service, now: Service | None, name: str, same: bool) -> Reason:
@@ -301,6 +303,8 @@ def _notes(service: Service, moved: Moves) -> tuple[str, ...]:
         notes.append("second chance is for TCP: other packets are delivered at their first hop")
     if service.flow_cache == "on":
         notes.append("flow_cache is on: a flow that its director remembers stays while its backend is there")
+    if service.quic is not None:
+        notes.append("quic: connections stay with the backend that chose their id, whatever the rows are")
     if moved.anew:
         notes.append("flows are spread over rows anew: the shares that move are those to be expected")
     return tuple(notes)

@@ -241,6 +241,20 @@ def test_udp_breaks_where_first_hops_move() -> None:
     assert one.prevent == ("flow_cache: on",)
 
 
+def test_quic_connections_stay_while_their_ids_are_read() -> None:
+    shape: Json = {"protocol": "udp", "quic": True}
+    drained = changed(pool(4), "b2", state="draining")
+    found = made(document(pool(4), **shape), document(drained, **shape))
+    assert not found.breaks
+    assert any("stay with the backend that chose their id" in note for note in only(found).notes)
+    for after in (document(pool(3), **shape), document(changed(pool(4), "b4", state="inactive"), **shape)):
+        [one] = only(made(document(pool(4), **shape), after)).breaks
+        assert one.backend == "web/b4"
+    other = {"protocol": "udp", "quic": {"configurations": [{"config_id": 0, "key": "00" * 16}]}}
+    [one] = only(made(document(pool(4), **shape), document(drained, **other))).breaks
+    assert one.backend == "web/b2"
+
+
 def test_the_flow_cache_keeps_what_stays_in_the_pool() -> None:
     shape = {"protocol": "udp", "flow_cache": "on"}
     drained = changed(pool(4), "b2", state="draining")
