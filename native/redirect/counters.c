@@ -32,10 +32,10 @@ int counters_read(int fd, uint64_t counters[GLB_REDIRECT_REASON_COUNT])
 	return err;
 }
 
-/* Reasons are never renumbered: the good ends are those from FORWARDED to LOCAL_L3DSR, and NAT_REPLY. */
+/* Reasons are never renumbered: the good ends are those from FORWARDED to LOCAL_L3DSR, NAT_REPLY and FORWARDED_NEW. */
 uint64_t counters_good(const uint64_t counters[GLB_REDIRECT_REASON_COUNT])
 {
-	uint64_t sum = counters[GLB_REDIRECT_NAT_REPLY];
+	uint64_t sum = counters[GLB_REDIRECT_NAT_REPLY] + counters[GLB_REDIRECT_FORWARDED_NEW];
 
 	for (int i = GLB_REDIRECT_FORWARDED; i <= GLB_REDIRECT_LOCAL_L3DSR; i++)
 		sum += counters[i];

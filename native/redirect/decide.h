@@ -6,15 +6,15 @@
 #ifndef GLB_REDIRECT_DECIDE_H
 #define GLB_REDIRECT_DECIDE_H
 
-#include "claim.h"
+#include "service.h"
 #include "tunnel.h"
 
 struct decision {
 	enum glb_redirect_reason reason;
 	struct outer outer;
 	uint8_t tos;      /* of the client's packet, where there is one inside */
-	uint8_t next_hop; /* FORWARDED: the index behind `hop` */
-	uint8_t hop[16];  /* FORWARDED: where to; IPv4 in the first 4, the rest 0 */
+	uint8_t next_hop; /* FORWARDED, _NEW: the index behind `hop` */
+	uint8_t hop[16];  /* FORWARDED, _NEW: where to; IPv4 in the first 4, the rest 0 */
 	const struct glb_redirect_target *vip; /* LOCAL_L3DSR */
 };
 
@@ -66,63 +66,10 @@ static __always_inline void merge_mark(const struct decision *decision, uint8_t 
 		first[1] = (uint8_t)((first[1] & ~ECN_MASK) | seen);
 }
 
-/* Inner ICMP: a too-big follows the TCP connection that it quotes, everything else is delivered. */
-static __always_inline enum glb_redirect_reason decide_icmp(struct cursor *c, bool is_v6)
+/* Sent to the next hop? */
+static __always_inline bool is_onward(enum glb_redirect_reason reason)
 {
-	struct inner quoted = {.is_v6 = is_v6};
-	struct glb_icmp icmp;
-
-	if (!take(c, &icmp, sizeof(icmp)))
-		return GLB_REDIRECT_BAD_INNER;
-	if (is_v6 ? icmp.type != GLB_ICMPV6_TOO_BIG
-		  : icmp.type != GLB_ICMP_UNREACHABLE || icmp.code != GLB_ICMP_FRAG_NEEDED)
-		return GLB_REDIRECT_LOCAL_ICMP;
-	if (!take_ip(c, &quoted, true))
-		return GLB_REDIRECT_BAD_INNER;
-	if (quoted.fragment || quoted.protocol != GLB_IPPROTO_TCP)
-		return GLB_REDIRECT_LOCAL_ICMP;
-	if (!take(c, &quoted.tcp, QUOTED_BYTES))
-		return GLB_REDIRECT_BAD_INNER;
-	return claim_quoted(&c->packet, &quoted) ? GLB_REDIRECT_LOCAL_TOO_BIG : GLB_REDIRECT_RECEIVED;
-}
-
-static __always_inline enum glb_redirect_reason decide_tcp(struct cursor *c, struct inner *inner)
-{
-	uint32_t header_len;
-
-	if (!take(c, &inner->tcp, sizeof(inner->tcp)))
-		return GLB_REDIRECT_BAD_INNER;
-	header_len = (inner->tcp.data_offset >> 4) * 4u;
-	if (header_len < sizeof(inner->tcp) || header_len > inner->l4_bytes)
-		return GLB_REDIRECT_BAD_INNER;
-	if ((inner->tcp.flags & (GLB_TCP_SYN | GLB_TCP_ACK)) == GLB_TCP_SYN)
-		return GLB_REDIRECT_LOCAL_SYN;
-	return claim_segment(&c->packet, inner);
-}
-
-/* The cursor stands at the client's packet, of GLB_IPPROTO_IPIP or _IPV6; *tos becomes its TOS or traffic class. Returns a
- * LOCAL_* reason, BAD_INNER, or RECEIVED: not known here. */
-static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, uint8_t protocol, uint8_t *tos)
-{
-	struct inner inner = {.is_v6 = protocol == GLB_IPPROTO_IPV6};
-
-	if (!take_ip(c, &inner, false))
-		return GLB_REDIRECT_BAD_INNER;
-	*tos = inner.tos;
-	if (inner.fragment)
-		return GLB_REDIRECT_LOCAL_FRAGMENT;
-	switch (inner.protocol) {
-	case GLB_IPPROTO_TCP:
-		return decide_tcp(c, &inner);
-	case GLB_IPPROTO_UDP:
-		return GLB_REDIRECT_LOCAL_UDP;
-	case GLB_IPPROTO_ICMP:
-		return inner.is_v6 ? GLB_REDIRECT_LOCAL_OTHER : decide_icmp(c, false);
-	case GLB_IPPROTO_ICMPV6:
-		return inner.is_v6 ? decide_icmp(c, true) : GLB_REDIRECT_LOCAL_OTHER;
-	default:
-		return GLB_REDIRECT_LOCAL_OTHER;
-	}
+	return reason == GLB_REDIRECT_FORWARDED || reason == GLB_REDIRECT_FORWARDED_NEW;
 }
 
 /* Reads the hop at an index; IPv4 into the first 4 bytes, the rest 0. */
@@ -152,6 +99,103 @@ static __always_inline bool find_hop(const struct packet *packet, struct decisio
 	return false;
 }
 
+/* Errors about what we sent, which its connection must hear of: too big, or unreachable. */
+static __always_inline bool is_error(const struct glb_icmp *icmp, bool is_v6)
+{
+	return is_v6 ? icmp->type == GLB_ICMPV6_TOO_BIG || icmp->type == GLB_ICMPV6_UNREACHABLE : icmp->type == GLB_ICMP_UNREACHABLE;
+}
+
+/* Inner ICMP: an error follows the connection that it quotes, everything else is delivered. */
+static __always_inline enum glb_redirect_reason decide_icmp(struct cursor *c, bool is_v6, bool services)
+{
+	struct inner quoted = {.is_v6 = is_v6};
+	struct glb_icmp icmp;
+	struct tuple tuple;
+
+	if (!take(c, &icmp, sizeof(icmp)))
+		return GLB_REDIRECT_BAD_INNER;
+	if (!is_error(&icmp, is_v6))
+		return GLB_REDIRECT_LOCAL_ICMP;
+	if (!take_ip(c, &quoted, true))
+		return GLB_REDIRECT_BAD_INNER;
+	if (quoted.fragment || (quoted.protocol != GLB_IPPROTO_TCP && !(services && quoted.protocol == GLB_IPPROTO_UDP)))
+		return GLB_REDIRECT_LOCAL_ICMP;
+	if (!take(c, &quoted.tcp, QUOTED_BYTES))
+		return GLB_REDIRECT_BAD_INNER;
+	if (quoted.protocol == GLB_IPPROTO_UDP) {
+		tuple = tuple_of_quoted(&quoted);
+		return claims_udp(&c->packet, &tuple) ? GLB_REDIRECT_LOCAL_ICMP : GLB_REDIRECT_RECEIVED;
+	}
+	return claim_quoted(&c->packet, &quoted) ? GLB_REDIRECT_LOCAL_TOO_BIG : GLB_REDIRECT_RECEIVED;
+}
+
+/* A SYN without ACK is for here, unless its service wants otherwise and there is a hop to take it. */
+static __always_inline enum glb_redirect_reason decide_syn(const struct packet *packet, const struct inner *inner,
+							   struct decision *decision)
+{
+	const struct tuple tuple = tuple_of(inner);
+	struct glb_redirect_service *service = service_of(packet, &tuple, GLB_IPPROTO_TCP);
+
+	if (!service || !find_hop(packet, decision) ||
+	    !(way_roles(packet, decision->outer.is_v6, decision->hop) & GLB_REDIRECT_PEER))
+		return GLB_REDIRECT_LOCAL_SYN;
+	return passes_on(packet, &tuple, service) ? GLB_REDIRECT_FORWARDED_NEW : GLB_REDIRECT_LOCAL_SYN;
+}
+
+static __always_inline enum glb_redirect_reason decide_tcp(struct cursor *c, struct inner *inner, struct decision *decision,
+							   bool services)
+{
+	uint32_t header_len;
+
+	if (!take(c, &inner->tcp, sizeof(inner->tcp)))
+		return GLB_REDIRECT_BAD_INNER;
+	header_len = (inner->tcp.data_offset >> 4) * 4u;
+	if (header_len < sizeof(inner->tcp) || header_len > inner->l4_bytes)
+		return GLB_REDIRECT_BAD_INNER;
+	if ((inner->tcp.flags & (GLB_TCP_SYN | GLB_TCP_ACK)) != GLB_TCP_SYN)
+		return claim_segment(&c->packet, inner);
+	return services ? decide_syn(&c->packet, inner, decision) : GLB_REDIRECT_LOCAL_SYN;
+}
+
+/* UDP is for here, unless its service looks at sockets and there is a hop to ask. */
+static __always_inline enum glb_redirect_reason decide_udp(struct cursor *c, struct inner *inner, struct decision *decision,
+							   bool services)
+{
+	struct tuple tuple;
+
+	if (!services || !take(c, &inner->tcp, QUOTED_BYTES)) /* ports lie where TCP has them; the stack judges what is too short */
+		return GLB_REDIRECT_LOCAL_UDP;
+	tuple = tuple_of(inner);
+	if (claims_udp(&c->packet, &tuple) || !find_hop(&c->packet, decision))
+		return GLB_REDIRECT_LOCAL_UDP;
+	return GLB_REDIRECT_RECEIVED;
+}
+
+/* The cursor stands at the client's packet, of decision->outer.inner_protocol. Returns a LOCAL_* reason, BAD_INNER, FORWARDED_NEW, or
+ * RECEIVED: not known here. */
+static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, struct decision *decision, bool services)
+{
+	struct inner inner = {.is_v6 = decision->outer.inner_protocol == GLB_IPPROTO_IPV6};
+
+	if (!take_ip(c, &inner, false))
+		return GLB_REDIRECT_BAD_INNER;
+	decision->tos = inner.tos;
+	if (inner.fragment)
+		return GLB_REDIRECT_LOCAL_FRAGMENT;
+	switch (inner.protocol) {
+	case GLB_IPPROTO_TCP:
+		return decide_tcp(c, &inner, decision, services);
+	case GLB_IPPROTO_UDP:
+		return decide_udp(c, &inner, decision, services);
+	case GLB_IPPROTO_ICMP:
+		return inner.is_v6 ? GLB_REDIRECT_LOCAL_OTHER : decide_icmp(c, false, services);
+	case GLB_IPPROTO_ICMPV6:
+		return inner.is_v6 ? decide_icmp(c, true, services) : GLB_REDIRECT_LOCAL_OTHER;
+	default:
+		return GLB_REDIRECT_LOCAL_OTHER;
+	}
+}
+
 /* Where a packet goes that is not known here: to the next hop, or to the stack when there is none. The stack answers an unknown
  * segment with a RST, and a flood of them must not become a flood of those. */
 static __always_inline enum glb_redirect_reason decide_onward(const struct packet *packet, struct decision *decision,
@@ -172,7 +216,8 @@ static __always_inline enum glb_redirect_reason check_outer(const struct packet 
 }
 
 /* A GUE packet; the cursor stands behind its UDP header. */
-static __always_inline enum glb_redirect_reason decide_gue(struct cursor *c, struct decision *decision, uint32_t last_hop_rate)
+static __always_inline enum glb_redirect_reason decide_gue(struct cursor *c, struct decision *decision,
+							   const struct glb_redirect_config *settings)
 {
 	enum glb_redirect_reason reason = check_outer(&c->packet, &decision->outer);
 
@@ -183,9 +228,9 @@ static __always_inline enum glb_redirect_reason decide_gue(struct cursor *c, str
 	if (reason == GLB_REDIRECT_RECEIVED)
 		reason = take_gue(c, &decision->outer);
 	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide_inner(c, decision->outer.inner_protocol, &decision->tos);
+		reason = decide_inner(c, decision, settings->services);
 	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide_onward(&c->packet, decision, last_hop_rate);
+		reason = decide_onward(&c->packet, decision, settings->last_hop_rate);
 	return reason;
 }
 
@@ -222,7 +267,7 @@ static __always_inline void decide(struct cursor *c, const struct glb_redirect_c
 	if (is_tunnel(outer, settings)) {
 		decision->reason = decide_tunnel(c, decision, settings);
 	} else if (take_udp(c, outer, settings->port)) {
-		decision->reason = decide_gue(c, decision, settings->last_hop_rate);
+		decision->reason = decide_gue(c, decision, settings);
 	} else {
 		decision->vip = find_dscp(&c->packet, outer, settings);
 		if (decision->vip)

@@ -25,30 +25,33 @@ int sockets_open(void)
 }
 
 /* The answer to request `sequence`; answers to earlier ones, which came too late, are passed over. */
-static int read_state(int fd, uint32_t sequence)
+static struct seen_socket read_answer(int fd, uint32_t sequence)
 {
 	char reply[2048] __attribute__((aligned(NLMSG_ALIGNTO)));
 	const struct nlmsghdr *message = (const struct nlmsghdr *)reply;
+	const struct inet_diag_msg *answer;
 
 	for (;;) {
 		ssize_t received = recv(fd, reply, sizeof(reply), 0);
 
 		if (received < 0)
-			return -errno;
+			return (struct seen_socket){.state = -errno};
 		if (!NLMSG_OK(message, (size_t)received))
-			return -EIO;
+			return (struct seen_socket){.state = -EIO};
 		if (message->nlmsg_seq != sequence)
 			continue;
 		if (message->nlmsg_type == NLMSG_ERROR) {
 			int err = ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
 
-			return err == -ENOENT ? 0 : err;
+			return (struct seen_socket){.state = err == -ENOENT ? 0 : err};
 		}
-		return ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state;
+		answer = NLMSG_DATA(message);
+		return (struct seen_socket){.state = answer->idiag_state, .queue = answer->idiag_rqueue};
 	}
 }
 
-int sockets_state(int fd, bool is_v6, const uint8_t *local, glb_be16 local_port, const uint8_t *remote, glb_be16 remote_port)
+struct seen_socket sockets_find(int fd, uint8_t protocol, bool is_v6, const uint8_t *local, glb_be16 local_port,
+				const uint8_t *remote, glb_be16 remote_port)
 {
 	static uint32_t sequence;
 	struct {
@@ -57,14 +60,17 @@ int sockets_state(int fd, bool is_v6, const uint8_t *local, glb_be16 local_port,
 	} request = {
 		.header = {.nlmsg_len = sizeof(request), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST,
 			   .nlmsg_seq = ++sequence},
-		.wanted = {.sdiag_family = is_v6 ? AF_INET6 : AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = UINT32_MAX,
+		.wanted = {.sdiag_family = is_v6 ? AF_INET6 : AF_INET, .sdiag_protocol = protocol, .idiag_states = UINT32_MAX,
 			   .id = {.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}},
 	};
 	const size_t len = is_v6 ? 16 : 4;
+	const bool udp = protocol == IPPROTO_UDP; /* the kernel wants its ends the other way round */
 
-	memcpy(request.wanted.id.idiag_src, local, len);
-	memcpy(request.wanted.id.idiag_dst, remote, len);
-	memcpy(&request.wanted.id.idiag_sport, &local_port, 2);
-	memcpy(&request.wanted.id.idiag_dport, &remote_port, 2);
-	return send(fd, &request, sizeof(request), 0) < 0 ? -errno : read_state(fd, sequence);
+	memcpy(request.wanted.id.idiag_src, udp ? remote : local, len);
+	memcpy(request.wanted.id.idiag_dst, udp ? local : remote, len);
+	memcpy(&request.wanted.id.idiag_sport, udp ? &remote_port : &local_port, 2);
+	memcpy(&request.wanted.id.idiag_dport, udp ? &local_port : &remote_port, 2);
+	if (send(fd, &request, sizeof(request), 0) < 0)
+		return (struct seen_socket){.state = -errno};
+	return read_answer(fd, sequence);
 }

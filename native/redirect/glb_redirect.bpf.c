@@ -124,7 +124,7 @@ static __always_inline enum glb_redirect_reason act(struct cursor *c, struct dec
 {
 	struct __sk_buff *skb = c->packet.context;
 
-	if (decision->reason == GLB_REDIRECT_FORWARDED)
+	if (is_onward(decision->reason))
 		return send_on(skb, decision) ? decision->reason : GLB_REDIRECT_REWRITE_FAILED;
 	if (decision->vip) { /* LOCAL_L3DSR, in words that the verifier follows */
 		c->at = decision->outer.l4_at;
@@ -168,7 +168,7 @@ int glb_redirect(struct __sk_buff *skb)
 	count(GLB_REDIRECT_RECEIVED);
 	if (is_local(reason))
 		return TC_ACT_UNSPEC;
-	if (reason == GLB_REDIRECT_FORWARDED)
+	if (is_onward(reason))
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	return TC_ACT_SHOT;
 }

@@ -227,9 +227,9 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 	if (!settings || !for_xdp(xdp, settings, &decision.outer.is_v6) || !take_outer(&c, &decision.outer) ||
 	    !take_udp(&c, &decision.outer, settings->port))
 		return XDP_PASS;
-	decision.reason = decide_gue(&c, &decision, settings->last_hop_rate);
+	decision.reason = decide_gue(&c, &decision, settings);
 	decision.reason = after_marks(&decision);
-	if (decision.reason == GLB_REDIRECT_FORWARDED) {
+	if (is_onward(decision.reason)) {
 		verdict = send_on(xdp, &decision, settings->xdp_forward);
 		if (verdict == XDP_PASS)
 			return XDP_PASS;

@@ -1,4 +1,4 @@
-/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites}.
+/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,last_hop}.
  *
  * Pins are how the maps outlive a replaced program, and how commands and exporters find them. Whether an
  * instance is in use is asked of the kernel: a loaded program uses its maps, or none does.
@@ -18,7 +18,7 @@
 
 enum { MAPS_OF_PROGRAM = 16 };
 
-static const char *const pins[] = {"config", "counters", "allow", "rewrites"};
+static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "last_hop"};
 
 static int open_pin(const struct instance *instance, const char *map)
 {
@@ -33,7 +33,7 @@ int instance_open(struct instance *instance, const char *pin_dir, const char *na
 	uint32_t zero = 0;
 	int err = 0;
 
-	*instance = (struct instance){.config_fd = -1, .counters_fd = -1, .allow_fd = -1, .rewrites_fd = -1};
+	*instance = (struct instance){.config_fd = -1, .counters_fd = -1, .allow_fd = -1, .rewrites_fd = -1, .services_fd = -1};
 	if (snprintf(instance->dir, sizeof(instance->dir), "%s/%s", pin_dir, name) >= PATH_LEN)
 		return -ENAMETOOLONG;
 	snprintf(instance->name, sizeof(instance->name), "%s", name);
@@ -43,7 +43,9 @@ int instance_open(struct instance *instance, const char *pin_dir, const char *na
 	instance->counters_fd = open_pin(instance, "counters");
 	instance->allow_fd = open_pin(instance, "allow");
 	instance->rewrites_fd = open_pin(instance, "rewrites");
+	instance->services_fd = open_pin(instance, "services");
 	if (instance->counters_fd < 0 || instance->allow_fd < 0 || instance->rewrites_fd < 0 ||
+	    instance->services_fd < 0 ||
 	    bpf_map_lookup_elem(instance->config_fd, &zero, &instance->config)) {
 		err = -errno;
 		instance_close(instance);
@@ -54,7 +56,7 @@ int instance_open(struct instance *instance, const char *pin_dir, const char *na
 void instance_close(struct instance *instance)
 {
 	const int fds[] = {instance->config_fd, instance->counters_fd, instance->allow_fd,
-			   instance->rewrites_fd};
+			   instance->rewrites_fd, instance->services_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)

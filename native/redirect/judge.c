@@ -3,6 +3,7 @@
  * sock_diag tells the state of a socket, but neither a request's sequence number nor TIME_WAIT's window, and cannot check SYN
  * cookies. It sends nothing; who calls does.
  */
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <time.h>
@@ -58,15 +59,16 @@ static __always_inline uint32_t way_roles(const struct packet *packet, bool is_v
 static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
 				     struct known *known)
 {
-	int state = sockets_state(packet->judge->sockets_fd, tuple->is_v6, tuple->vip, tuple->vip_port, tuple->client,
-				  tuple->client_port);
+	const struct seen_socket seen = sockets_find(packet->judge->sockets_fd, IPPROTO_TCP, tuple->is_v6, tuple->vip, tuple->vip_port,
+						     tuple->client, tuple->client_port);
 
 	(void)segment;
-	if (state <= 0)
+	if (seen.state <= 0)
 		return;
-	switch (state) {
+	switch (seen.state) {
 	case TCP_LISTEN:
 		known->as = KNOWN_LISTENER;
+		known->queue = seen.queue;
 		break;
 	case TCP_SYN_RECV:
 		known->as = KNOWN_REQUEST;
@@ -77,6 +79,48 @@ static __always_inline void way_find(const struct packet *packet, const struct t
 	default:
 		known->as = KNOWN_CONNECTION;
 	}
+}
+
+static __always_inline enum known_as way_find_udp(const struct packet *packet, const struct tuple *tuple)
+{
+	const struct seen_socket seen = sockets_find(packet->judge->sockets_fd, IPPROTO_UDP, tuple->is_v6, tuple->vip, tuple->vip_port,
+						     tuple->client, tuple->client_port);
+
+	return seen.state <= 0 ? KNOWN_NOT : seen.state == TCP_ESTABLISHED ? KNOWN_CONNECTION : KNOWN_LISTENER;
+}
+
+static __always_inline struct glb_redirect_service *way_service(const struct packet *packet,
+								const struct glb_redirect_service_key *key)
+{
+	struct services *services = packet->judge->services;
+
+	for (size_t i = 0; i < services->count; i++)
+		if (!memcmp(&services->items[i].key, key, sizeof(*key)))
+			return &services->items[i].service;
+	return NULL;
+}
+
+/* FNV-1a, to a place in a table that forgets what another flow overwrites. */
+static struct hunt *place(const struct packet *packet, const struct glb_redirect_hunted *flow)
+{
+	const uint8_t *bytes = (const uint8_t *)flow;
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = 0; i < sizeof(*flow); i++)
+		hash = (hash ^ bytes[i]) * 16777619u;
+	return &packet->judge->hunts[hash % HUNTS];
+}
+
+static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow)
+{
+	const struct hunt *hunt = place(packet, flow);
+
+	return memcmp(&hunt->flow, flow, sizeof(*flow)) ? 0 : hunt->where;
+}
+
+static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where)
+{
+	*place(packet, flow) = (struct hunt){.flow = *flow, .where = where};
 }
 
 static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate)
@@ -171,6 +215,11 @@ bool judged_local(enum glb_redirect_reason reason)
 	return is_local(reason);
 }
 
+bool judged_onward(enum glb_redirect_reason reason)
+{
+	return is_onward(reason);
+}
+
 /* Where the client's packet ends, by its own header; the decision has found that it fits. */
 static uint32_t inner_end(const uint8_t *data, const struct decision *decision)
 {
@@ -192,7 +241,7 @@ void judge(struct judge *judge, const uint8_t *data, uint32_t length, struct jud
 		return;
 	decide(&c, &judge->settings, &decision);
 	judgement->reason = decision.reason;
-	if (decision.reason == GLB_REDIRECT_FORWARDED)
+	if (is_onward(decision.reason))
 		judgement->length = make_onward(judgement->packet, data, &decision);
 	else if (is_local(decision.reason))
 		judgement->length = make_local(judgement->packet, data, inner_end(data, &decision), &decision);

@@ -4,12 +4,22 @@
 
 #include "tool.h"
 
-enum { JUDGED_MAX = 65536 };
+enum {
+	JUDGED_MAX = 65536,
+	HUNTS = 8192, /* new connections whose way is remembered */
+};
+
+struct hunt {
+	struct glb_redirect_hunted flow;
+	uint32_t where;
+};
 
 /* What a worker decides by. */
 struct judge {
 	struct glb_redirect_config settings;
 	const struct prefixes *allow;
+	struct services *services; /* their thresholds move */
+	struct hunt *hunts;      /* HUNTS of them */
 	int sockets_fd;          /* of sockets_open */
 	uint64_t second, unknown; /* packets of this second that the stack saw although nobody knows them */
 };
@@ -24,11 +34,16 @@ struct judgement {
 void judge(struct judge *judge, const uint8_t *data, uint32_t length, struct judgement *judgement);
 /* Is that reason a delivery to this host, or a packet for the next hop? */
 bool judged_local(enum glb_redirect_reason reason);
+bool judged_onward(enum glb_redirect_reason reason);
 
 /* diag.c: a socket to ask the kernel about sockets by (sock_diag), or -errno. */
 int sockets_open(void);
-/* The TCP state of the socket of a tuple, as the kernel's net/tcp_states.h; 0: there is none; or -errno. Addresses have 4 or 16
- * bytes. A request's state is SYN_RECV. */
-int sockets_state(int fd, bool is_v6, const uint8_t *local, glb_be16 local_port, const uint8_t *remote, glb_be16 remote_port);
+/* What the kernel's tables have for a tuple. Addresses have 4 or 16 bytes. */
+struct seen_socket {
+	int state;      /* as the kernel's net/tcp_states.h, a request's SYN_RECV; 0: there is none; or -errno */
+	uint32_t queue; /* of a listener: connections that wait to be accepted */
+};
+struct seen_socket sockets_find(int fd, uint8_t protocol, bool is_v6, const uint8_t *local, glb_be16 local_port,
+				const uint8_t *remote, glb_be16 remote_port);
 
 #endif

@@ -156,6 +156,7 @@ static int load_and_attach(const struct options *options, const char *name, int 
 		.decap = options->decap,
 		.rewrites = has_kind(&options->rewrites, true),
 		.xdp_forward = xdp_forward(options),
+		.services = options->services.count > 0,
 	};
 	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
 	uint32_t zero = 0;
@@ -172,6 +173,8 @@ static int load_and_attach(const struct options *options, const char *name, int 
 	err = instance_set_pins(skeleton->obj, options->pin_dir, name);
 	if (!err)
 		err = glb_redirect_bpf__load(skeleton);
+	if (!err)
+		err = services_become(bpf_map__fd(skeleton->maps.services), &options->services);
 	if (!err)
 		err = bpf_map__update_elem(skeleton->maps.config, &zero, sizeof(zero), &config, sizeof(config), 0);
 	if (!err)

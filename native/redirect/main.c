@@ -21,6 +21,7 @@ static const char usage[] =
 "  status [DEV]  is it attached, and what has it counted\n"
 "  metrics [DEV] the same for Prometheus\n"
 "  doctor DEV    what on this host keeps clients' packets from their sockets\n"
+"  load …        says how busy this host is, for services that hunt\n"
 "  nfqueue run   the same by a process, for kernels or policies without eBPF\n"
 "  iptables …    the rules that give it packets\n"
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
@@ -37,6 +38,7 @@ static const char attach_help[] =
 "usage: glb-redirect attach DEV [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
 "                           [--last-hop-rate N] [--decap KIND,…] [--gre-key N]\n"
 "                           [--l3dsr DSCP=VIP]… [--nat PROTO:PORT=VIP[:PORT]]…\n"
+"                           [--service PROTO:VIP:PORT=CHOICE,…]…\n"
 "                           [--mode tc|xdp|xdp-generic] [--xdp-forward auto|tc|tx|redirect]\n"
 "                           [--pin-dir DIR] [--name NAME]\n"
 "\n"
@@ -57,6 +59,11 @@ static const char attach_help[] =
 "                       replies from this port, tcp or udp, leave as the VIP's: for services\n"
 "                       with encapsulation nat. An IPv6 VIP in brackets. Several: again.\n"
 "                       Replies to --allow and --peer addresses stay as they are\n"
+"  --service PROTO:VIP:PORT=CHOICE,…\n"
+"                       tcp: listening: a SYN goes on where nothing listens; queue<N, load<N:\n"
+"                       it goes on unless fewer than N connections wait to be accepted, or the\n"
+"                       number of `glb-redirect load` is smaller; N may be auto. udp: bound,\n"
+"                       connected: a datagram goes on without such a socket here\n"
 "  --mode MODE          tc (default); xdp: a fast path for GUE in front of tc, native, or\n"
 "                       generic where the driver has none; xdp-generic: that at once\n"
 "  --xdp-forward HOW    how XDP sends on: tx, redirect, or not at all, tc. auto (default)\n"
@@ -119,6 +126,12 @@ static const char allow_help[] =
 "  --pin-dir DIR        as attach was given (default /sys/fs/bpf/glb)\n"
 "  --name NAME          as attach was given; needed only where there are several instances\n";
 
+static const char load_help[] =
+"usage: glb-redirect load PROTO:VIP:PORT N [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"Says how busy this host is with a service that was attached with `--service …=load<N`: any\n"
+"number, such as requests being worked on. New connections are accepted while it is smaller.\n";
+
 static const char nfqueue_help[] =
 "usage: glb-redirect nfqueue run [--queue N] [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
 "                                [--last-hop-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
@@ -155,6 +168,7 @@ static const struct command {
 	{"metrics", metrics_help, command_metrics},
 	{"doctor", doctor_help, command_doctor},
 	{"allow", allow_help, command_allow},
+	{"load", load_help, command_load},
 	{"nfqueue", nfqueue_help, command_nfqueue},
 	{"iptables", iptables_help, command_iptables},
 };
@@ -198,6 +212,7 @@ static int run(const struct command *command, int argc, char **argv)
 		status = command->run(&options);
 	prefixes_free(&options.prefixes);
 	rewrites_free(&options.rewrites);
+	services_free(&options.services);
 	return status;
 }
 

@@ -34,6 +34,21 @@ struct {
 	__type(value, struct glb_redirect_target);
 } rewrites SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GLB_REDIRECT_SERVICES);
+	__type(key, struct glb_redirect_service_key);
+	__type(value, struct glb_redirect_service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GLB_REDIRECT_HUNTED);
+	__type(key, struct glb_redirect_hunted);
+	__type(value, uint32_t);
+} hunted SEC(".maps");
+
 /* Packets of the current second that went to the stack unknown, on this CPU. */
 struct last_hop {
 	uint64_t second;
@@ -69,6 +84,27 @@ static __always_inline uint32_t way_roles(const struct packet *packet, bool is_v
 	__builtin_memcpy(key.addr, addr, 16);
 	value = bpf_map_lookup_elem(&allow, &key);
 	return value ? *value : 0;
+}
+
+static __always_inline struct glb_redirect_service *way_service(const struct packet *packet,
+								const struct glb_redirect_service_key *key)
+{
+	(void)packet;
+	return bpf_map_lookup_elem(&services, key);
+}
+
+static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow)
+{
+	const uint32_t *where = bpf_map_lookup_elem(&hunted, flow);
+
+	(void)packet;
+	return where ? *where : 0;
+}
+
+static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where)
+{
+	(void)packet;
+	bpf_map_update_elem(&hunted, flow, &where, BPF_ANY);
 }
 
 static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate)

@@ -212,7 +212,7 @@ static int judge_lines(struct worker *worker)
 			snprintf(hex + 2 * (size_t)i, 3, "%02x", judgement->packet[i]);
 		printf("{\"reason\": \"%s\", \"becomes\": \"%s\", \"packet\": \"%s\"}\n", reasons[judgement->reason].name,
 		       judgement->reason == GLB_REDIRECT_NOT_GUE ? "left alone"
-		       : judgement->reason == GLB_REDIRECT_FORWARDED ? "sent on"
+		       : judged_onward(judgement->reason) ? "sent on"
 		       : judgement->length ? "delivered" : "dropped", hex);
 		fflush(stdout);
 	}
@@ -223,16 +223,19 @@ static int judge_lines(struct worker *worker)
 
 int command_nfqueue(const struct options *options)
 {
+	struct services services = options->services; /* shared, and its thresholds move */
 	struct worker worker = {
 		.judge = {.settings = {.port = options->port, .last_hop_rate = options->last_hop_rate, .gre_key = options->gre_key,
-				       .gre_has_key = options->gre_has_key, .decap = options->decap},
+				       .gre_has_key = options->gre_has_key, .decap = options->decap,
+				       .services = options->services.count > 0},
+			  .services = &services, .hunts = calloc(HUNTS, sizeof(struct hunt)),
 			  .allow = &options->prefixes},
 		.judgement = malloc(sizeof(struct judgement)),
 		.status = options->output,
 	};
 	int status;
 
-	if (!worker.judgement)
+	if (!worker.judgement || !worker.judge.hunts)
 		return fail("out of memory");
 	worker.judge.sockets_fd = sockets_open();
 	if (worker.judge.sockets_fd < 0)
@@ -241,5 +244,6 @@ int command_nfqueue(const struct options *options)
 		fprintf(stderr, "glb-redirect: the allow-list is empty, so what comes in tunnels will be dropped: give --allow and --peer\n");
 	status = strcmp(options->action, "judge") ? run(&worker, (uint16_t)options->queue) : judge_lines(&worker);
 	free(worker.judgement);
+	free(worker.judge.hunts);
 	return status;
 }

@@ -28,6 +28,7 @@ static const struct option attach_known[] = {
 	{"gre-key", required_argument, NULL, 'k'},
 	{"l3dsr", required_argument, NULL, 'l'},
 	{"nat", required_argument, NULL, 't'},
+	{"service", required_argument, NULL, 's'},
 	{"mode", required_argument, NULL, 'm'},
 	{"xdp-forward", required_argument, NULL, 'x'},
 	COMMON,
@@ -40,6 +41,7 @@ static const struct option nfqueue_known[] = {
 	{"last-hop-rate", required_argument, NULL, 'r'},
 	{"decap", required_argument, NULL, 'D'},
 	{"gre-key", required_argument, NULL, 'k'},
+	{"service", required_argument, NULL, 's'},
 	{"status", required_argument, NULL, 'O'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -47,6 +49,7 @@ static const struct option nfqueue_known[] = {
 static const struct option iptables_known[] = {
 	{"queue", required_argument, NULL, 'q'}, {"port", required_argument, NULL, 'P'}, {"decap", required_argument, NULL, 'D'},
 	{"nft", no_argument, NULL, 'N'}, {"help", no_argument, NULL, 'h'}, {0}};
+static const struct option load_known[] = {COMMON};
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {
 	{"json", no_argument, NULL, 'j'}, {"connections", no_argument, NULL, 'c'}, {"vip", required_argument, NULL, 'a'}, COMMON};
@@ -156,6 +159,18 @@ static int read_rewrite(const struct reading *reading, const char *text, bool na
 	return rewrites_push(&reading->options->rewrites, &rewrite) ? fail("out of memory") : EXIT_DONE;
 }
 
+static int read_service(const struct reading *reading, const char *text)
+{
+	struct service service;
+
+	if (service_parse(&service, text))
+		return misuse(reading, "--service takes tcp:VIP:PORT=listening, queue<N or load<N (N or auto), or udp:VIP:PORT=bound or "
+			      "connected, an IPv6 VIP in brackets, not ", text);
+	if (services_find(&reading->options->services, &service.key))
+		return misuse(reading, "given twice: --service ", text);
+	return services_push(&reading->options->services, &service) ? fail("out of memory") : EXIT_DONE;
+}
+
 /* What a command's first word may be, "a, b or c"; NULL: it has none. */
 static const char *actions_of(const char *command)
 {
@@ -177,6 +192,24 @@ static int read_action(const struct reading *reading, const char *word)
 	return misuse(reading, message, word);
 }
 
+/* The service, then its number. */
+static int read_load(const struct reading *reading, const char *word)
+{
+	char *end;
+	unsigned long value;
+
+	if (!reading->options->action) {
+		reading->options->action = word;
+		return EXIT_DONE;
+	}
+	value = strtoul(word, &end, 10);
+	if (word[0] < '0' || word[0] > '9' || *end || value > INT32_MAX || reading->options->given)
+		return misuse(reading, "one number, not ", word);
+	reading->options->load = (uint32_t)value;
+	reading->options->given = true;
+	return EXIT_DONE;
+}
+
 static int read_word(struct reading *reading, const char *word)
 {
 	struct options *options = reading->options;
@@ -191,6 +224,8 @@ static int read_word(struct reading *reading, const char *word)
 	/* `--allow A B C`: prefixes go on until something else comes. */
 	if (reading->roles && (options->device || !prefix_parse(&prefix, word) || strchr(word, '/')))
 		return read_prefixes(reading, word, reading->roles);
+	if (!strcmp(reading->command, "load"))
+		return read_load(reading, word);
 	if (actions_of(reading->command))
 		return misuse(reading, "one word too many: ", word);
 	if (options->device)
@@ -229,6 +264,8 @@ static int read_option(struct reading *reading, int option)
 	case 'l':
 	case 't':
 		return read_rewrite(reading, optarg, option == 't');
+	case 's':
+		return read_service(reading, optarg);
 	case 'q':
 		return read_number(reading, &options->queue, 0, 65535);
 	case 'N':
@@ -287,6 +324,8 @@ static int check(struct reading *reading)
 		return misuse(reading, "--vip needs --connections", NULL);
 	if (actions_of(reading->command) && !options->action)
 		return misuse(reading, "what is it to do? ", actions_of(reading->command));
+	if (!strcmp(reading->command, "load") && !options->given)
+		return misuse(reading, "which service, and how busy?", NULL);
 	if (options->nft && strcmp(options->action, "print"))
 		return misuse(reading, "--nft only prints", NULL);
 	if (strcmp(reading->command, "allow"))
@@ -307,6 +346,7 @@ int options_read(struct options *options, const char *command, int argc, char **
 					   : !strcmp(command, "metrics") ? metrics_known
 					   : !strcmp(command, "nfqueue") ? nfqueue_known
 					   : !strcmp(command, "iptables") ? iptables_known
+					   : !strcmp(command, "load") ? load_known
 					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 

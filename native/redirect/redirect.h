@@ -37,17 +37,18 @@
 	X(LOCAL_REQUEST, local_request, "delivered: ends a handshake begun here") \
 	X(LOCAL_TIMEWAIT, local_timewait, "delivered: fits a connection in TIME_WAIT here") \
 	X(LOCAL_SYNCOOKIE, local_syncookie, "delivered: carries a SYN cookie from here") \
-	X(LOCAL_TOO_BIG, local_too_big, "delivered: too-big for a connection that is here") \
+	X(LOCAL_TOO_BIG, local_too_big, "delivered: too-big or unreachable for a connection that is here") \
 	X(LOCAL_FRAGMENT, local_fragment, "delivered: a fragment") \
 	X(LOCAL_UDP, local_udp, "delivered: UDP") \
-	X(LOCAL_ICMP, local_icmp, "delivered: ICMP other than too-big for TCP") \
+	X(LOCAL_ICMP, local_icmp, "delivered: ICMP that follows no connection") \
 	X(LOCAL_OTHER, local_other, "delivered: any other protocol") \
 	X(LOCAL_LAST_HOP, local_last_hop, "delivered: unknown here, and no hop left") \
 	X(LOCAL_TUNNEL, local_tunnel, "delivered: came by GRE or IP in IP, which have no second chance") \
 	X(LOCAL_L3DSR, local_l3dsr, "delivered: its DSCP stands for a VIP") \
 	X(BAD_GRE, bad_gre, "dropped: GRE header other than this host expects: flags, key or type") \
 	X(NAT_REPLY, nat_reply, "sent: replies whose source became the VIP") \
-	X(ECN_DROP, ecn_drop, "dropped: congestion was experienced, and the client's packet cannot say so (RFC 6040)")
+	X(ECN_DROP, ecn_drop, "dropped: congestion was experienced, and the client's packet cannot say so (RFC 6040)") \
+	X(FORWARDED_NEW, forwarded_new, "sent on to the next hop: a new connection that this host is too busy for, or nothing listens for")
 
 #define GLB_REDIRECT_ENUM(id, name, text) GLB_REDIRECT_##id,
 enum glb_redirect_reason {
@@ -74,7 +75,8 @@ struct glb_redirect_config {
 	uint8_t xdp_forward;     /* GLB_REDIRECT_XDP_*: what its program does with packets for the next hop */
 	uint8_t mac[6];          /* of the interface, for XDP */
 	uint16_t mtu;            /* of the interface, for XDP */
-	uint8_t reserved[24];    /* 0 */
+	uint8_t services;        /* 1: map `services` has entries */
+	uint8_t reserved[23];    /* 0 */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
 
@@ -109,6 +111,46 @@ enum {
 	GLB_REDIRECT_DSCP = 0,
 	GLB_REDIRECT_REWRITES = 65536, /* entries that the map holds */
 };
+
+/* Map `services`: those for which something else than the default holds on this host. */
+struct glb_redirect_service_key {
+	uint8_t protocol; /* GLB_IPPROTO_TCP or _UDP */
+	uint8_t family;   /* GLB_REDIRECT_V4 or _V6 */
+	glb_be16 port;
+	uint8_t addr[16]; /* the VIP, IPv4 in the first 4 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_service_key) == 20, "services map key")
+
+struct glb_redirect_service {
+	uint32_t flags;     /* GLB_REDIRECT_SERVICE_* */
+	uint32_t threshold; /* a new connection is accepted below; the program's own when dynamic */
+	uint32_t load;      /* what the host's agent last wrote */
+	uint32_t seen;      /* dynamic: new connections of this window, and those accepted */
+	uint32_t accepted;
+	uint32_t pad;       /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_service) == 24, "services map value")
+
+enum {
+	GLB_REDIRECT_SERVICE_BOUND = 1,      /* UDP: goes on where no socket is */
+	GLB_REDIRECT_SERVICE_CONNECTED = 2,  /* UDP: goes on where no connected socket is */
+	GLB_REDIRECT_SERVICE_LISTENING = 4,  /* TCP: a SYN goes on where nothing listens */
+	GLB_REDIRECT_SERVICE_QUEUE = 8,      /* TCP: hunts, by the listener's accept queue */
+	GLB_REDIRECT_SERVICE_LOAD = 16,      /* TCP: hunts, by what the agent wrote */
+	GLB_REDIRECT_SERVICE_DYNAMIC = 32,   /* the threshold moves to where half is refused */
+	GLB_REDIRECT_SERVICES = 4096,        /* entries that the map holds */
+	GLB_REDIRECT_WINDOW = 50,            /* new connections between two looks at a dynamic threshold */
+	GLB_REDIRECT_FEW = 20,               /* accepted of them: the threshold goes up below, and down above the other */
+	GLB_REDIRECT_MANY = 30,
+	GLB_REDIRECT_HUNTED = 65536,         /* new connections whose way is remembered */
+};
+
+/* Map `hunted`: where a new connection went, so that its SYN sent again goes the same way. Value: 1 accepted, 2 sent on. */
+struct glb_redirect_hunted {
+	uint8_t client[16], vip[16]; /* IPv4 in the first 4 */
+	glb_be16 client_port, vip_port;
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_hunted) == 36, "hunted map key")
 
 /* Map `allow`: an LPM trie. The longest matching prefix of a family decides. */
 struct glb_redirect_prefix {

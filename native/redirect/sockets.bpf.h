@@ -28,30 +28,55 @@ struct tcp_request_sock {
 	__u32 snt_isn;
 };
 
+struct sock {
+	__u32 sk_ack_backlog;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+};
+
 #pragma clang attribute pop
 
 enum {
+	STATE_ESTABLISHED = 1, /* of UDP: connected */
 	STATE_TIME_WAIT = 6, /* the kernel's net/tcp_states.h, unchanged since Linux 4.4 */
 	STATE_LISTEN = 10,
 	STATE_REQUEST = 12, /* TCP_NEW_SYN_RECV */
 };
+
+/* In the kernel's form; returns its length. */
+static __always_inline uint32_t kernel_tuple(const struct tuple *ends, struct bpf_sock_tuple *to)
+{
+	if (ends->is_v6) {
+		__builtin_memcpy(to->ipv6.saddr, ends->client, 16);
+		__builtin_memcpy(to->ipv6.daddr, ends->vip, 16);
+		__builtin_memcpy(&to->ipv6.sport, &ends->client_port, 2);
+		__builtin_memcpy(&to->ipv6.dport, &ends->vip_port, 2);
+		return sizeof(to->ipv6);
+	}
+	__builtin_memcpy(&to->ipv4.saddr, ends->client, 4);
+	__builtin_memcpy(&to->ipv4.daddr, ends->vip, 4);
+	__builtin_memcpy(&to->ipv4.sport, &ends->client_port, 2);
+	__builtin_memcpy(&to->ipv4.dport, &ends->vip_port, 2);
+	return sizeof(to->ipv4);
+}
 
 /* Finds the socket of a tuple, or NULL. The caller releases it. A request socket is returned as itself, not as its listener. */
 static __always_inline struct bpf_sock *look_up(const struct packet *packet, const struct tuple *ends)
 {
 	struct bpf_sock_tuple tuple = {};
 
-	if (ends->is_v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, ends->client, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, ends->vip, 16);
-		__builtin_memcpy(&tuple.ipv6.sport, &ends->client_port, 2);
-		__builtin_memcpy(&tuple.ipv6.dport, &ends->vip_port, 2);
+	if (kernel_tuple(ends, &tuple) == sizeof(tuple.ipv6))
 		return bpf_skc_lookup_tcp(packet->context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
-	__builtin_memcpy(&tuple.ipv4.saddr, ends->client, 4);
-	__builtin_memcpy(&tuple.ipv4.daddr, ends->vip, 4);
-	__builtin_memcpy(&tuple.ipv4.sport, &ends->client_port, 2);
-	__builtin_memcpy(&tuple.ipv4.dport, &ends->vip_port, 2);
 	return bpf_skc_lookup_tcp(packet->context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 }
 
@@ -86,6 +111,31 @@ static __always_inline void describe_timewait(struct bpf_sock *sk, struct known 
 	known->rcv_wnd = tw->tw_rcv_wnd;
 }
 
+/* Connections that wait for a listener to accept them. */
+static __always_inline uint32_t queue_of(struct bpf_sock *sk)
+{
+	struct tcp_sock *listener = bpf_skc_to_tcp_sock(sk);
+
+	return listener ? listener->inet_conn.icsk_inet.sk.sk_ack_backlog : 0;
+}
+
+static __always_inline enum known_as way_find_udp(const struct packet *packet, const struct tuple *ends)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	enum known_as known;
+
+	if (kernel_tuple(ends, &tuple) == sizeof(tuple.ipv6))
+		sk = bpf_sk_lookup_udp(packet->context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(packet->context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return KNOWN_NOT;
+	known = sk->state == STATE_ESTABLISHED ? KNOWN_CONNECTION : KNOWN_LISTENER;
+	bpf_sk_release(sk);
+	return known;
+}
+
 static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
 				     struct known *known)
 {
@@ -95,7 +145,10 @@ static __always_inline void way_find(const struct packet *packet, const struct t
 		return;
 	if (sk->state == STATE_LISTEN) {
 		known->as = KNOWN_LISTENER;
-		known->cookie = segment && cookie_fits(sk, segment);
+		if (segment)
+			known->cookie = cookie_fits(sk, segment);
+		else
+			known->queue = queue_of(sk);
 	} else if (sk->state == STATE_REQUEST) {
 		describe_request(sk, known);
 	} else if (sk->state == STATE_TIME_WAIT) {

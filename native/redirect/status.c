@@ -17,6 +17,7 @@ struct report {
 	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
 	struct prefixes allow;
 	struct rewrites rewrites;
+	struct services services;
 };
 
 static const char *const decap_names[] = {"gre", "ipip"}; /* by bit of GLB_REDIRECT_DECAP_* */
@@ -45,6 +46,20 @@ static json_t *rewrites_json(const struct rewrites *rewrites, bool dscp)
 	return texts;
 }
 
+static json_t *services_json(const struct services *services)
+{
+	json_t *items = json_array();
+	char text[SERVICE_TEXT];
+
+	for (size_t i = 0; i < services->count; i++) {
+		service_format(&services->items[i], text);
+		json_array_append_new(items, json_pack("{s:s, s:I, s:I}", "service", text, "threshold",
+						       (json_int_t)services->items[i].service.threshold, "load",
+						       (json_int_t)services->items[i].service.load));
+	}
+	return items;
+}
+
 static json_t *report_json(const struct report *report)
 {
 	json_t *counters = json_object(), *allow = json_array(), *peers = json_array();
@@ -59,7 +74,7 @@ static json_t *report_json(const struct report *report)
 		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
 			json_array_append_new(peers, json_string(text));
 	}
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "interface", report->interface,
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "interface", report->interface,
 			 "attached", report->program_id != 0,
 			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
 			 "counters", counters, "allow", allow, "peers", peers,
@@ -69,7 +84,8 @@ static json_t *report_json(const struct report *report)
 			 "port", config ? (int)config->port : 0,
 			 "last_hop_rate", config ? (int)config->last_hop_rate : 0, "decap", decap_json(config),
 			 "gre_key", config && config->gre_has_key ? json_integer(config->gre_key) : json_null(),
-			 "l3dsr", rewrites_json(&report->rewrites, true), "nat", rewrites_json(&report->rewrites, false));
+			 "l3dsr", rewrites_json(&report->rewrites, true), "nat", rewrites_json(&report->rewrites, false),
+			 "services", services_json(&report->services));
 }
 
 static void report_text(const struct report *report)
@@ -101,6 +117,13 @@ static void report_text(const struct report *report)
 		rewrite_format(&report->rewrites.items[i], rewrite);
 		printf("  %s %s\n", report->rewrites.items[i].match.kind == GLB_REDIRECT_DSCP ? "l3dsr" : "nat", rewrite);
 	}
+	for (size_t i = 0; i < report->services.count; i++) {
+		char service[SERVICE_TEXT];
+
+		service_format(&report->services.items[i], service);
+		printf("  service %s, threshold %u, load %u\n", service, report->services.items[i].service.threshold,
+		       report->services.items[i].service.load);
+	}
 	if (!report->allow.count)
 		printf("  the allow-list is empty: what comes in tunnels is dropped\n");
 	for (size_t i = 0; i < GLB_REDIRECT_REASON_COUNT; i++)
@@ -118,7 +141,9 @@ static int report_fill(struct report *report)
 	err = counters_read(report->instance->counters_fd, report->counters);
 	if (!err)
 		err = allow_read(report->instance->allow_fd, &report->allow);
-	return err ? err : rewrites_read(report->instance->rewrites_fd, &report->rewrites);
+	if (!err)
+		err = rewrites_read(report->instance->rewrites_fd, &report->rewrites);
+	return err ? err : services_read(report->instance->services_fd, &report->services);
 }
 
 /* Appends the instance to the JSON array `context`, or prints it when that is NULL. */
@@ -137,6 +162,7 @@ static int show(struct instance *instance, void *context)
 		report_text(&report);
 	prefixes_free(&report.allow);
 	rewrites_free(&report.rewrites);
+	services_free(&report.services);
 	return EXIT_DONE;
 }
 

@@ -21,6 +21,7 @@ enum {
 	PATH_LEN = 512,
 	NAME_LEN = 64,
 	REWRITE_TEXT = 80,   /* "udp:65535=[", the longest address, "]:65535" and its NUL */
+	SERVICE_TEXT = 128,
 	PREFIX_TEXT = 52,    /* the longest IPv6 prefix and its NUL */
 };
 
@@ -52,6 +53,17 @@ enum {
 	XDP_FORWARD_AUTO = 255, /* options.xdp_forward: by the driver; else GLB_REDIRECT_XDP_* */
 };
 
+/* What holds for a service besides the default: an entry of the map `services`. */
+struct service {
+	struct glb_redirect_service_key key;
+	struct glb_redirect_service service;
+};
+
+struct services {
+	struct service *items; /* owned */
+	size_t count;
+};
+
 struct options {
 	const char *device;     /* NULL: not given */
 	const char *pin_dir;
@@ -74,6 +86,9 @@ struct options {
 	bool help;
 	struct prefixes prefixes;
 	struct rewrites rewrites;
+	struct services services;
+	bool given;             /* `load`: the number is there */
+	uint32_t load;          /* of `load`: the number; its service is `action` */
 };
 
 /* main.c: tells the user what is wrong, after "glb-redirect: ". Returns EXIT_FAILED. */
@@ -98,6 +113,7 @@ struct instance {
 	int counters_fd;
 	int allow_fd;
 	int rewrites_fd;
+	int services_fd;
 	struct glb_redirect_config config;
 };
 
@@ -185,6 +201,7 @@ int command_doctor(const struct options *options);
 int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);
+int command_load(const struct options *options);
 int command_nfqueue(const struct options *options);
 int command_iptables(const struct options *options);
 
@@ -195,6 +212,17 @@ int allow_read(int fd, struct prefixes *prefixes);
 void prefixes_free(struct prefixes *prefixes);
 /* Appends one. 0 or -ENOMEM. */
 int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles);
+
+/* services.c: "tcp:203.0.113.10:80=queue<32", "udp:[2001:db8::10]:53=connected". parse returns 0 or -EINVAL. */
+int service_parse(struct service *service, const char *text);
+int service_parse_key(struct glb_redirect_service_key *key, char *text); /* what is before "="; changes the text */
+void service_format(const struct service *service, char text[SERVICE_TEXT]);
+struct service *services_find(const struct services *services, const struct glb_redirect_service_key *key);
+int services_push(struct services *services, const struct service *service); /* 0 or -ENOMEM */
+void services_free(struct services *services);
+/* Reads a map, sorted; makes a map hold these and no others. 0 or -errno. */
+int services_read(int fd, struct services *services);
+int services_become(int fd, const struct services *wanted);
 
 /* rewrite.c: "7=203.0.113.10" and "tcp:8080=203.0.113.10:80", IPv6 in brackets where a port follows; without one it is the
  * same. parse returns 0 or -EINVAL. */

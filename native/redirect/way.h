@@ -30,6 +30,7 @@ enum known_as {
 
 struct known {
 	enum known_as as;
+	uint32_t queue; /* of a listener: connections that wait to be accepted */
 	bool numbers;  /* of a request or TIME_WAIT: those below are known */
 	bool cookie;   /* of a listener: the segment carries a SYN cookie from here */
 	uint32_t isn;  /* of a request: its own initial sequence number */
@@ -45,6 +46,14 @@ static __always_inline uint32_t way_roles(const struct packet *packet, bool is_v
 /* Asks for the tuple. `segment` is what a SYN cookie is looked for in; NULL: not asked for. */
 static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
 				     struct known *known);
+/* What a UDP socket here says: KNOWN_CONNECTION when it is connected to the client, KNOWN_LISTENER when it takes from anybody. */
+static __always_inline enum known_as way_find_udp(const struct packet *packet, const struct tuple *tuple);
+/* What holds for a service besides the default; NULL: nothing. The way keeps it, and it may change. */
+static __always_inline struct glb_redirect_service *way_service(const struct packet *packet,
+								const struct glb_redirect_service_key *key);
+/* Where a new connection went before: 0 = unknown, 1 = accepted, 2 = sent on. */
+static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow);
+static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where);
 /* May the stack see one more packet that nobody knows? `rate` of them a second and CPU; 0 = no limit. */
 static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate);
 /* What a DSCP, or a port of this host, stands for; NULL: nothing. */

@@ -70,8 +70,10 @@ DELIVERED = {
     "udp6": (p.udp(CLIENTS[6], 5000, VIPS[6], 53, b"q"), "local_udp"),
     "echo4": (p.icmp(CLIENTS[4], VIPS[4], 8, 0, bytes(4), b"ping"), "local_icmp"),
     "echo6": (p.icmp(CLIENTS[6], VIPS[6], 128, 0, bytes(4), b"ping"), "local_icmp"),
-    "unreachable4": (p.icmp(ROUTERS[4], VIPS[4], 3, 1, bytes(4), segment(4)[:28]), "local_icmp"),
-    "unreachable6": (p.icmp(ROUTERS[6], VIPS[6], 1, 3, bytes(4), segment(6)), "local_icmp"),
+    "unreachable4, udp": (p.icmp(ROUTERS[4], VIPS[4], 3, 1, bytes(4), ANSWERS[4][:28]), "local_icmp"),
+    "unreachable6, udp": (p.icmp(ROUTERS[6], VIPS[6], 1, 3, bytes(4), ANSWERS[6]), "local_icmp"),
+    "time exceeded4": (p.icmp(ROUTERS[4], VIPS[4], 11, 0, bytes(4), segment(4)[:28]), "local_icmp"),
+    "time exceeded6": (p.icmp(ROUTERS[6], VIPS[6], 3, 0, bytes(4), segment(6)), "local_icmp"),
     "too big, udp4": (p.too_big(ROUTERS[4], VIPS[4], 1300, ANSWERS[4]), "local_icmp"),
     "too big, udp6": (p.too_big(ROUTERS[6], VIPS[6], 1300, ANSWERS[6]), "local_icmp"),
     "gre": (p.ipv4(CLIENTS[4], VIPS[4], 47, bytes(8)), "local_other"),
@@ -140,12 +142,15 @@ def test_only_peers_are_sent_to(redirect: Redirect, hop: str) -> None:
 
 
 @families
-def test_too_big_for_unknown_connection_goes_on(redirect: Redirect, family: int) -> None:
+def test_error_for_unknown_connection_goes_on(redirect: Redirect, family: int) -> None:
     quoted = p.tcp(VIPS[family], 80, CLIENTS[family], 40000, p.ACK, data=bytes(900))
     inner = p.too_big(ROUTERS[family], VIPS[family], 1300, quoted)
-    ran, reason = redirect.feed(wrap(inner))
-    assert (reason, ran.verdict) == ("forwarded", REDIRECT)
-    assert ran.frame == p.ethernet(p.gue(inner, src=HERE, dst=PEER, hops=[PEER], next_hop=1))
+    kind, code = (3, 1) if family == 4 else (1, 3)
+    unreachable = p.icmp(ROUTERS[family], VIPS[family], kind, code, bytes(4), quoted[:60])
+    for error in (inner, unreachable):
+        ran, reason = redirect.feed(wrap(error))
+        assert (reason, ran.verdict) == ("forwarded", REDIRECT)
+        assert ran.frame == p.ethernet(p.gue(error, src=HERE, dst=PEER, hops=[PEER], next_hop=1))
 
 
 def test_outer_options_are_honoured(redirect: Redirect) -> None:

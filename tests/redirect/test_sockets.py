@@ -51,7 +51,7 @@ class Host:
         """Feeds the client's packet with a hop left. The reason; verdict and bytes must go with it."""
         ran, reason = self.redirect.feed(p.gue(inner, src=DIRECTOR, dst=HERE, hops=[PEER], sum_udp=True))
         onward = p.gue(inner, src=HERE, dst=PEER, hops=[PEER], next_hop=1, sum_udp=True)
-        expected = (REDIRECT, onward) if reason == "forwarded" else (UNSPEC, inner)
+        expected = (REDIRECT, onward) if reason.startswith("forwarded") else (UNSPEC, inner)
         assert (ran.verdict, ran.frame) == (expected[0], p.ethernet(expected[1]))
         return reason
 
