@@ -618,6 +618,12 @@ def compile_snapshot(config: ConfigInput, threads: int = 0, cache: TableCache | 
         lib.glb_buffer_free(buffer)
 
 
+def siphash24(key: bytes, data: bytes) -> int:
+    """SipHash-2-4 of ``data`` under a key of 16 bytes."""
+    assert len(key) == 16
+    return int(lib.glb_siphash24(key, data, len(data)))
+
+
 def build_rows(
     backends: Sequence[BackendInput], *, rows: int, hops: int, policy: str, seed: bytes,
     algorithm: str = "rendezvous", threads: int = 0,

@@ -19,6 +19,7 @@ from datetime import datetime
 from glbpy import desired, draining, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
+from glbpy.drain_watch import DrainWatch
 from glbpy.errors import ForwarderError, GlbError, NotFoundError
 from glbpy.health import Checks, Monitor, Probe, Target, check
 from glbpy.models import Backend, Document, Health, Pool, Service, State
@@ -49,12 +50,14 @@ class Controller:
         probe: Probe = check,
         now: Callable[[], datetime] = utc_now,
         gap_s: float = GAP_S,
+        report_key: bytes | None = None,
     ) -> None:
         self.store = store
         self._compiler = compiler
         self._directors = {director.name: director for director in directors}
         self._gap_s = gap_s
         self._monitor = Monitor(store.health(), self._health_changed, probe=probe, now=now)
+        self._drains = DrainWatch(report_key)
         self._dirty = asyncio.Event()
         self._compiling = False
         self._compiled = asyncio.Condition()
@@ -73,7 +76,8 @@ class Controller:
         self._dirty.set()
         self._running = True
         directors = (director.run() for director in self._directors.values())
-        work = [self._compile_loop(), self._settle_loop(), *directors]
+        watch = self._drains.run(lambda: self.desired)
+        work = [self._compile_loop(), self._settle_loop(), watch, *directors]
         tasks = [asyncio.create_task(one) for one in work]
         try:
             yield self
@@ -116,6 +120,7 @@ class Controller:
             available=backend.state == State.ACTIVE
             and record.health != Health.UNHEALTHY
             and backend.weight > 0,
+            connections=self._drains.left(number),
         )
 
     @property

@@ -102,10 +102,12 @@ async def running(
     *,
     start_forwarder: bool = True,
     others: Sequence[Path] = (),
+    report_key: bytes | None = None,
 ) -> AsyncIterator[Controller]:
     """Run the control plane of a director, and of ``others``, until the block ends; their forwarders go on.
 
     With ``start_forwarder`` false a forwarder is adopted, never started; those of ``others`` always are.
+    ``report_key`` is what draining backends are asked with.
     """
     configs = [read_config(path) for path in (config_path, *others)]
     _check_apart(configs)
@@ -123,7 +125,8 @@ async def running(
             )
             for config in configs
         ]
-        async with Controller(store, compiler, directors).run() as controller:
+        made = Controller(store, compiler, directors, report_key=report_key)
+        async with made.run() as controller:
             yield controller
     finally:
         store.close()

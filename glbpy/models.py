@@ -278,6 +278,12 @@ class HealthCheck(Model):
         return self
 
 
+class ConnectionReport(Model):
+    """`glb-redirect report` runs on the pool's backends: a drain can be seen to its end."""
+
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] = Field(default=19524, description="UDP, on a backend.")
+
+
 class Pool(Model):
     """Backends that serve the same thing, with one health check."""
 
@@ -285,6 +291,9 @@ class Pool(Model):
     backends: tuple[Backend, ...] = Field(default=(), max_length=POOL_BACKENDS_MAX)
     health_check: HealthCheck | None = Field(
         default=None, description="Left out: every backend counts as healthy."
+    )
+    report: ConnectionReport | None = Field(
+        default=None, description="Have draining backends say how many connections they still have."
     )
 
     @field_validator("backends")

@@ -17,6 +17,15 @@ class Trouble(Model):
     message: str
 
 
+class ConnectionsLeft(Model):
+    """TCP connections of a draining backend to its pool's VIPs, as it said last."""
+
+    open: int | None = Field(default=None, description="The client may ask more; null: it has not said yet.")
+    closing: int | None = Field(default=None, description="The server is through, the client is not.")
+    answers: int = Field(default=0, description="How often it has said so since it drains.")
+    error: str | None = Field(default=None, description="Why it does not say so any more.")
+
+
 class BackendStatus(Model):
     """A backend's observed health. Changes neither revisions nor ETags."""
 
@@ -28,6 +37,9 @@ class BackendStatus(Model):
     since: datetime | None = Field(description="When the health last changed; null: never checked.")
     detail: str = Field(description="What the check that decided it said.")
     available: bool = Field(description="Active, not unhealthy, weight above 0: it is given new connections.")
+    connections: ConnectionsLeft | None = Field(
+        default=None, description="What is left on it, while it drains and its pool has `report`."
+    )
 
 
 class Leaver(Model):

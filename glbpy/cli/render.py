@@ -131,7 +131,7 @@ def check(spec: Json | None) -> str:
 
 def backends(items: list[Json]) -> Table:
     return table(
-        ["backend", "address", "state", "health", "since", "detail", "revision"],
+        ["backend", "address", "state", "health", "since", "detail", "connections", "revision"],
         [
             [
                 f"{item['pool']}/{item['name']}",
@@ -140,11 +140,21 @@ def backends(items: list[Json]) -> Table:
                 item["status"]["health"],
                 short_time(item["status"]["since"]),
                 item["status"]["detail"],
+                connections(item["status"].get("connections")),
                 item["revision"],
             ]
             for item in items
         ],
     )
+
+
+def connections(left: Json | None) -> str | None:
+    """What is left on a draining backend."""
+    if left is None:
+        return None
+    if left["error"] is not None:
+        return "?"
+    return f"{left['open']}" + (f" + {left['closing']} closing" if left["closing"] else "")
 
 
 def directors(items: list[Json]) -> Table:

@@ -33,6 +33,10 @@ def register(app: typer.Typer) -> None:
         token_file: Annotated[
             Path | None, typer.Option(help="Lines that `glb token` printed. Needed beyond loopback.")
         ] = None,
+        report_secret: Annotated[
+            Path | None,
+            typer.Option(help="The key of `glb-redirect report`, 32 hex digits, where pools have `report`."),
+        ] = None,
         state_dir: Annotated[
             Path | None, typer.Option(help="Where store.db is. Default: /var/lib/glb/NAME of the director.")
         ] = None,
@@ -51,16 +55,19 @@ def register(app: typer.Typer) -> None:
         import logging
 
         from glbpy import logs
+        from glbpy.connections_left import read_key
         from glbpy.tokens import Tokens
 
         logs.to_stderr(logging.DEBUG if verbose else logging.INFO)
         tokens = Tokens.load(token_file) if token_file is not None else None
+        key = read_key(report_secret) if report_secret is not None else None
         listening = listening_socket(listen, listen_fd, needs_local=tokens is None)
         place = store or (state_dir / "store.db" if state_dir is not None else None)
         with listening:
             work = run(
-                config, place, listening, tokens, start_forwarder=not no_forwarder, others=director or []
-            )
+                config, place, listening, tokens, start_forwarder=not no_forwarder, others=director or [],
+                report_key=key,
+            )  # fmt: skip
             asyncio.run(work)
 
 
@@ -87,6 +94,7 @@ async def run(
     *,
     start_forwarder: bool,
     others: Sequence[Path],
+    report_key: bytes | None,
 ) -> None:
     """Serve until SIGTERM or SIGINT: requests that are under way are answered first."""
     import logging
@@ -99,7 +107,9 @@ async def run(
 
     assert tokens is None or isinstance(tokens, Tokens)
     log = logging.getLogger(__name__)
-    async with engine.running(config, store, start_forwarder=start_forwarder, others=others) as controller:
+    async with engine.running(
+        config, store, start_forwarder=start_forwarder, others=others, report_key=report_key
+    ) as controller:
         server = make_server(create_app(controller, Settings(tokens=tokens)))
 
         def stop() -> None:

@@ -5,6 +5,7 @@ listening socket is opened in the caller's namespace, on 127.0.0.1, and handed o
 reachable from the host although `glb serve` lives in director1's namespace.
 """
 
+import secrets
 import socket
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -79,12 +80,22 @@ def write_config(director: Director, run: Path, driver: Driver, services: Collec
     )
 
 
+def report_key(run: Path) -> Path:
+    """The file with the key of `glb-redirect report`, made if need be. The lab itself does not run that."""
+    path = run / "report.key"
+    if not path.exists():
+        path.write_text(secrets.token_hex(16) + "\n")
+        path.chmod(0o600)
+    return path
+
+
 def start_serve(director: Director, run: Path, others: Iterable[Path], port: int = 0) -> tuple[int, str]:
     """Start `glb serve` in the director's namespace, its API on `port` of the caller's 127.0.0.1 (0: any free
     one); it also drives the forwarders with the run directories `others`. Returns its pid and the API's URL.
     Wait with wait_answer()."""
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listening:
         argv = ["glb", "serve", "--config", str(config_path(run)), "--store", str(run / "store.db")]
+        argv += ["--report-secret", str(report_key(run))]
         for other in others:
             argv += ["--director", str(config_path(other))]
         pid = netns.spawn(

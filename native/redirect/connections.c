@@ -24,33 +24,10 @@ enum {
 	REPLY = 65536,
 };
 
-/* Connections of one VIP and port. */
-struct tally {
-	uint8_t family, addr[16];
-	uint16_t port;
-	uint64_t open;    /* the client may ask more, and be answered */
-	uint64_t closing; /* this host is through, but the client has not heard all of it */
-};
-
-struct tallies {
-	const struct prefixes *vips;
-	struct tally *items; /* owned */
-	size_t count;
-};
-
-static bool within(const struct glb_redirect_prefix *prefix, uint8_t family, const uint8_t addr[16])
-{
-	uint32_t bits = prefix->bits - GLB_REDIRECT_FAMILY_BITS;
-	uint32_t whole = bits / 8, mask = 0xff00u >> bits % 8;
-
-	return prefix->family == family && !memcmp(prefix->addr, addr, whole) &&
-	       (bits % 8 == 0 || !((prefix->addr[whole] ^ addr[whole]) & mask));
-}
-
 static bool is_vip(const struct prefixes *vips, uint8_t family, const uint8_t addr[16])
 {
 	for (size_t i = 0; i < vips->count; i++)
-		if (within(&vips->items[i], family, addr))
+		if (prefix_contains(&vips->items[i], family, addr))
 			return true;
 	return false;
 }
@@ -133,7 +110,7 @@ static int dump(int fd, int family, char *reply, struct tallies *found)
 	return status < 0 ? status : 0;
 }
 
-static int count_all(struct tallies *found)
+int connections_count(struct tallies *found)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG), err = 0;
 	char *reply = malloc(REPLY);
@@ -197,7 +174,7 @@ int show_connections(const struct options *options)
 	if (!err && !found.vips->count)
 		return fail("lo has no address but its own, so which are VIPs? Say --vip PREFIX…");
 	if (!err)
-		err = count_all(&found);
+		err = connections_count(&found);
 	if (!err) {
 		if (found.count)
 			qsort(found.items, found.count, sizeof(*found.items), by_address);

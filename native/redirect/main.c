@@ -25,6 +25,7 @@ static const char usage[] =
 "  nfqueue run   the same by a process, for kernels or policies without eBPF\n"
 "  iptables …    the rules that give it packets\n"
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
+"  report        tell the controller how many connections are left, until it is ended\n"
 "\n"
 "`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
@@ -158,6 +159,17 @@ static const char iptables_help[] =
 "\n"
 "  --nft                print what nftables would read (`nft -f -`) instead\n";
 
+static const char report_help[] =
+"usage: glb-redirect report --secret FILE [--port N]\n"
+"\n"
+"Answers the controller's question how many TCP connections of VIPs this host has, so that\n"
+"`glb drain --wait` ends when the last one has. Runs until it is ended; see the unit\n"
+"glb-redirect-report.service. Nothing need be attached.\n"
+"\n"
+"  --secret FILE        32 hex digits (`openssl rand -hex 16`), the same as in the file of\n"
+"                       `glb serve --report-secret`; who has them not gets no answer\n"
+"  --port N             UDP port, 1..65535 (default 19524), on every address\n";
+
 static const struct command {
 	const char *name, *help;
 	int (*run)(const struct options *options);
@@ -171,6 +183,7 @@ static const struct command {
 	{"load", load_help, command_load},
 	{"nfqueue", nfqueue_help, command_nfqueue},
 	{"iptables", iptables_help, command_iptables},
+	{"report", report_help, command_report},
 };
 
 int fail(const char *format, ...)

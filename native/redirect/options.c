@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "report.h"
 #include "tool.h"
 
 enum {
@@ -56,6 +57,8 @@ static const struct option status_known[] = {
 static const struct option metrics_known[] = {{"output", required_argument, NULL, 'O'}, COMMON};
 static const struct option doctor_known[] = {
 	{"vip", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, COMMON};
+static const struct option report_known[] = {
+	{"secret", required_argument, NULL, 'e'}, {"port", required_argument, NULL, 'P'}, COMMON};
 static const struct option allow_known[] = {
 	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
 
@@ -291,6 +294,9 @@ static int read_option(struct reading *reading, int option)
 	case 'j':
 		options->json = true;
 		return EXIT_DONE;
+	case 'e':
+		options->secret = optarg;
+		return EXIT_DONE;
 	case 'O':
 		options->output = optarg;
 		return EXIT_DONE;
@@ -318,6 +324,8 @@ static int check(struct reading *reading)
 	if (!options->device && (!strcmp(reading->command, "attach") || !strcmp(reading->command, "detach") ||
 				 !strcmp(reading->command, "doctor")))
 		return misuse(reading, "which device?", NULL);
+	if (!strcmp(reading->command, "report") && !options->secret)
+		return misuse(reading, "--secret FILE: with the key that `glb serve --report-secret` has", NULL);
 	if (options->gre_has_key && !(options->decap & GLB_REDIRECT_DECAP_GRE))
 		return misuse(reading, "--gre-key needs --decap gre", NULL);
 	if (!strcmp(reading->command, "status") && options->prefixes.count && !options->connections)
@@ -347,11 +355,14 @@ int options_read(struct options *options, const char *command, int argc, char **
 					   : !strcmp(command, "nfqueue") ? nfqueue_known
 					   : !strcmp(command, "iptables") ? iptables_known
 					   : !strcmp(command, "load") ? load_known
+					   : !strcmp(command, "report") ? report_known
 					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 
 	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,
 				    .last_hop_rate = LAST_HOP_RATE_DEFAULT, .xdp_forward = XDP_FORWARD_AUTO};
+	if (!strcmp(command, "report"))
+		options->port = REPORT_PORT;
 	/* "-": words that are no options come in their place, as option 1. */
 	while (status == EXIT_DONE && (option = getopt_long(argc, argv, "-h", options_known, NULL)) != -1)
 		status = option == 1 ? read_word(&reading, optarg) : read_option(&reading, option);

@@ -50,6 +50,15 @@ int prefix_parse(struct glb_redirect_prefix *prefix, const char *text)
 	return 0;
 }
 
+bool prefix_contains(const struct glb_redirect_prefix *prefix, uint8_t family, const uint8_t addr[16])
+{
+	uint32_t bits = prefix->bits - GLB_REDIRECT_FAMILY_BITS;
+	uint32_t whole = bits / 8, mask = 0xff00u >> bits % 8;
+
+	return prefix->family == family && !memcmp(prefix->addr, addr, whole) &&
+	       (bits % 8 == 0 || !((prefix->addr[whole] ^ addr[whole]) & mask));
+}
+
 void address_format(uint8_t family, const uint8_t addr[16], char text[PREFIX_TEXT])
 {
 	inet_ntop(family == GLB_REDIRECT_V6 ? AF_INET6 : AF_INET, addr, text, PREFIX_TEXT);

@@ -80,6 +80,7 @@ struct options {
 	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */
 	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`: the status file; NULL: none */
+	const char *secret;     /* `report`: the file with the key */
 	bool json;
 	bool connections;       /* `status`: those of TCP, and nothing else */
 	bool force;             /* `detach`: although packets come in */
@@ -104,6 +105,24 @@ int address_parse(const char *text, uint8_t *family, uint8_t addr[16]);
 void address_format(uint8_t family, const uint8_t addr[16], char text[PREFIX_TEXT]);
 int prefix_parse(struct glb_redirect_prefix *prefix, const char *text);
 void prefix_format(const struct glb_redirect_prefix *prefix, char text[PREFIX_TEXT]);
+bool prefix_contains(const struct glb_redirect_prefix *prefix, uint8_t family, const uint8_t addr[16]);
+
+/* connections.c: TCP connections of one address and port of this host. */
+struct tally {
+	uint8_t family, addr[16];
+	uint16_t port;
+	uint64_t open;    /* the client may ask more, and be answered */
+	uint64_t closing; /* this host is through, but the client has not heard all of it */
+};
+
+struct tallies {
+	const struct prefixes *vips; /* only addresses in these */
+	struct tally *items;         /* owned */
+	size_t count;
+};
+
+/* Asks the kernel, at this moment. 0, or -errno: -ENOENT where it lists no sockets. The caller frees `items`. */
+int connections_count(struct tallies *found);
 
 /* instance.c: one attachment's pinned maps, in PIN_DIR/NAME. */
 struct instance {
@@ -197,6 +216,7 @@ int show_connections(const struct options *options);
 /* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
+int command_report(const struct options *options);
 int command_doctor(const struct options *options);
 int command_metrics(const struct options *options);
 int command_status(const struct options *options);

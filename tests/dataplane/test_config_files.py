@@ -97,7 +97,7 @@ UNITS = sorted([*EXAMPLES.glob("*.service"), *EXAMPLES.glob("*.timer")])
 def test_units_are_all_there() -> None:
     assert {unit.name for unit in UNITS} == {
         "glb-forwarder@.service", "glb-redirect@.service", "glb-serve.service",
-        "glb-redirect-metrics.service", "glb-redirect-metrics.timer",
+        "glb-redirect-metrics.service", "glb-redirect-metrics.timer", "glb-redirect-report.service",
     }  # fmt: skip
 
 
