@@ -179,6 +179,15 @@ def test_drain_and_undrain(live: Glb) -> None:
     assert "is not everywhere after 0.2 s" in late.err
 
 
+def test_a_drain_that_moves_flows_says_so(live: Glb, tmp_path: Path) -> None:
+    backends = "{name: web1, address: 10.0.0.11}, {name: web2, address: 10.0.0.12}"
+    dns = "{name: dns, vips: [203.0.113.9], protocol: udp, ports: [53], pool: web}"
+    text = f"pools: [{{name: web, backends: [{backends}]}}]\nservices: [{dns}]"
+    live("apply", "-f", document(tmp_path, text))
+    said = live("drain", "web/web1").err
+    assert "warning: service dns: all flows (there is no second chance for UDP) on web/web1 move" in said
+
+
 def test_get_quic(live: Glb, tmp_path: Path) -> None:
     backends = "{name: web1, address: 10.0.0.11}, {name: web2, address: 10.0.0.12}"
     h3 = "{name: h3, vips: [203.0.113.9], protocol: udp, ports: [443], pool: web, quic: true}"
