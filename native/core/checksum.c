@@ -1,4 +1,4 @@
-/* The Internet checksum, four bytes at a step. RFC 1071 says why neither the width nor the byte order matters. */
+/* The Internet checksum, eight bytes at a step. RFC 1071 says why neither the width nor the byte order matters. */
 #include "checksum.h"
 
 #include <string.h>
@@ -6,15 +6,28 @@
 uint64_t checksum_add(uint64_t sum, const void *bytes, size_t len)
 {
 	const uint8_t *at = bytes;
-	uint32_t word = 0;
+	uint64_t eight;
+	uint32_t four;
+	uint16_t two = 0;
 
-	for (; len >= sizeof(word); len -= sizeof(word), at += sizeof(word)) {
-		memcpy(&word, at, sizeof(word));
-		sum += word;
+	for (; len >= sizeof(eight); len -= sizeof(eight), at += sizeof(eight)) {
+		memcpy(&eight, at, sizeof(eight));
+		sum += (eight & 0xffffffff) + (eight >> 32);
 	}
-	word = 0;
-	memcpy(&word, at, len); /* the last 0 to 3 bytes, zeros behind them */
-	return sum + word;
+	if (len & sizeof(four)) {
+		memcpy(&four, at, sizeof(four));
+		at += sizeof(four);
+		sum += four;
+	}
+	if (len & sizeof(two)) {
+		memcpy(&two, at, sizeof(two));
+		at += sizeof(two);
+		sum += two;
+	}
+	two = 0;
+	if (len & 1)
+		memcpy(&two, at, 1); /* a zero behind it */
+	return sum + two;
 }
 
 glb_be16 checksum_finish(uint64_t sum)

@@ -4,12 +4,6 @@
  */
 #include "outer.h"
 
-/* UDP and GUE, behind either IP header; the hops follow. */
-struct gue_header {
-	struct glb_udp udp;
-	struct glb_gue gue;
-} GLB_WIRE;
-
 struct outer_v4 {
 	struct glb_ipv4 ip;
 	struct gue_header gue;
@@ -24,7 +18,7 @@ GLB_STATIC_ASSERT(sizeof(struct outer_v6) == GUE_V6_BYTES, "outer headers over I
 GLB_STATIC_ASSERT(sizeof(struct glb_eth) + sizeof(struct glb_vlan) + GUE_V6_BYTES + (GLB_HOPS_MAX - 1) * GUE_V6_HOP_BYTES
 		  <= GLB_HEADER_MAX, "the longest outer header fits")
 
-/* Of the pseudo header: addresses, which are `addrs_len` bytes at `addrs`, length, and UDP. */
+/* Of the pseudo header, with `addrs_len` bytes of addresses. */
 static uint64_t pseudo_header_sum(const uint8_t *addrs, size_t addrs_len, glb_be16 length)
 {
 	const struct {
@@ -35,15 +29,13 @@ static uint64_t pseudo_header_sum(const uint8_t *addrs, size_t addrs_len, glb_be
 	return checksum_add(checksum_add(0, addrs, addrs_len), &rest, sizeof(rest));
 }
 
-/* The UDP checksum of the packet whose headers are at `udp` up to `end`, its own field still zero; `pseudo` is the pseudo header's sum. A
- * result of 0 is sent as 0xffff, since 0 says that there is none. */
-static glb_be16 udp_checksum(uint64_t pseudo, const void *udp, const uint8_t *end, const struct glb_packet *packet)
+/* Of the packet whose headers are at `gue`, their own checksum still zero, up to `end`. A result of 0 is sent as 0xffff, since 0 says that there
+ * is none. */
+static glb_be16 udp_checksum(uint64_t pseudo, const struct gue_header *gue, const uint8_t *end, const struct glb_packet *packet)
 {
-	uint64_t sum = checksum_add(pseudo, udp, (size_t)(end - (const uint8_t *)udp));
-	glb_be16 checksum;
+	const uint64_t sum = checksum_add(pseudo, gue, (size_t)(end - (const uint8_t *)gue));
+	const glb_be16 checksum = checksum_finish(checksum_add(sum, packet->data + packet->l3_offset, packet->l3_len));
 
-	sum = checksum_add(sum, packet->data + packet->l3_offset, packet->l3_len);
-	checksum = checksum_finish(sum);
 	return glb_be16_get(checksum) == 0 ? glb_be16_put(0xffff) : checksum;
 }
 
@@ -55,44 +47,34 @@ static glb_be16 pseudo_header_field(uint64_t pseudo)
 	return (glb_be16){{(uint8_t)~complement.b[0], (uint8_t)~complement.b[1]}};
 }
 
-static struct gue_header gue_header(const struct glb_packet *packet, uint32_t udp_length, enum glb_gue_private type,
-				    unsigned further, unsigned hop_bytes)
+/* UDP and GUE with its hops, behind an IP header, which ends with its addresses. */
+static inline void write_gue(const struct glb_path *path, const struct glb_packet *packet, uint32_t udp_length, bool v6,
+			     struct gue_header *gue)
 {
-	return (struct gue_header){
-		.udp = {
-			.sport = glb_be16_put((uint16_t)(GUE_SOURCE_PORT_BASE | outer_varies(packet))),
-			.dport = glb_be16_put(GLB_GUE_PORT),
-			.length = glb_be16_put((uint16_t)udp_length),
-		},
-		.gue = {
-			.version_control_hlen = (uint8_t)(1 + further * hop_bytes / 4),
-			.protocol = outer_inner_protocol(packet),
-			.private_type = glb_be16_put((uint16_t)type),
-			.hop_count = (uint8_t)further,
-		},
-	};
+	const unsigned further = packet->chain_len - 1U, addr_bytes = v6 ? GUE_V6_HOP_BYTES : GUE_V4_HOP_BYTES;
+	const uint8_t checksum = v6 ? path->director.outer_checksum_v6 : path->director.outer_checksum;
+	uint8_t *hops = (uint8_t *)(gue + 1);
+	uint64_t pseudo;
+
+	*gue = gue_header(outer_varies(packet), outer_inner_protocol(packet), udp_length,
+			  v6 ? GLB_GUE_PRIVATE_V6 : GLB_GUE_PRIVATE_V4, further, addr_bytes);
+	for (unsigned i = 0; i < further; i++)
+		memcpy(hops + i * addr_bytes, path->snapshot->backends[packet->chain[i + 1]].addr.bytes, addr_bytes);
+	if (checksum == GLB_OUTER_CHECKSUM_ZERO)
+		return;
+	pseudo = pseudo_header_sum((uint8_t *)gue - 2 * addr_bytes, 2 * addr_bytes, gue->udp.length);
+	gue->udp.checksum = glb_path_sums_payload(path, packet)
+		? udp_checksum(pseudo, gue, hops + further * addr_bytes, packet) : pseudo_header_field(pseudo);
 }
 
 static inline void write_v4(const struct glb_path *path, const struct glb_packet *packet, uint8_t tos, uint32_t length,
 			    uint8_t *out)
 {
-	const struct glb_backend *backends = path->snapshot->backends;
-	const struct glb_director *director = &path->director;
-	const unsigned further = packet->chain_len - 1U;
 	struct outer_v4 *outer = (struct outer_v4 *)out;
-	uint8_t *hops = (uint8_t *)(outer + 1);
-	uint64_t pseudo;
 
-	outer->ip = outer_ipv4(director->outer_source_v4.bytes, backends[packet->chain[0]].addr.bytes, tos, GLB_IPPROTO_UDP,
+	outer->ip = outer_ipv4(path->director.outer_source_v4.bytes, outer_destination(path, packet), tos, GLB_IPPROTO_UDP,
 			       length, outer_offloads(path, packet));
-	outer->gue = gue_header(packet, length - (uint32_t)sizeof(outer->ip), GLB_GUE_PRIVATE_V4, further, GUE_V4_HOP_BYTES);
-	for (unsigned i = 0; i < further; i++)
-		memcpy(hops + i * GUE_V4_HOP_BYTES, backends[packet->chain[i + 1]].addr.bytes, GUE_V4_HOP_BYTES);
-	if (director->outer_checksum == GLB_OUTER_CHECKSUM_ZERO)
-		return;
-	pseudo = pseudo_header_sum(outer->ip.src, 8, outer->gue.udp.length);
-	outer->gue.udp.checksum = glb_path_sums_payload(path, packet)
-		? udp_checksum(pseudo, &outer->gue, hops + further * GUE_V4_HOP_BYTES, packet) : pseudo_header_field(pseudo);
+	write_gue(path, packet, length - (uint32_t)sizeof(outer->ip), false, &outer->gue);
 }
 
 void gue_v4_write(const struct glb_path *path, const struct glb_packet *packet, uint32_t length, uint8_t *out)
@@ -109,21 +91,9 @@ void gue_v4_frame(const struct glb_path *path, const struct glb_packet *packet, 
 
 void gue_v6_write(const struct glb_path *path, const struct glb_packet *packet, uint32_t length, uint8_t *out)
 {
-	const struct glb_backend *backends = path->snapshot->backends;
-	const struct glb_director *director = &path->director;
-	const unsigned further = packet->chain_len - 1U;
 	struct outer_v6 *outer = (struct outer_v6 *)out;
-	uint8_t *hops = (uint8_t *)(outer + 1);
-	uint64_t pseudo;
 
-	outer->ip = outer_ipv6(director->outer_source_v6.bytes, backends[packet->chain[0]].addr.bytes, packet, GLB_IPPROTO_UDP,
-			       length);
-	outer->gue = gue_header(packet, length - (uint32_t)sizeof(outer->ip), GLB_GUE_PRIVATE_V6, further, GUE_V6_HOP_BYTES);
-	for (unsigned i = 0; i < further; i++)
-		memcpy(hops + i * GUE_V6_HOP_BYTES, backends[packet->chain[i + 1]].addr.bytes, GUE_V6_HOP_BYTES);
-	if (director->outer_checksum_v6 == GLB_OUTER_CHECKSUM_ZERO)
-		return;
-	pseudo = pseudo_header_sum(outer->ip.src, 32, outer->gue.udp.length);
-	outer->gue.udp.checksum = glb_path_sums_payload(path, packet)
-		? udp_checksum(pseudo, &outer->gue, hops + further * GUE_V6_HOP_BYTES, packet) : pseudo_header_field(pseudo);
+	outer->ip = outer_ipv6(path->director.outer_source_v6.bytes, outer_destination(path, packet), packet->outer_tos,
+			       outer_varies(packet), GLB_IPPROTO_UDP, length);
+	write_gue(path, packet, length - (uint32_t)sizeof(outer->ip), true, &outer->gue);
 }

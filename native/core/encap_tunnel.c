@@ -33,7 +33,7 @@ static uint32_t put_ip(const struct glb_path *path, const struct glb_packet *pac
 						     outer_offloads(path, packet));
 		return sizeof(struct glb_ipv4);
 	}
-	*(struct glb_ipv6 *)out = outer_ipv6(source.bytes, destination, packet, protocol, length);
+	*(struct glb_ipv6 *)out = outer_ipv6(source.bytes, destination, packet->outer_tos, outer_varies(packet), protocol, length);
 	return sizeof(struct glb_ipv6);
 }
 

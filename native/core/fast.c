@@ -3,6 +3,7 @@
 
 #include "fast_cache.h"
 #include "fast_index.h"
+#include "fast_work.h"
 #include "outer.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 enum {
 	SLOTS_MIN = 16,
 	MULTIPLIERS_TRIED = 1 << 14, /* for one set of keys, before the slots are doubled */
-	GRE_V4_BYTES = sizeof(struct glb_ipv4) + sizeof(struct glb_gre),
 };
 static const uint32_t NOT_STRAIGHT = UINT32_MAX;
 
@@ -61,53 +61,55 @@ static int make_tables(struct glb_fast *fast, const struct glb_snapshot *snapsho
 /* Bytes of a service's outer headers behind Ethernet, without hops, for packets to a VIP of `family`; or -1: the straight line is not for it. */
 static int outer_of(const struct glb_path *path, const struct glb_service *service, uint8_t family)
 {
-	const uint8_t families = path->snapshot->tables[service->table].families;
-	const bool v4 = families == GLB_FAMILIES_V4;
+	const struct glb_table *table = &path->snapshot->tables[service->table];
+	const bool v4 = table->families == GLB_FAMILIES_V4, v6 = table->families == GLB_FAMILIES_V6;
+	const bool remembers = (service->flags & GLB_SERVICE_FLOW_CACHE) != 0, keyed = (service->flags & GLB_SERVICE_GRE_KEY) != 0;
+	const int ip = v4 ? (int)sizeof(struct glb_ipv4) : (int)sizeof(struct glb_ipv6);
 
 	switch ((enum glb_encap_kind)service->encap) {
-	case GLB_ENCAP_GUE:
-		return v4 && path->director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO ? GUE_V4_BYTES : -1;
-	case GLB_ENCAP_GRE:
-		return !v4 ? -1 : (service->flags & GLB_SERVICE_GRE_KEY) != 0 ? GRE_V4_BYTES + GRE_KEY_BYTES : GRE_V4_BYTES;
-	case GLB_ENCAP_IPIP:
-	case GLB_ENCAP_6IN4:
-		return v4 ? (int)sizeof(struct glb_ipv4) : -1;
 	case GLB_ENCAP_L2DSR: /* a remembered backend may not be on the link */
-		return (service->flags & GLB_SERVICE_FLOW_CACHE) == 0 ? 0 : -1;
+		return remembers ? -1 : 0;
 	case GLB_ENCAP_L3DSR:
 	case GLB_ENCAP_NAT:
-		return families == (family == GLB_FAMILY_V4 ? GLB_FAMILIES_V4 : GLB_FAMILIES_V6) ? 0 : -1;
+		return (family == GLB_FAMILY_V4 ? v4 : v6) ? 0 : -1;
+	case GLB_ENCAP_GRE:
+		return !v4 && !v6 ? -1 : ip + (int)sizeof(struct glb_gre) + (keyed ? GRE_KEY_BYTES : 0);
+	case GLB_ENCAP_IPIP:
+	case GLB_ENCAP_6IN4:
+		return v4 ? ip : -1;
+	case GLB_ENCAP_IP6IP6:
+	case GLB_ENCAP_4IN6:
+		return v6 ? ip : -1;
+	case GLB_ENCAP_GUE:
+		if (v6) /* joining a remembered backend is for IPv4 */
+			return !remembers && GUE_V6_BYTES + (table->hops - 1) * GUE_V6_HOP_BYTES <= GLB_FAST_OUTER_MAX ? GUE_V6_BYTES : -1;
+		return v4 && path->director.outer_checksum == GLB_OUTER_CHECKSUM_ZERO ? GUE_V4_BYTES : -1;
 	default:
 		return -1;
 	}
 }
 
 /* The index of a service's kind, or GLB_FAST_KINDS_MAX when there are too many. */
-static uint32_t kind_of(struct glb_fast *fast, const struct glb_service *service, int outer)
+static uint32_t kind_of(struct glb_fast *fast, const struct glb_fast_kind *kind)
 {
-	const struct glb_fast_kind kind = {
-		.hash_fields = service->hash_fields, .source_bits_v4 = service->source_bits_v4, .source_bits_v6 = service->source_bits_v6,
-		.remembers = (service->flags & GLB_SERVICE_FLOW_CACHE) != 0,
-		.encap = service->encap, .outer = (uint8_t)outer, .tos = service->tos, .tos_mask = service->tos_mask,
-	};
 	uint32_t i = 0;
 
-	while (i < fast->kind_count && memcmp(&fast->kinds[i], &kind, sizeof(kind)) != 0)
+	while (i < fast->kind_count && memcmp(&fast->kinds[i], kind, sizeof(*kind)) != 0)
 		i++;
 	if (i == fast->kind_count && i < GLB_FAST_KINDS_MAX)
-		fast->kinds[fast->kind_count++] = kind;
+		fast->kinds[fast->kind_count++] = *kind;
 	return i;
 }
 
-/* What all services of the straight line have of a thing, or the most of it. */
-static void note(struct glb_fast *fast, const struct glb_snapshot *snapshot, const struct glb_service *service, int outer)
+/* What some service of the straight line has, or the most that any has. */
+static void note(struct glb_fast *fast, const struct glb_fast_kind *kind, uint32_t hops)
 {
-	const uint32_t hops = service->encap == GLB_ENCAP_GUE ? (snapshot->tables[service->table].hops - 1U) * GUE_V4_HOP_BYTES : 0;
+	const uint32_t outer = kind->outer + (hops - 1) * fast_hop_bytes(kind);
 
-	if ((uint32_t)outer + hops > fast->outer_max)
-		fast->outer_max = (uint32_t)outer + hops;
-	fast->remembers |= (service->flags & GLB_SERVICE_FLOW_CACHE) != 0;
-	fast->on_link |= service->encap == GLB_ENCAP_L2DSR;
+	if (outer > fast->outer_max)
+		fast->outer_max = outer;
+	fast->remembers |= kind->remembers;
+	fast->on_link |= kind->encap == GLB_ENCAP_L2DSR;
 }
 
 /* Whether nothing else is to be done for a service's packets, whatever their encapsulation. */
@@ -124,15 +126,20 @@ static bool is_usual(const struct glb_snapshot *snapshot, const struct glb_servi
 static uint32_t table_of(struct glb_fast *fast, const struct glb_path *path, const struct glb_service *service, uint8_t family)
 {
 	const int outer = outer_of(path, service, family);
-	uint32_t kind;
+	const struct glb_fast_kind kind = {
+		.hash_fields = service->hash_fields, .source_bits_v4 = service->source_bits_v4, .source_bits_v6 = service->source_bits_v6,
+		.remembers = (service->flags & GLB_SERVICE_FLOW_CACHE) != 0,
+		.encap = service->encap, .outer = (uint8_t)outer, .tos = service->tos, .tos_mask = service->tos_mask,
+	};
+	uint32_t index;
 
 	if (outer < 0 || !is_usual(path->snapshot, service) || service->table >> GLB_FAST_TABLE_BITS != 0)
 		return NOT_STRAIGHT;
-	kind = kind_of(fast, service, outer);
-	if (kind == GLB_FAST_KINDS_MAX)
+	index = kind_of(fast, &kind);
+	if (index == GLB_FAST_KINDS_MAX)
 		return NOT_STRAIGHT;
-	note(fast, path->snapshot, service, outer);
-	return service->table | kind << GLB_FAST_TABLE_BITS;
+	note(fast, &kind, path->snapshot->tables[service->table].hops);
+	return service->table | index << GLB_FAST_TABLE_BITS;
 }
 
 /* ---- the index ---- */
@@ -426,13 +433,20 @@ static int make_all(struct glb_fast *fast, const struct glb_path *path)
 	return status;
 }
 
+static uint64_t low_bits(unsigned bits)
+{
+	return bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
+}
+
 int glb_fast_make(struct glb_fast *fast, const struct glb_path *path, unsigned ports, struct glb_error *error)
 {
 	*fast = (struct glb_fast){0};
 	if (path->snapshot == NULL)
 		return 0;
 	if (path->director.outer_prefix_v4.addr.family != GLB_FAMILY_NONE)
-		fast->source_mask_v4 = (uint32_t)(UINT64_C(0xffffffff) >> path->director.outer_prefix_v4.bits);
+		fast->source_mask_v4 = (uint32_t)low_bits(32U - path->director.outer_prefix_v4.bits);
+	if (path->director.outer_prefix_v6.addr.family != GLB_FAMILY_NONE)
+		fast->source_mask_v6 = low_bits(128U - path->director.outer_prefix_v6.bits);
 	for (unsigned i = 0; i < ports; i++)
 		make_egress(&fast->egress[i], path, (uint8_t)i);
 	if (make_all(fast, path) == 0)

@@ -280,9 +280,8 @@ static bool fit(const struct glb_fast *fast, const struct glb_fast_egress *egres
 {
 	for (unsigned i = 0; i < work->n; i++) {
 		const struct glb_fast_kind *kind = fast_kind(fast, work, i);
-		const uint32_t hops = kind->encap == GLB_ENCAP_GUE ? work->of[i]->hops - 1U + more : 0;
 
-		if (burst->l3_len[i] + kind->outer + hops * GUE_V4_HOP_BYTES > egress->ip_max)
+		if (burst->l3_len[i] + kind->outer + (work->of[i]->hops - 1U + more) * fast_hop_bytes(kind) > egress->ip_max)
 			return false;
 	}
 	return true;

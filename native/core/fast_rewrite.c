@@ -116,7 +116,7 @@ static inline void rewrite_v6(const struct glb_fast_kind *kind, const uint8_t *b
 	memcpy(dst, backend, 16);
 	memcpy(dport, &port, sizeof(port));
 	if (kind->encap == GLB_ENCAP_L3DSR) {
-		const uint8_t tos = (uint8_t)((ip[0] << 4 | ip[1] >> 4) & kind->tos_mask) | kind->tos;
+		const uint8_t tos = fast_tos(kind, ip, true);
 
 		ip[0] = (uint8_t)((ip[0] & 0xf0) | tos >> 4);
 		ip[1] = (uint8_t)((ip[1] & 0x0f) | tos << 4);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "lanes.h"
+#include "outer.h"
 #include "siphash_burst.h"
 
 enum {
@@ -56,6 +57,26 @@ static inline uint32_t fast_sent(const struct glb_fast_kind *kind)
 static inline bool fast_is_marked(const struct glb_fast_kind *kind)
 {
 	return (kind->tos | kind->tos_mask) != 0;
+}
+
+/* What outer headers of a marked kind have as their TOS, by the packet's own. */
+static inline uint8_t fast_tos(const struct glb_fast_kind *kind, const uint8_t *ip, bool v6)
+{
+	const uint8_t tos = v6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
+
+	return (uint8_t)((tos & kind->tos_mask) | kind->tos);
+}
+
+/* Whether outer headers are IPv6. */
+static inline bool fast_is_wide(const struct glb_fast_kind *kind)
+{
+	return kind->outer >= sizeof(struct glb_ipv6);
+}
+
+/* Bytes of a further hop, if they are sent at all. */
+static inline uint32_t fast_hop_bytes(const struct glb_fast_kind *kind)
+{
+	return kind->encap != GLB_ENCAP_GUE ? 0 : fast_is_wide(kind) ? GUE_V6_HOP_BYTES : GUE_V4_HOP_BYTES;
 }
 
 /* Hashes each packet as its service wants it, into work->sip.hash. */

@@ -3,9 +3,6 @@
 #include "fast_write.h"
 #include "outer.h"
 
-GLB_STATIC_ASSERT(GLB_FAST_HEADROOM == GLB_FAST_LINK + GUE_V4_BYTES + (GLB_HOPS_MAX - 1) * GUE_V4_HOP_BYTES - IP,
-		  "how far in front of a frame fast_gue() begins");
-
 /* Where bits of the fields are in the outer headers' words of eight bytes, loaded as they lie there. */
 enum {
 	TOS = 8,            /* in IPv4's first word */
@@ -57,12 +54,9 @@ GLB_INLINE u64x4 tos_of(const struct glb_fast_kind *kind, uint8_t *const *frames
 {
 	u64x4 tos = {0};
 
-	for (unsigned lane = 0; lane < 4; lane++) {
-		const uint8_t *ip = frames[lane] + IP;
-
-		tos[lane] = v6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
-	}
-	return (tos & kind->tos_mask) | kind->tos;
+	for (unsigned lane = 0; lane < 4; lane++)
+		tos[lane] = fast_tos(kind, frames[lane] + IP, v6);
+	return tos;
 }
 
 /* ---- GUE ---- */

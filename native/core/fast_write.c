@@ -4,6 +4,10 @@
 static void write_alike(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_egress *egress,
 			const struct glb_fast_kind *kind, struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two)
 {
+	if (fast_is_wide(kind)) {
+		fast_wrap6(fast, path, kind, egress, burst, work, v6);
+		return;
+	}
 	switch ((enum glb_encap_kind)kind->encap) {
 	case GLB_ENCAP_GUE:
 		fast_gue(kind, egress, burst, work, v6, two);
@@ -104,7 +108,7 @@ void fast_write(const struct glb_fast *fast, const struct glb_path *path, const 
 	const struct glb_fast_kind *kind = fast_kind(fast, work, 0);
 	const bool alike = work->alike || are_sent_alike(fast, work);
 
-	if (two && (!alike || fast_is_marked(kind))) {
+	if (two && (!alike || fast_is_marked(kind) || fast_is_wide(kind))) {
 		spell_out(work);
 		two = false;
 	}

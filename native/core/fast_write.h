@@ -9,12 +9,14 @@
 void fast_write(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_egress *egress,
 		struct glb_fast_burst *burst, struct fast_work *work, bool v6, bool two);
 
-/* The same for packets that are all sent as `kind` says. GUE (`two` only without marks); GRE, or an IPv4 header alone; packets that stay as long as they are. Lanes that were filled up are
+/* The same for packets that are all sent as `kind` says. GUE (`two` only without marks); GRE, or an IPv4 header alone; the same and GUE over IPv6; packets that stay as long as they are. Lanes that were filled up are
  * frame 0 once more. */
 void fast_gue(const struct glb_fast_kind *kind, const struct glb_fast_egress *egress, struct glb_fast_burst *burst,
 	      const struct fast_work *work, bool v6, bool two);
 void fast_tunnel(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_kind *kind, const struct glb_fast_egress *egress,
 		 struct glb_fast_burst *burst, const struct fast_work *work, bool v6);
+void fast_wrap6(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_kind *kind, const struct glb_fast_egress *egress,
+		struct glb_fast_burst *burst, const struct fast_work *work, bool v6);
 void fast_rewrite(const struct glb_path *path, const struct glb_fast_kind *kind, const struct glb_fast_egress *egress,
 		  struct glb_fast_burst *burst, const struct fast_work *work, bool v6);
 

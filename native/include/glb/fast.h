@@ -1,7 +1,7 @@
 /* The packet path's straight line: whole bursts of TCP and UDP packets for services of one address and port each.
  *
- * Does for them exactly what glb_path_burst(), glb_path_encap() and glb_path_rewrite() do, in fewer steps. What it does not do (outer
- * IPv6 headers, second look-ups, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
+ * Does for them exactly what glb_path_burst(), glb_path_encap() and glb_path_rewrite() do, in fewer steps. What it does not do (second
+ * look-ups, prefixes and ranges of ports, fragments, options, ICMP, anything malformed, too long, or without a next hop)
  * it leaves alone: then the whole burst takes the path, which says what becomes of each packet. So there is one place that
  * decides what is dropped and why, and an attacker can only slow this one down to that one.
  */
@@ -13,7 +13,8 @@
 
 enum {
 	GLB_FAST_LINK = 32, /* bytes written in front of the outer IPv4 header; Ethernet is the last of them */
-	GLB_FAST_HEADROOM = GLB_FAST_LINK + 36 + 4 * 7 - 14, /* bytes in front of a frame that may be written: IPv4, UDP and GUE, hops */
+	GLB_FAST_OUTER_MAX = 40 + 16 + 3 * 16, /* bytes of outer headers behind Ethernet: IPv6, GUE and three further hops; over IPv4 there are fewer */
+	GLB_FAST_HEADROOM = GLB_FAST_LINK + GLB_FAST_OUTER_MAX - 14, /* bytes in front of a frame that may be written */
 };
 
 enum {
@@ -120,6 +121,7 @@ struct glb_fast {
 	uint32_t hops_min, hops_max;       /* of any table */
 	uint32_t outer_max;                /* bytes of outer headers behind Ethernet, hops included */
 	uint32_t source_mask_v4;           /* bits of tunnels' outer sources that vary, in host order */
+	uint64_t source_mask_v6;           /* the same, of the lower half */
 	uint8_t usable;                    /* 0: nothing is ever taken */
 	uint8_t remembers;                 /* 1: some services' flows are remembered */
 	uint8_t on_link;                   /* 1: some services' backends must be on the link (l2dsr) */
