@@ -1,6 +1,6 @@
 """Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots, flows.
 
-`fuzz_seeds.py FOLDER` makes FOLDER/parse, FOLDER/snapshot, FOLDER/flow_cache and FOLDER/quic anew.
+`fuzz_seeds.py FOLDER` makes in FOLDER the folders icmp, parse, snapshot, flow_cache and quic anew.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from glbpy import _native as native
 VECTORS = Path(__file__).resolve().parents[1] / "tests/vectors"
 VIP_V6 = bytes.fromhex("20010db8010000000000000000000010")  # of the vectors
 FUZZ_VIP_V6 = bytes.fromhex("20010db8000000000000000000000010")  # of native/tests/fuzz_parse.c
-SETTINGS = (0, 1, 2, 4, 9, 31)  # native/tests/fuzz_parse.c says what the bits mean
+SETTINGS = (0, 1, 2, 4, 9, 31, 32, 96, 137)  # native/tests/fuzz_parse.c says what the bits mean
 
 
 def frames() -> Iterator[bytes]:
@@ -29,6 +29,19 @@ def frames() -> Iterator[bytes]:
         frame = bytes.fromhex(text).replace(VIP_V6, FUZZ_VIP_V6)
         settings = SETTINGS[number % len(SETTINGS)]
         yield bytes([number % len(native.ENCAPSULATIONS), settings, 60]) + frame
+
+
+def errors() -> Iterator[bytes]:
+    """The ICMP messages of the vectors, from their type on, with each setting in turn."""
+    vectors = json.loads((VECTORS / "frames.json").read_text())
+    distinct = sorted({case["frame"] for case in vectors["cases"]})
+    for number, text in enumerate(distinct):
+        frame = bytes.fromhex(text).replace(VIP_V6, FUZZ_VIP_V6)
+        v4 = frame[12:14] == b"\x08\x00"
+        at, protocol = (34, frame[23:24]) if v4 else (54, frame[20:21])
+        if protocol == (b"\x01" if v4 else b"\x3a") and len(frame) > at + 8:
+            settings = (number * 16 + number * 2) & 0x7E | (not v4)
+            yield bytes([settings, frame[at], frame[at + 1], 60]) + frame[at + 8 :]
 
 
 def snapshots() -> Iterator[bytes]:
@@ -94,7 +107,10 @@ def datagrams() -> Iterator[bytes]:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    every = {"parse": frames(), "snapshot": snapshots(), "flow_cache": flows(), "quic": datagrams()}
+    every = {
+        "icmp": errors(), "parse": frames(), "snapshot": snapshots(), "flow_cache": flows(),
+        "quic": datagrams(),
+    }  # fmt: skip
     for target, inputs in every.items():
         folder = root / target
         shutil.rmtree(folder, ignore_errors=True)

@@ -65,7 +65,7 @@ HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
 ECHOES = _constants("ECHO", "forward", "punt", "answer")
 REFUSALS = ("packets_limited", "flows_limited")  # of struct glb_refused
-KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment")
+KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment", "error")
 
 
 # ---- input ----

@@ -89,7 +89,8 @@ def describe_packet(decision: native.Decision) -> str:
         "udp": "UDP",
         "echo": "echo request",
         "too_big": f"too-big to {vip}, about {protocol}" if flow else "too-big that quotes no ports",
-        "icmp": f"{protocol}, neither echo request nor too-big",
+        "error": f"ICMP error to {vip}, about {protocol}" if flow else "ICMP error that quotes no ports",
+        "icmp": f"{protocol}, neither echo request nor error",
         "fragment": f"later fragment of {protocol}",
         "other": protocol,
     }[decision.kind or "other"]

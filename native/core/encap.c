@@ -69,6 +69,7 @@ static uint16_t rewrite_length(const struct glb_packet *packet)
 	case GLB_PACKET_TCP:
 		return (uint16_t)(headers + sizeof(struct glb_tcp));
 	case GLB_PACKET_TOO_BIG:
+	case GLB_PACKET_ERROR:
 		return (uint16_t)(contiguous < packet->l3_len ? contiguous : packet->l3_len);
 	case GLB_PACKET_UDP:
 	case GLB_PACKET_ECHO:

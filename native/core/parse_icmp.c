@@ -1,6 +1,6 @@
-/* ICMP and ICMPv6: echo requests, and too-big messages with the packet that they quote.
+/* ICMP and ICMPv6: echo requests, and errors (too-big, unreachable, time exceeded) with the packet that they quote.
  *
- * A too-big becomes the client's own flow: the backend sent the quoted packet, so its addresses and
+ * An error becomes the client's own flow: the backend sent the quoted packet, so its addresses and
  * ports, reversed, are those with which the client's packets are hashed. Other messages are only named.
  * RFC 792, 4443.
  */
@@ -22,6 +22,14 @@ static bool is_too_big(const struct glb_packet *packet, const struct glb_icmp *i
 	if (packet->family == GLB_FAMILY_V4)
 		return icmp->type == GLB_ICMP_UNREACHABLE && icmp->code == GLB_ICMP_FRAG_NEEDED;
 	return icmp->type == GLB_ICMPV6_TOO_BIG && icmp->code == 0;
+}
+
+/* Other errors that quote a packet, whatever their code. */
+static bool is_error(const struct glb_packet *packet, const struct glb_icmp *icmp)
+{
+	if (packet->family == GLB_FAMILY_V4)
+		return icmp->type == GLB_ICMP_UNREACHABLE || icmp->type == GLB_ICMP_TIME_EXCEEDED;
+	return icmp->type == GLB_ICMPV6_UNREACHABLE || icmp->type == GLB_ICMPV6_TIME_EXCEEDED;
 }
 
 static bool has_ports(const struct ip *ip)
@@ -74,6 +82,11 @@ enum glb_reason icmp_parse(struct glb_packet *packet, const struct ip *ip)
 	if (is_too_big(packet, icmp)) {
 		packet->kind = GLB_PACKET_TOO_BIG;
 		return parse_quote(packet, bytes);
+	}
+	if (is_error(packet, icmp)) {
+		packet->kind = GLB_PACKET_ERROR;
+		(void)parse_quote(packet, bytes); /* one that quotes too little is about no flow of ours */
+		return GLB_REASON_FORWARDED;
 	}
 	packet->kind = is_echo(packet, icmp) ? GLB_PACKET_ECHO : GLB_PACKET_ICMP;
 	return GLB_REASON_FORWARDED;

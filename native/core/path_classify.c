@@ -8,9 +8,9 @@
 #include "snapshot_layout.h"
 #include "verdict.h"
 
-/* A too-big belongs to the service that sent the quoted packet. It must be addressed to the same VIP. GLB does not
+/* An ICMP error belongs to the service that sent the quoted packet. It must be addressed to the same VIP. GLB does not
  * compare the quoted protocol, so where only the other protocol has this port, that is the service. */
-static enum glb_reason classify_too_big(const struct glb_snapshot *snapshot, struct glb_packet *packet, uint32_t vip)
+static enum glb_reason classify_quote(const struct glb_snapshot *snapshot, struct glb_packet *packet, uint32_t vip)
 {
 	const uint8_t other = packet->protocol == GLB_IPPROTO_TCP ? GLB_IPPROTO_UDP : GLB_IPPROTO_TCP;
 
@@ -22,6 +22,18 @@ static enum glb_reason classify_too_big(const struct glb_snapshot *snapshot, str
 	if (packet->service == GLB_INDEX_NONE)
 		packet->service = glb_snapshot_find_service(snapshot, vip, other, packet->dport);
 	return packet->service == GLB_INDEX_NONE ? GLB_REASON_ICMP_NOT_OURS : GLB_REASON_FORWARDED;
+}
+
+/* GLB's directors leave all errors but too-big to the kernel. */
+static enum glb_reason classify_error(const struct glb_snapshot *snapshot, struct glb_packet *packet, uint32_t vip)
+{
+	const enum glb_reason reason = classify_quote(snapshot, packet, vip);
+
+	if (reason != GLB_REASON_FORWARDED ||
+	    snapshot->tables[snapshot->services[packet->service].table].policy != GLB_POLICY_GLB)
+		return reason;
+	packet->service = GLB_INDEX_NONE;
+	return GLB_REASON_ICMP_NOT_TAKEN;
 }
 
 static enum glb_reason echo_reason(const struct glb_director *director, const struct glb_packet *packet)
@@ -99,7 +111,9 @@ enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *pack
 	case GLB_PACKET_ECHO:
 		return classify_echo(path, packet, vip);
 	case GLB_PACKET_TOO_BIG:
-		return classify_too_big(snapshot, packet, vip);
+		return classify_quote(snapshot, packet, vip);
+	case GLB_PACKET_ERROR:
+		return classify_error(snapshot, packet, vip);
 	case GLB_PACKET_ICMP:
 		return GLB_REASON_ICMP_NOT_TAKEN;
 	case GLB_PACKET_FRAGMENT:

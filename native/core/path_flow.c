@@ -14,7 +14,7 @@ static bool is_asked(const struct glb_path *path, const struct glb_packet *packe
 	if (packet->verdict != GLB_VERDICT_FORWARD || packet->by_id ||
 	    (path->snapshot->services[packet->service].flags & GLB_SERVICE_FLOW_CACHE) == 0)
 		return false;
-	return packet->kind == GLB_PACKET_TCP || packet->kind == GLB_PACKET_UDP || packet->kind == GLB_PACKET_TOO_BIG;
+	return packet->kind == GLB_PACKET_TCP || packet->kind == GLB_PACKET_UDP || glb_packet_quotes(packet->kind);
 }
 
 static uint64_t hash_of(const struct glb_path *path, const struct glb_flow_cache *cache, const struct glb_packet *packet)
@@ -63,7 +63,7 @@ static bool has_second_chance(const struct glb_path *path, const struct flow_pac
 
 static bool may_teach(const struct glb_path *path, const struct flow_packet *packet)
 {
-	if (packet->too_big || packet->event == GLB_FLOW_CLOSE || !is_available(&path->snapshot->backends[packet->chain[0]]))
+	if (packet->quotes || packet->event == GLB_FLOW_CLOSE || !is_available(&path->snapshot->backends[packet->chain[0]]))
 		return false;
 	return packet->event == GLB_FLOW_SYN || !has_second_chance(path, packet);
 }
@@ -136,7 +136,7 @@ uint32_t flow_own(const struct glb_path *path, struct glb_flow_cache *cache, uin
 		}
 	}
 	if (place != GLB_FLOW_NONE) {
-		if (!packet->too_big)
+		if (!packet->quotes)
 			glb_flow_cache_seen(cache, place, now, packet->event);
 		return own;
 	}
@@ -157,7 +157,7 @@ static void remember(const struct glb_path *path, struct glb_flow_cache *cache, 
 		.chain_len = packet->chain_len,
 		.event = event_of(packet),
 		.protocol = packet->protocol,
-		.too_big = packet->kind == GLB_PACKET_TOO_BIG,
+		.quotes = glb_packet_quotes(packet->kind),
 		.guard = guard,
 		.service_index = packet->service,
 	};

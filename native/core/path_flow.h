@@ -12,9 +12,9 @@ struct flow_packet {
 	unsigned chain_len;
 	enum glb_flow_event event;
 	uint8_t protocol;
+	bool quotes;               /* an ICMP error that quotes the flow: follows it, and neither teaches nor counts as its packet */
 	const struct glb_guard *guard; /* NULL: any number of new flows may begin */
 	uint32_t service_index;    /* for the guard */
-	bool too_big;              /* an ICMP error that quotes the flow: follows it, and neither teaches nor counts as its packet */
 };
 
 static inline enum glb_flow_event flow_event(uint8_t tcp_flags)

@@ -42,7 +42,7 @@ static bool is_taken(const struct glb_path *path, const struct glb_packet *packe
 	if (packet->verdict != GLB_VERDICT_FORWARD ||
 	    (path->snapshot->services[packet->service].flags & GLB_SERVICE_FRAGMENTS) == 0)
 		return false;
-	return packet->kind != GLB_PACKET_TOO_BIG && packet->kind != GLB_PACKET_ICMP;
+	return !glb_packet_quotes(packet->kind) && packet->kind != GLB_PACKET_ICMP;
 }
 
 /* One that no service follows is noted, too: so that later ones need not wait for it. */

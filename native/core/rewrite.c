@@ -58,7 +58,7 @@ static uint64_t readdress(const struct glb_packet *packet, const uint8_t *backen
 	return addr;
 }
 
-/* The packet that a too-big quotes seems to have been sent by the VIP: makes it the backend's again. Returns what becomes of the sum of
+/* The packet that an ICMP error quotes seems to have been sent by the VIP: makes it the backend's again. Returns what becomes of the sum of
  * the message. Parse has seen that the quoted ports are there. */
 static uint64_t requote(const struct glb_packet *packet, const uint8_t *backend, const glb_be16 *port, uint8_t *quote,
 			uint32_t len)
@@ -104,6 +104,7 @@ static void mend_transport(const struct glb_packet *packet, uint8_t *l4, uint64_
 		break;
 	case GLB_PACKET_ECHO:
 	case GLB_PACKET_TOO_BIG:
+	case GLB_PACKET_ERROR:
 		mend(&icmp->checksum, (packet->family == GLB_FAMILY_V6 ? addr : 0) + message);
 		break;
 	default:
@@ -122,7 +123,7 @@ void glb_path_rewrite(const struct glb_path *path, const struct glb_packet *pack
 	uint64_t message = 0;
 	const uint64_t addr = readdress(packet, backend, ip);
 
-	if (packet->encap == GLB_ENCAP_NAT && packet->kind == GLB_PACKET_TOO_BIG)
+	if (packet->encap == GLB_ENCAP_NAT && glb_packet_quotes(packet->kind))
 		message = requote(packet, backend, new_port, l4 + sizeof(struct glb_icmp),
 				  packet->rewrite_len - headers - (uint32_t)sizeof(struct glb_icmp));
 	else if (new_port != NULL && (packet->kind == GLB_PACKET_TCP || packet->kind == GLB_PACKET_UDP))

@@ -41,12 +41,12 @@ static void set_ports(struct key *key, struct span payload, uint8_t protocol)
 	key->protocol = protocol;
 }
 
-/* A too-big message belongs to the flow that it quotes. */
+/* An ICMP error belongs to the flow that it quotes. */
 static void set_quoted(struct key *key, uint8_t family, const struct ip *ip)
 {
 	struct glb_packet packet = {.family = family, .src = ip->src, .dst = ip->dst};
 
-	if (icmp_parse(&packet, ip) != GLB_REASON_FORWARDED || packet.kind != GLB_PACKET_TOO_BIG ||
+	if (icmp_parse(&packet, ip) != GLB_REASON_FORWARDED || !glb_packet_quotes(packet.kind) ||
 	    packet.src.family == GLB_FAMILY_NONE)
 		return;
 	set_addresses(key, &packet.src, &packet.dst);

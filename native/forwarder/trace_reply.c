@@ -11,6 +11,7 @@
 static const char *const kinds[] = {
 	[GLB_PACKET_OTHER] = "other", [GLB_PACKET_TCP] = "tcp", [GLB_PACKET_UDP] = "udp", [GLB_PACKET_ECHO] = "echo",
 	[GLB_PACKET_TOO_BIG] = "too_big", [GLB_PACKET_ICMP] = "icmp", [GLB_PACKET_FRAGMENT] = "fragment",
+	[GLB_PACKET_ERROR] = "error",
 };
 static const char *const states[] = {
 	[GLB_STATE_ACTIVE] = "active", [GLB_STATE_FILLING] = "filling", [GLB_STATE_DRAINING] = "draining",

@@ -102,7 +102,9 @@ static __always_inline bool find_hop(const struct packet *packet, struct decisio
 /* Errors about what we sent, which its connection must hear of: too big, or unreachable. */
 static __always_inline bool is_error(const struct glb_icmp *icmp, bool is_v6)
 {
-	return is_v6 ? icmp->type == GLB_ICMPV6_TOO_BIG || icmp->type == GLB_ICMPV6_UNREACHABLE : icmp->type == GLB_ICMP_UNREACHABLE;
+	if (is_v6)
+		return icmp->type >= GLB_ICMPV6_UNREACHABLE && icmp->type <= GLB_ICMPV6_TIME_EXCEEDED;
+	return icmp->type == GLB_ICMP_UNREACHABLE || icmp->type == GLB_ICMP_TIME_EXCEEDED;
 }
 
 /* Inner ICMP: an error follows the connection that it quotes, everything else is delivered. */

@@ -37,7 +37,7 @@
 	X(LOCAL_REQUEST, local_request, "delivered: ends a handshake begun here") \
 	X(LOCAL_TIMEWAIT, local_timewait, "delivered: fits a connection in TIME_WAIT here") \
 	X(LOCAL_SYNCOOKIE, local_syncookie, "delivered: carries a SYN cookie from here") \
-	X(LOCAL_TOO_BIG, local_too_big, "delivered: too-big or unreachable for a connection that is here") \
+	X(LOCAL_TOO_BIG, local_too_big, "delivered: too-big, unreachable or time exceeded for a connection that is here") \
 	X(LOCAL_FRAGMENT, local_fragment, "delivered: a fragment") \
 	X(LOCAL_UDP, local_udp, "delivered: UDP") \
 	X(LOCAL_ICMP, local_icmp, "delivered: ICMP that follows no connection") \

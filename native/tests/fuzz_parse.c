@@ -4,12 +4,13 @@
  * contiguous is ASan's to find; what comes out is held against its contracts here.
  */
 #include "fuzz.h"
+#include "fuzz_sent.h"
 #include "world.h"
 
 #include <glb/punt.h>
 #include <glb/steer.h>
 
-enum { ENTRIES = 64, FRAME_MAX = 2048, COMPUTED = 1, ECHO = 2, CUT = 4, ROUTED = 8, FILTER = 16 };
+enum { ENTRIES = 64, FRAME_MAX = 2048, COMPUTED = 1, ECHO = 2, CUT = 4, ROUTED = 8, FILTER = 16, NARROW = 32, OVERSIZE_SHIFT = 6 };
 
 struct stage {
 	struct world world;
@@ -79,47 +80,11 @@ static void set(struct stage *s, uint8_t settings)
 	path->director.echo = settings & ECHO ? GLB_ECHO_ANSWER : GLB_ECHO_FORWARD;
 	path->director.filter_mac = (settings & FILTER) != 0;
 	path->egress[0] = egress;
+	if (settings & NARROW)
+		path->egress[0].mtu = 110;
+	for (uint32_t i = 0; i < s->world.snapshot.service_count; i++)
+		((struct glb_service *)(uintptr_t)&s->world.snapshot.services[i])->oversize = (settings >> OVERSIZE_SHIFT) % 3;
 	path->next_hops = settings & ROUTED || s->world.make.services[0].encap == GLB_ENCAP_L2DSR ? s->next_hops : NULL;
-}
-
-static void look_at_forwarded(const struct glb_path *path, const struct glb_packet *p, const uint8_t *data)
-{
-	const uint32_t end = p->l3_offset + p->l3_len;
-	uint8_t *ip, header[GLB_HEADER_MAX];
-
-	MUST(p->service < path->snapshot->service_count && p->chain_len >= 1 && p->chain_len <= GLB_HOPS_MAX);
-	for (unsigned i = 0; i < p->chain_len; i++) {
-		MUST(p->chain[i] < path->snapshot->backend_count);
-		for (unsigned j = 0; j < i; j++)
-			MUST(p->chain[i] != p->chain[j]);
-	}
-	MUST(p->header_len >= 14 && p->header_len <= GLB_HEADER_MAX && end <= p->frame_len);
-	if (p->rewrite_len != 0) {
-		MUST(p->l3_offset + p->rewrite_len <= p->data_len);
-		ip = malloc(p->rewrite_len);
-		MUST(ip != NULL);
-		memcpy(ip, data + p->l3_offset, p->rewrite_len);
-		glb_path_rewrite(path, p, ip);
-		free(ip);
-	}
-	if (!glb_path_sums_payload(path, p) || p->data_len >= end)
-		glb_path_encap(path, p, header);
-}
-
-static void look_at_answer(const struct glb_path *path, const struct glb_packet *p, const uint8_t *data)
-{
-	static uint8_t out[GLB_REJECT_MAX];
-	uint8_t *frame;
-
-	if (p->reason == GLB_REASON_UNMATCHED_REJECTED) {
-		MUST(glb_path_reject(path, p, out) <= GLB_REJECT_MAX);
-		return;
-	}
-	frame = malloc(p->data_len);
-	MUST(frame != NULL);
-	memcpy(frame, data, p->data_len);
-	glb_path_answer(path, p, frame);
-	free(frame);
 }
 
 static void run_once(struct stage *s, struct glb_flow_cache *cache, uint32_t now, const uint8_t *data, uint32_t len,

@@ -118,8 +118,8 @@ static void names_other_icmp(void)
 	static const struct {
 		uint8_t family, type, code;
 	} others[] = {
-		{4, 0, 0}, {4, GLB_ICMP_ECHO, 1}, {4, GLB_ICMP_UNREACHABLE, 3}, {4, 11, 0}, {4, GLB_ICMPV6_ECHO, 0},
-		{6, 129, 0}, {6, GLB_ICMPV6_ECHO, 1}, {6, GLB_ICMPV6_TOO_BIG, 1}, {6, 1, 4}, {6, 135, 0},
+		{4, 0, 0}, {4, GLB_ICMP_ECHO, 1}, {4, 5, 1}, {4, 12, 0}, {4, GLB_ICMPV6_ECHO, 0},
+		{6, 129, 0}, {6, GLB_ICMPV6_ECHO, 1}, {6, GLB_ICMPV6_TOO_BIG, 1}, {6, 4, 0}, {6, 135, 0},
 		{6, GLB_ICMP_ECHO, 0},
 	};
 

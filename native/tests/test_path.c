@@ -30,7 +30,8 @@ static void classifies(void)
 			{udp_frame(family, 1, 80), GLB_INDEX_NONE, GLB_REASON_NO_SERVICE},
 			{tcp_frame(family, 80, 81), GLB_INDEX_NONE, GLB_REASON_NO_SERVICE},
 			{icmp_frame(family, family == 4 ? GLB_ICMP_ECHO : GLB_ICMPV6_ECHO, 0), 0, GLB_REASON_FORWARDED},
-			{icmp_frame(family, 3, 1), GLB_INDEX_NONE, GLB_REASON_ICMP_NOT_TAKEN},
+			{icmp_frame(family, 3, 1), GLB_INDEX_NONE, GLB_REASON_ICMP_NOT_OURS}, /* quotes nothing */
+			{icmp_frame(family, 13, 0), GLB_INDEX_NONE, GLB_REASON_ICMP_NOT_TAKEN},
 			{too_big_frame(family, GLB_IPPROTO_TCP, vip, 80), 0, GLB_REASON_FORWARDED},
 			{too_big_frame(family, GLB_IPPROTO_UDP, vip, 53), 2, GLB_REASON_FORWARDED},
 			/* the quoted protocol is not compared */
@@ -182,6 +183,43 @@ static void too_big_follows_its_flow(void)
 	world_close(&w);
 }
 
+/* So must unreachables of any code, and time exceeded; but with policy glb, as GLB's directors do not take them. */
+static void other_errors_follow_their_flow(void)
+{
+	static const uint8_t errors[2][4][2] = {{{3, 0}, {3, 1}, {3, 13}, {11, 0}}, {{1, 0}, {1, 4}, {3, 0}, {3, 1}}};
+	struct world w;
+
+	for (unsigned glb = 0; glb < 2; glb++) {
+		make_services(&w.make);
+		for (unsigned s = 0; s < 3; s++) {
+			w.make.services[s].policy = glb ? GLB_POLICY_GLB : GLB_POLICY_ORDERED;
+			w.make.services[s].hops = 2;
+		}
+		CHECK(world_compile(&w));
+		for (unsigned i = 0; i < 16; i++) {
+			const unsigned family = i & 8 ? 6 : 4, icmp = family == 4 ? 34 : 54, tcp = i & 4;
+			const struct frame flow = tcp ? tcp_frame(family, 40000, 443) : udp_frame(family, 40000, 53);
+			struct frame error = too_big_frame(family, tcp ? GLB_IPPROTO_TCP : GLB_IPPROTO_UDP,
+							   family == 4 ? (const void *)frame_vip_v4 : frame_vip_v6, tcp ? 443 : 53);
+			struct glb_packet a = run(&w.path, &flow), b;
+
+			memcpy(error.bytes + icmp, errors[family == 6][i & 3], 2);
+			b = run(&w.path, &error);
+			CHECK(b.kind == GLB_PACKET_ERROR);
+			if (glb) {
+				CHECK(b.reason == GLB_REASON_ICMP_NOT_TAKEN && b.service == GLB_INDEX_NONE);
+				continue;
+			}
+			CHECK(b.verdict == GLB_VERDICT_FORWARD && a.hash == b.hash && a.hint == b.hint);
+			CHECK(a.chain_len == b.chain_len && memcmp(a.chain, b.chain, a.chain_len * 4U) == 0);
+			error.len -= 5; /* its ports are cut: about no flow that is known */
+			frame_close(&error);
+			CHECK(run(&w.path, &error).reason == GLB_REASON_ICMP_NOT_OURS);
+		}
+		world_close(&w);
+	}
+}
+
 /* The alt row's hops, once with and once without those that are already there. */
 static void appends_the_alt_row(void)
 {
@@ -313,6 +351,7 @@ int main(void)
 		{"hashes the fields in order", hashes_the_fields_in_order},
 		{"echo hashes ports as zero", echo_hashes_ports_as_zero},
 		{"too-big follows its flow", too_big_follows_its_flow},
+		{"other errors follow their flow", other_errors_follow_their_flow},
 		{"appends the alt row", appends_the_alt_row},
 		{"drops without a backend", drops_without_a_backend},
 		{"works without a snapshot", works_without_a_snapshot},

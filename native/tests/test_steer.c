@@ -91,8 +91,10 @@ static uint32_t icmp_v4(uint8_t type, uint8_t code, uint16_t quoted_port)
 static void a_too_big_goes_with_its_flow(void)
 {
 	CHECK(icmp_v4(GLB_ICMP_UNREACHABLE, GLB_ICMP_FRAG_NEEDED, 1000) == tcp_v4(1000, 0, false));
-	CHECK(icmp_v4(GLB_ICMP_UNREACHABLE, 1, 1000) != tcp_v4(1000, 0, false));
-	CHECK(icmp_v4(GLB_ICMP_UNREACHABLE, 1, 1000) == icmp_v4(GLB_ICMP_ECHO, 0, 0)); /* by addresses */
+	CHECK(icmp_v4(GLB_ICMP_UNREACHABLE, 1, 1000) == tcp_v4(1000, 0, false));
+	CHECK(icmp_v4(GLB_ICMP_TIME_EXCEEDED, 0, 1000) == tcp_v4(1000, 0, false));
+	CHECK(icmp_v4(13, 0, 1000) != tcp_v4(1000, 0, false));
+	CHECK(icmp_v4(13, 0, 1000) == icmp_v4(GLB_ICMP_ECHO, 0, 0)); /* by addresses */
 }
 
 static void what_is_no_flow_is_zero(void)

@@ -76,10 +76,12 @@ def classify(config: Config, director: Director, packet: Packet) -> Service:
             service = config.echo_service(packet.vip)
             if director.punt_echo or service is None or service.encapsulation == "nat":
                 raise Rejected("icmp_not_taken")
-        case "too_big":
+        case "too_big" | "error":
             service = quoted_service(config, packet)
             if service is None or packet.vip != packet.dst:
                 raise Rejected("icmp_not_ours")
+            if packet.kind == "error" and service.policy == "glb":
+                raise Rejected("icmp_not_taken")  # as GLB, beside whose directors this policy runs
         case "error_not_ours":
             raise Rejected("icmp_not_ours")
         case "icmp":

@@ -54,7 +54,8 @@ def resolve(
         raise Rejected("too_long")
     if service.oversize == "fragment" and may_be_cut(packet.inner, most):
         return "oversize_fragmented", [send(piece) for piece in pieces(rewritten, most)]
-    if packet.kind in ("too_big", "icmp", "fragment", "error_not_ours") or not reject.from_someone(packet):
+    errors = ("too_big", "error", "icmp", "fragment", "error_not_ours")
+    if packet.kind in errors or not reject.from_someone(packet):
         raise Rejected("too_long")
     return "oversize_answered", [told(packet, frame, mac(director.local_mac), most)]
 

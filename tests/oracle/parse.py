@@ -26,7 +26,7 @@ class Rejected(Exception):
 class Packet:
     """What a frame says. The flow is as the client sends it: for too-big reversed from the quote."""
 
-    kind: str  # tcp | udp | echo | too_big | error_not_ours | icmp | fragment | other
+    kind: str  # tcp | udp | echo | too_big | error | error_not_ours | icmp | fragment | other
     inner: bytes  # the client's IP packet, padding cut off
     vip: Address  # destination of the packet itself
     src: Address
@@ -148,11 +148,16 @@ def transport(inner: bytes, header: Header) -> Packet:
         case (4, 8, 0) | (6, 128, 0):
             return replace(packet, kind="echo", hint=header.varies)
         case (4, 3, 4) | (6, 2, 0):
-            return too_big(packet, data[8:])
+            return quoting(packet, "too_big", data[8:])
+        case (4, 3, _) | (4, 11, _) | (6, 1, _) | (6, 3, _):
+            try:
+                return quoting(packet, "error", data[8:])
+            except Rejected:  # it quotes too little
+                return replace(packet, kind="error_not_ours")
     return replace(packet, kind="icmp")
 
 
-def too_big(packet: Packet, quote: bytes) -> Packet:
+def quoting(packet: Packet, kind: str, quote: bytes) -> Packet:
     """Return the packet with the flow of the packet quoted, reversed: as the client sends it."""
     version = packet.vip.version
     if len(quote) < (20 if version == 4 else 40):
@@ -170,7 +175,7 @@ def too_big(packet: Packet, quote: bytes) -> Packet:
     client_port = be16(ports, 2)
     return replace(
         packet,
-        kind="too_big",
+        kind=kind,
         src=header.dst,
         dst=header.src,
         protocol=header.protocol,

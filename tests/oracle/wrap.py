@@ -16,6 +16,7 @@ IPIP, IPV6, GRE = 4, 41, 47
 PORTLESS = ("gre", "ipip", "ip6ip6", "4in6", "6in4")  # their outer source varies within the prefix
 TUNNELS = ("gue", *PORTLESS)
 REWRITES = ("l3dsr", "nat")
+QUOTING = ("too_big", "error")  # kinds of packets
 
 
 class Exceeds(Exception):
@@ -134,7 +135,7 @@ def rewrite(service: Service, backend: str, packet: Packet) -> bytes:
     new[16 if v4 else 24 : 20 if v4 else 40] = ip_address(backend).packed
     if service.encapsulation == "l3dsr":
         set_dscp(new, service.dscp)
-    elif packet.kind == "too_big":
+    elif packet.kind in QUOTING:
         requote(new, at + 8, backend, port)
     elif port is not None and packet.kind in ("tcp", "udp"):
         new[at + 2 : at + 4] = struct.pack(">H", port)
@@ -170,13 +171,13 @@ def requote(new: bytearray, at: int, backend: str, port: int | None) -> None:
 
 def checksum_field(packet: Packet) -> int | None:
     """Return where in the transport header the checksum is."""
-    return {"tcp": 16, "udp": 6, "too_big": 2, "echo": 2}.get(packet.kind)
+    return {"tcp": 16, "udp": 6, "too_big": 2, "error": 2, "echo": 2}.get(packet.kind)
 
 
 def covered(ip_packet: bytes, at: int, packet: Packet) -> bytes:
     """Return what the transport checksum covers: for ICMP the message, else also a pseudo header."""
     v4 = ip_packet[0] >> 4 == 4
-    if v4 and packet.kind in ("echo", "too_big"):
+    if v4 and packet.kind in ("echo", *QUOTING):
         return ip_packet[at:]
     protocol = {"tcp": TCP, "udp": UDP}.get(packet.kind, ICMPV6)
     src, dst = (ip_packet[12:16], ip_packet[16:20]) if v4 else (ip_packet[8:24], ip_packet[24:40])

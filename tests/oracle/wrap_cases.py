@@ -137,6 +137,7 @@ def configs() -> dict[str, Config]:
 
 FRAMES = (
     "v4_syn", "v4_other_port", "v4_udp_odd", "v4_udp_empty", "v4_tos", "v4_padded", "v4_echo", "v4_too_big",
+    "v4_unreachable_port", "v4_unreachable_8_bytes", "v6_time_exceeded",
     "v4_too_big_udp", "v4_too_big_quoted_options", "v4_options_40", "v4_first_fragment", "v4_last_fragment",
     "vlan_v4", "v6_syn", "v6_other_port", "v6_udp_odd", "v6_class_label", "v6_echo", "v6_too_big",
     "v6_too_big_hop_by_hop", "v6_first_fragment", "v6_last_fragment", "v6_three", "vlan_v6",

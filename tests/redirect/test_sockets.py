@@ -218,6 +218,17 @@ def too_big(flow: Flow, family: int, seq: int, mtu: int = 1400) -> bytes:
     return p.too_big(ROUTERS[family], flow.vip, mtu, quoted)
 
 
+def test_other_errors_follow_the_quoted_connection(host: Host, family: int) -> None:
+    """With no more than the first 8 bytes of the segment that they quote."""
+    flow, connection = host.established(family)
+    for kind, code in ((3, 1), (11, 0)) if family == 4 else ((1, 0), (3, 0)):
+        quoted = p.tcp(flow.vip, flow.dport, flow.client, flow.sport, p.ACK, seq=flow.ack)
+        short = quoted[: 28 if family == 4 else 48]
+        error = p.icmp(ROUTERS[family], flow.vip, kind, code, bytes(4), short)
+        assert host.judge(error) == "local_too_big"
+    connection.close()
+
+
 def test_too_big_follows_the_quoted_connection(host: Host, family: int) -> None:
     flow, connection = host.established(family)
     assert host.judge(too_big(flow, family, flow.ack)) == "local_too_big"

@@ -106,7 +106,7 @@ EXPLAINED = {
     "ordered/zero/v4_too_big_quotes_icmp": "too-big that quotes no ports to 203.0.113.10;",
     "ordered/zero/v4_middle_fragment": "later fragment of TCP ",
     "ordered/zero/v4_gre": "protocol 47 ",
-    "ordered/zero/v4_echo_reply": "ICMP, neither echo request nor too-big ",
+    "ordered/zero/v4_echo_reply": "ICMP, neither echo request nor error ",
     "ordered/zero/vlan_double": ", 2 VLAN tags",
     "alt_ordered/zero/v4_syn": "packet   TCP ",
 }

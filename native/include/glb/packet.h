@@ -25,7 +25,16 @@ enum glb_packet_kind {
 	GLB_PACKET_TOO_BIG = 4,  /* ICMP frag-needed, ICMPv6 packet-too-big */
 	GLB_PACKET_ICMP = 5,     /* any other ICMP or ICMPv6 */
 	GLB_PACKET_FRAGMENT = 6, /* a later fragment: no ports, but what the first one said (glb/fragments.h) */
+	GLB_PACKET_ERROR = 7,    /* ICMP or ICMPv6 unreachable, time exceeded */
 };
+
+#ifndef GLB_CFFI
+/* Whether a packet of this kind quotes another one, whose flow it belongs to. */
+static inline bool glb_packet_quotes(uint8_t kind)
+{
+	return kind == GLB_PACKET_TOO_BIG || kind == GLB_PACKET_ERROR;
+}
+#endif
 
 struct glb_packet {
 	/* input, set by the caller */
