@@ -31,3 +31,14 @@ def test_each_of_vpps_cases_has_one() -> None:
     cases = [case for row in rows for case in re.findall(r"`(test_lb_\w+)`", row[1])]
     assert len(cases) == len(set(cases)) == 25
     assert all("::" in row[3] for row in rows)
+
+
+def test_each_of_katrans_fixture_files_has_one() -> None:
+    section = TEXT.split("## Katran's cases\n")[1].split("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith(("| `", "| |"))]
+    files = {file for row in rows for file in re.findall(r"`(\w+)`", row[1])}
+    assert files == {
+        "Base", "Gue", "IcmpTooBig", "LpmSrcLookup", "CidrVip", "UdpStableRt", "UdpFlowMigration", "TPR",
+        "HC", "DecapStats", "EgressDecap", "XPopDecap", "XdpDecap", "XdpDecapGue", "TcSrcMatch",
+    }  # fmt: skip
+    assert all("::" in row[3] for row in rows)
