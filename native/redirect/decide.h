@@ -11,6 +11,7 @@
 
 struct decision {
 	enum glb_redirect_reason reason;
+	bool unlimited;   /* set before: another way in decides once more, and limits what goes on */
 	struct outer outer;
 	uint8_t tos;      /* of the client's packet, where there is one inside */
 	uint8_t next_hop; /* FORWARDED, _NEW: the index behind `hop` */
@@ -199,14 +200,17 @@ static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, s
 }
 
 /* Where a packet goes that is not known here: to the next hop, or to the stack when there is none. The stack answers an unknown
- * segment with a RST, and a flood of them must not become a flood of those. */
+ * segment with a RST, and a flood of them must not become a flood of those, nor go through every hop of its chain. */
 static __always_inline enum glb_redirect_reason decide_onward(const struct packet *packet, struct decision *decision,
-							      uint32_t last_hop_rate)
+							      const struct glb_redirect_config *settings)
 {
 	if (!find_hop(packet, decision))
-		return way_may_answer(packet, last_hop_rate) ? GLB_REDIRECT_LOCAL_LAST_HOP : GLB_REDIRECT_LAST_HOP_LIMITED;
-	return way_roles(packet, decision->outer.is_v6, decision->hop) & GLB_REDIRECT_PEER ? GLB_REDIRECT_FORWARDED
-											   : GLB_REDIRECT_FORWARD_NOT_PEER;
+		return way_may_pass(packet, LIMIT_ANSWERS, settings->last_hop_rate) ? GLB_REDIRECT_LOCAL_LAST_HOP
+									  : GLB_REDIRECT_LAST_HOP_LIMITED;
+	if (!(way_roles(packet, decision->outer.is_v6, decision->hop) & GLB_REDIRECT_PEER))
+		return GLB_REDIRECT_FORWARD_NOT_PEER;
+	return way_may_pass(packet, LIMIT_FORWARDS, decision->unlimited ? 0 : settings->forward_rate) ? GLB_REDIRECT_FORWARDED
+												      : GLB_REDIRECT_FORWARD_LIMITED;
 }
 
 /* What must hold for every packet with an outer header. Returns RECEIVED, or why it is dropped. */
@@ -232,7 +236,7 @@ static __always_inline enum glb_redirect_reason decide_gue(struct cursor *c, str
 	if (reason == GLB_REDIRECT_RECEIVED)
 		reason = decide_inner(c, decision, settings->services);
 	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide_onward(&c->packet, decision, settings->last_hop_rate);
+		reason = decide_onward(&c->packet, decision, settings);
 	return reason;
 }
 

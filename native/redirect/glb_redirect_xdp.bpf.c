@@ -227,6 +227,7 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 	if (!settings || !for_xdp(xdp, settings, &decision.outer.is_v6) || !take_outer(&c, &decision.outer) ||
 	    !take_udp(&c, &decision.outer, settings->port))
 		return XDP_PASS;
+	decision.unlimited = settings->xdp_forward == GLB_REDIRECT_XDP_TO_TC;
 	decision.reason = decide_gue(&c, &decision, settings);
 	decision.reason = after_marks(&decision);
 	if (is_onward(decision.reason)) {

@@ -1,4 +1,4 @@
-/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,last_hop}.
+/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,limits}.
  *
  * Pins are how the maps outlive a replaced program, and how commands and exporters find them. Whether an
  * instance is in use is asked of the kernel: a loaded program uses its maps, or none does.
@@ -18,7 +18,7 @@
 
 enum { MAPS_OF_PROGRAM = 16 };
 
-static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "last_hop"};
+static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "limits"};
 
 static int open_pin(const struct instance *instance, const char *map)
 {

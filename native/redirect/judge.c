@@ -123,19 +123,18 @@ static __always_inline void way_remember(const struct packet *packet, const stru
 	*place(packet, flow) = (struct hunt){.flow = *flow, .where = where};
 }
 
-static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate)
+static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate)
 {
-	struct judge *judge = packet->judge;
+	struct limit limit = {packet->judge->full_at[kind]};
 	struct timespec now;
+	bool passes;
 
 	if (!rate)
 		return true;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (judge->second != (uint64_t)now.tv_sec) {
-		judge->second = (uint64_t)now.tv_sec;
-		judge->unknown = 0;
-	}
-	return judge->unknown++ < rate;
+	passes = limit_take(&limit, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec, rate);
+	packet->judge->full_at[kind] = limit.full_at;
+	return passes;
 }
 
 static __always_inline const struct glb_redirect_target *way_rewrite(const struct packet *packet,

@@ -21,7 +21,7 @@ struct judge {
 	struct services *services; /* their thresholds move */
 	struct hunt *hunts;      /* HUNTS of them */
 	int sockets_fd;          /* of sockets_open */
-	uint64_t second, unknown; /* packets of this second that the stack saw although nobody knows them */
+	uint64_t full_at[2];     /* of the limits, by enum limit_kind (way.h) */
 };
 
 struct judgement {

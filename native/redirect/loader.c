@@ -151,6 +151,7 @@ static int load_and_attach(const struct options *options, const char *name, int 
 	struct glb_redirect_config config = {
 		.port = options->port,
 		.last_hop_rate = options->last_hop_rate,
+		.forward_rate = options->forward_rate,
 		.gre_key = options->gre_key,
 		.gre_has_key = options->gre_has_key,
 		.decap = options->decap,

@@ -37,7 +37,7 @@ static const char usage[] =
 
 static const char attach_help[] =
 "usage: glb-redirect attach DEV [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
-"                           [--last-hop-rate N] [--decap KIND,…] [--gre-key N]\n"
+"                           [--last-hop-rate N] [--forward-rate N] [--decap KIND,…] [--gre-key N]\n"
 "                           [--l3dsr DSCP=VIP]… [--nat PROTO:PORT=VIP[:PORT]]…\n"
 "                           [--service PROTO:VIP:PORT=CHOICE,…]…\n"
 "                           [--mode tc|xdp|xdp-generic] [--xdp-forward auto|tc|tx|redirect]\n"
@@ -50,6 +50,8 @@ static const char attach_help[] =
 "  --port N             UDP port of GUE, 1..65535 (default 19523)\n"
 "  --last-hop-rate N    packets of unknown connections with no hop left that the stack may\n"
 "                       answer (with RST), per second and CPU; 0 = no limit (default 10000)\n"
+"  --forward-rate N     packets of unknown connections that go on to the next hop, per second\n"
+"                       and CPU; 0 = no limit (default 200000)\n"
 "  --decap KIND,…       tunnels from directors that end here, too: gre, ipip (IPv4 and\n"
 "                       IPv6, each in each). The directors' outer_source_prefix belongs\n"
 "                       into --allow; such tunnels from elsewhere are dropped\n"
@@ -135,7 +137,7 @@ static const char load_help[] =
 
 static const char nfqueue_help[] =
 "usage: glb-redirect nfqueue run [--queue N] [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
-"                                [--last-hop-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
+"                                [--last-hop-rate N] [--forward-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
 "       glb-redirect nfqueue judge [the same options] <PACKETS\n"
 "\n"
 "run: takes packets that a rule of `glb-redirect iptables` gives it and does with them what\n"

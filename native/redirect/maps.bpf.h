@@ -49,18 +49,12 @@ struct {
 	__type(value, uint32_t);
 } hunted SEC(".maps");
 
-/* Packets of the current second that went to the stack unknown, on this CPU. */
-struct last_hop {
-	uint64_t second;
-	uint64_t packets;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, LIMITS);
 	__type(key, uint32_t);
-	__type(value, struct last_hop);
-} last_hop SEC(".maps");
+	__type(value, struct limit);
+} limits SEC(".maps");
 
 static __always_inline void count(enum glb_redirect_reason reason)
 {
@@ -107,20 +101,13 @@ static __always_inline void way_remember(const struct packet *packet, const stru
 	bpf_map_update_elem(&hunted, flow, &where, BPF_ANY);
 }
 
-static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate)
+static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate)
 {
-	uint64_t second = bpf_ktime_get_ns() / 1000000000;
-	uint32_t zero = 0;
-	struct last_hop *now = bpf_map_lookup_elem(&last_hop, &zero);
+	uint32_t key = kind;
+	struct limit *limit = bpf_map_lookup_elem(&limits, &key);
 
 	(void)packet;
-	if (!now || !rate)
-		return true;
-	if (now->second != second) {
-		now->second = second;
-		now->packets = 0;
-	}
-	return now->packets++ < rate;
+	return !limit || !rate || limit_take(limit, bpf_ktime_get_ns(), rate);
 }
 
 static __always_inline const struct glb_redirect_target *way_rewrite(const struct packet *packet,

@@ -225,7 +225,8 @@ int command_nfqueue(const struct options *options)
 {
 	struct services services = options->services; /* shared, and its thresholds move */
 	struct worker worker = {
-		.judge = {.settings = {.port = options->port, .last_hop_rate = options->last_hop_rate, .gre_key = options->gre_key,
+		.judge = {.settings = {.port = options->port, .last_hop_rate = options->last_hop_rate,
+				       .forward_rate = options->forward_rate, .gre_key = options->gre_key,
 				       .gre_has_key = options->gre_has_key, .decap = options->decap,
 				       .services = options->services.count > 0},
 			  .services = &services, .hunts = calloc(HUNTS, sizeof(struct hunt)),

@@ -11,7 +11,8 @@
 enum {
 	PORT_DEFAULT = GLB_GUE_PORT,
 	LAST_HOP_RATE_DEFAULT = 10000,
-	LAST_HOP_RATE_MAX = 100000000,
+	FORWARD_RATE_DEFAULT = 200000,
+	RATE_MAX = 100000000,
 };
 
 #define COMMON \
@@ -25,6 +26,7 @@ static const struct option attach_known[] = {
 	{"peer", required_argument, NULL, 'p'},
 	{"port", required_argument, NULL, 'P'},
 	{"last-hop-rate", required_argument, NULL, 'r'},
+	{"forward-rate", required_argument, NULL, 'w'},
 	{"decap", required_argument, NULL, 'D'},
 	{"gre-key", required_argument, NULL, 'k'},
 	{"l3dsr", required_argument, NULL, 'l'},
@@ -40,6 +42,7 @@ static const struct option nfqueue_known[] = {
 	{"peer", required_argument, NULL, 'p'},
 	{"port", required_argument, NULL, 'P'},
 	{"last-hop-rate", required_argument, NULL, 'r'},
+	{"forward-rate", required_argument, NULL, 'w'},
 	{"decap", required_argument, NULL, 'D'},
 	{"gre-key", required_argument, NULL, 'k'},
 	{"service", required_argument, NULL, 's'},
@@ -258,7 +261,9 @@ static int read_option(struct reading *reading, int option)
 	case 'P':
 		return read_number(reading, &options->port, 1, 65535);
 	case 'r':
-		return read_number(reading, &options->last_hop_rate, 0, LAST_HOP_RATE_MAX);
+		return read_number(reading, &options->last_hop_rate, 0, RATE_MAX);
+	case 'w':
+		return read_number(reading, &options->forward_rate, 0, RATE_MAX);
 	case 'D':
 		return read_decap(reading, optarg);
 	case 'k':
@@ -360,7 +365,7 @@ int options_read(struct options *options, const char *command, int argc, char **
 	int option, status = EXIT_DONE;
 
 	*options = (struct options){.pin_dir = "/sys/fs/bpf/glb", .port = PORT_DEFAULT,
-				    .last_hop_rate = LAST_HOP_RATE_DEFAULT, .xdp_forward = XDP_FORWARD_AUTO};
+				    .last_hop_rate = LAST_HOP_RATE_DEFAULT, .forward_rate = FORWARD_RATE_DEFAULT, .xdp_forward = XDP_FORWARD_AUTO};
 	if (!strcmp(command, "report"))
 		options->port = REPORT_PORT;
 	/* "-": words that are no options come in their place, as option 1. */

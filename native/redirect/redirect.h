@@ -48,7 +48,8 @@
 	X(BAD_GRE, bad_gre, "dropped: GRE header other than this host expects: flags, key or type") \
 	X(NAT_REPLY, nat_reply, "sent: replies whose source became the VIP") \
 	X(ECN_DROP, ecn_drop, "dropped: congestion was experienced, and the client's packet cannot say so (RFC 6040)") \
-	X(FORWARDED_NEW, forwarded_new, "sent on to the next hop: a new connection that this host is too busy for, or nothing listens for")
+	X(FORWARDED_NEW, forwarded_new, "sent on to the next hop: a new connection that this host is too busy for, or nothing listens for") \
+	X(FORWARD_LIMITED, forward_limited, "dropped: over the limit for forwarded")
 
 #define GLB_REDIRECT_ENUM(id, name, text) GLB_REDIRECT_##id,
 enum glb_redirect_reason {
@@ -76,7 +77,9 @@ struct glb_redirect_config {
 	uint8_t mac[6];          /* of the interface, for XDP */
 	uint16_t mtu;            /* of the interface, for XDP */
 	uint8_t services;        /* 1: map `services` has entries */
-	uint8_t reserved[23];    /* 0 */
+	uint8_t pad[3];          /* 0 */
+	uint32_t forward_rate;   /* forwarded packets per second and CPU; 0 = no limit */
+	uint8_t reserved[16];    /* 0 */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_config) == 64, "config map value")
 

@@ -73,6 +73,7 @@ struct options {
 	bool nft;               /* `iptables print`: in the words of nftables */
 	uint32_t port;
 	uint32_t last_hop_rate;
+	uint32_t forward_rate;
 	uint32_t gre_key;
 	bool gre_has_key;
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */

@@ -37,6 +37,28 @@ struct known {
 	uint32_t rcv_nxt, rcv_wnd, snd_nxt; /* of TIME_WAIT */
 };
 
+/* What is limited of packets that are not known here. */
+enum limit_kind {
+	LIMIT_ANSWERS,  /* the stack sees them, and may answer with a reset */
+	LIMIT_FORWARDS, /* they go on to the next hop */
+	LIMITS,
+};
+
+/* A token bucket as the time at which it is full again. It holds what comes in within a second. */
+struct limit {
+	uint64_t full_at; /* ns of a clock that only goes on */
+};
+
+static __always_inline bool limit_take(struct limit *limit, uint64_t now, uint32_t rate)
+{
+	const uint64_t second = 1000000000, from = limit->full_at > now ? limit->full_at : now, then = from + second / rate;
+
+	if (then > now + second)
+		return false;
+	limit->full_at = then;
+	return true;
+}
+
 /* Copies `len` bytes from `at` on. False: they are not there. */
 static __always_inline bool way_load(const struct packet *packet, uint32_t at, void *to, uint32_t len);
 /* Is the packet several that were merged? */
@@ -54,8 +76,8 @@ static __always_inline struct glb_redirect_service *way_service(const struct pac
 /* Where a new connection went before: 0 = unknown, 1 = accepted, 2 = sent on. */
 static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow);
 static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where);
-/* May the stack see one more packet that nobody knows? `rate` of them a second and CPU; 0 = no limit. */
-static __always_inline bool way_may_answer(const struct packet *packet, uint32_t rate);
+/* May one more packet pass that is not known here? `rate` of them a second and CPU; 0 = no limit. */
+static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate);
 /* What a DSCP, or a port of this host, stands for; NULL: nothing. */
 static __always_inline const struct glb_redirect_target *way_rewrite(const struct packet *packet,
 								     const struct glb_redirect_match *match);

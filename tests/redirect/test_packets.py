@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -344,6 +345,26 @@ def test_unknown_packets_without_a_hop_are_limited(redirect: Redirect) -> None:
     delivered = seen[("local_last_hop", UNSPEC)]
     assert 5 <= delivered <= 15  # 10 when a second ended meanwhile
     assert seen == {("local_last_hop", UNSPEC): delivered, ("last_hop_limited", SHOT): 40 - delivered}
+
+
+def test_packets_for_the_next_hop_are_limited(redirect: Redirect) -> None:
+    """Apart from those for the stack, and known ones are not held up."""
+    redirect.attach("--forward-rate", "5")
+    packet = wrap(segment(4))
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(cpus)])  # the limit is for each CPU
+    began = time.monotonic()
+    try:
+        seen = Counter(redirect.feed(packet)[1] for _ in range(40))
+        took = time.monotonic() - began
+        assert redirect.feed(p.gue(segment(4), src=DIRECTOR, dst=HERE))[1] == "local_last_hop"
+        assert redirect.feed(wrap(segment(4, p.SYN)))[1] == "local_syn"
+    finally:
+        os.sched_setaffinity(0, cpus)
+        redirect.attach()
+    assert 5 <= seen["forwarded"] <= 5 + 5 * took + 1
+    assert seen == {"forwarded": seen["forwarded"], "forward_limited": 40 - seen["forwarded"]}
+    assert Counter(redirect.feed(packet)[1] for _ in range(40)) == {"forwarded": 40}
 
 
 def test_other_port(redirect: Redirect) -> None:
