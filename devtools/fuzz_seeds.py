@@ -1,6 +1,7 @@
 """Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots, flows.
 
-`fuzz_seeds.py FOLDER` makes in FOLDER the folders icmp, parse, snapshot, flow_cache and quic anew.
+`fuzz_seeds.py FOLDER` makes in FOLDER the folders icmp, parse, snapshot, flow_cache, fragments and quic
+anew.
 """
 
 import hashlib
@@ -88,6 +89,23 @@ def flows() -> Iterator[bytes]:
         yield random.Random(number).randbytes(600)
 
 
+def fragments() -> Iterator[bytes]:
+    """Datagrams in order, backwards and mixed, as operations of native/tests/fuzz_fragments.c."""
+
+    def piece(family: int, number: int, index: int, last: int) -> bytes:
+        at, flags = index * 16, 0x40 | (0x20 if index < last else 0)
+        return bytes([1, family, number, at & 255, 64, flags | at >> 8, 0, 0])
+
+    for family in range(8):
+        whole = [[piece(family, number, index, 5) for index in range(6)] for number in range(12)]
+        mixed = [each for datagram in whole for each in datagram]
+        yield b"".join(mixed)
+        yield b"".join(each for datagram in whole for each in reversed(datagram))
+        random.Random(family).shuffle(mixed)
+        yield b"".join(mixed)
+        yield b"".join(mixed + mixed[::3]) + random.Random(family).randbytes(800)
+
+
 def datagrams() -> Iterator[bytes]:
     """Client's QUIC datagrams in front of lengths and settings (native/tests/fuzz_quic.c)."""
     ids = bytes([17]) + bytes(range(17)) + bytes([2, 8, 9])
@@ -109,6 +127,7 @@ def main() -> None:
     root = Path(sys.argv[1])
     every = {
         "icmp": errors(), "parse": frames(), "snapshot": snapshots(), "flow_cache": flows(),
+        "fragments": fragments(),
         "quic": datagrams(),
     }  # fmt: skip
     for target, inputs in every.items():

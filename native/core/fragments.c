@@ -43,6 +43,7 @@ struct glb_datagram {
 	uint32_t released;       /* the turn in which the first one met later ones that waited, or were about to */
 	uint8_t queue;           /* enum queue */
 	uint8_t bad;             /* fragments overlapped */
+	uint8_t alone;           /* known from later ones that did not wait; the first has not come */
 };
 
 static uint32_t chain_count(uint32_t datagrams)
@@ -331,8 +332,9 @@ enum glb_reason glb_fragments_first(struct glb_fragments *f, const struct glb_fr
 		enqueue(f, *place, KNOWN, now);
 		d->released = f->turn;
 		join_slots(f, &f->ready, &d->slots);
-	} else if (d->first.kind == 0) { /* known, but only from later ones that went alone */
+	} else if (d->alone) {
 		d->first = *first;
+		d->alone = 0;
 	}
 	return pass(f, *place, fragment);
 }
@@ -349,7 +351,7 @@ enum glb_reason glb_fragments_later(struct glb_fragments *f, const struct glb_fr
 		*place = insert(f, &key, chain, alone ? KNOWN : WAITING, now);
 		if (!alone)
 			return GLB_REASON_FORWARDED;
-		f->datagrams[*place].first.taken = 1;
+		f->datagrams[*place].first.taken = f->datagrams[*place].alone = 1;
 	}
 	d = &f->datagrams[*place];
 	if (d->queue == KNOWN && !d->first.taken)

@@ -51,7 +51,7 @@ static void follow_first(const struct glb_path *path, struct glb_fragments *frag
 {
 	const struct glb_fragment_first first = {
 		.sport = packet->sport, .dport = packet->dport, .hint = packet->hint, .kind = packet->kind,
-		.taken = is_taken(path, packet),
+		.protocol = packet->protocol, .taken = is_taken(path, packet),
 	};
 	enum glb_reason reason = GLB_REASON_FORWARDED;
 	struct glb_fragment fragment;
@@ -90,6 +90,7 @@ static void follow_later(const struct glb_path *path, struct glb_fragments *frag
 	packet->sport = first->sport;
 	packet->dport = first->dport;
 	packet->hint = first->hint;
+	packet->protocol = first->protocol;
 	if (classify_as(path, packet, first->kind) != GLB_REASON_FORWARDED) {
 		packet->service = GLB_INDEX_NONE; /* it was there when the first one came */
 		verdict_set(packet, GLB_REASON_LATER_FRAGMENT);

@@ -104,6 +104,9 @@ static void run_once(struct stage *s, struct glb_flow_cache *cache, uint32_t now
 	case GLB_VERDICT_PUNT:
 		MUST(glb_punt_classify(&p) < GLB_PUNT_CLASSES);
 		break;
+	case GLB_VERDICT_WAIT: /* not without a fragment table */
+		MUST(false);
+		break;
 	case GLB_VERDICT_DROP:
 		break;
 	}

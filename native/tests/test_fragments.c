@@ -279,7 +279,7 @@ static void one_datagram_does_not_take_all_the_room(void)
 
 static void nobody_waits_for_one_that_was_not_taken(void)
 {
-	const struct glb_fragment_first said = {.kind = 2};
+	const struct glb_fragment_first said = {.kind = 0};
 	const struct glb_fragment fragment = piece(1, 0, PIECE, true);
 	struct glb_fragment_slot slot[2];
 	struct table t;
@@ -289,6 +289,8 @@ static void nobody_waits_for_one_that_was_not_taken(void)
 	CHECK(later(f, piece(1, PIECE, 2 * PIECE, true), 0, NULL) == WAITS);
 	CHECK(glb_fragments_first(f, &fragment, &said, 1, &place) == GLB_REASON_FORWARDED);
 	CHECK(glb_fragments_release(f, slot, 2) == 1);
+	CHECK(later(f, piece(1, 2 * PIECE, 3 * PIECE, true), 2, NULL) == GLB_REASON_LATER_FRAGMENT);
+	CHECK(first(f, 1, PIECE, 3) == GLB_REASON_FRAGMENT_OVERLAP); /* another first one changes nothing */
 	CHECK(later(f, piece(1, 2 * PIECE, 3 * PIECE, true), 2, NULL) == GLB_REASON_LATER_FRAGMENT);
 	close_table(&t);
 }

@@ -141,6 +141,20 @@ static void later_ones_go_where_the_first_went(void)
 	stage_close(&s);
 }
 
+/* Over IPv6 each fragment names the header that its own bytes begin with, as it were; only the first one's says what the flow is. */
+static void later_ones_may_name_another_protocol(void)
+{
+	const struct frame other = piece(6, GLB_IPPROTO_DSTOPTS, 7, 64, false, 0, 0);
+	struct glb_packet first, later;
+	struct stage s;
+
+	CHECK(stage_open(&s));
+	first = send_piece(&s, 6, 7, 0, true, 53);
+	later = send_frame(&s, &other, 0);
+	CHECK(same_way(&first, &later) && later.protocol == GLB_IPPROTO_UDP);
+	stage_close(&s);
+}
+
 /* A whole datagram in one burst, the first one last: the others wait, and then go the same way. */
 static void early_ones_wait(void)
 {
@@ -269,6 +283,7 @@ int main(void)
 {
 	static const struct check_case cases[] = {
 		{"later ones go where the first went", later_ones_go_where_the_first_went},
+		{"later ones may name another protocol", later_ones_may_name_another_protocol},
 		{"early ones wait", early_ones_wait},
 		{"a change does not tear a datagram apart", a_change_does_not_tear_a_datagram_apart},
 		{"others are left to the kernel", others_are_left_to_the_kernel},

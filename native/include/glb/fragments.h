@@ -46,6 +46,7 @@ struct glb_fragment_first {
 	uint16_t dport;
 	uint16_t hint;    /* as in struct glb_packet */
 	uint8_t kind;     /* enum glb_packet_kind */
+	uint8_t protocol; /* over IPv6 later ones may name another: that of a header behind the fragment header */
 	uint8_t taken;    /* 1: by a service that follows fragments */
 };
 
