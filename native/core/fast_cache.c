@@ -128,61 +128,71 @@ bool fast_cache_ask(const struct glb_fast *fast, struct fast_flows *flows, const
 
 /* ---- flows that go on ---- */
 
-/* What a bucket says of a flow, should it be there. */
-struct seen {
-	unsigned way;
-	uint32_t differs; /* 0: it is there, established, in time, and goes to backend `id` */
-	bool late;        /* its time is to be written anew */
+/* When entries expire whose flow has a packet now, by state: other values than an entry can have for flows that are not established. */
+struct times {
+	uint32_t of[GLB_FLOW_STATES];
 };
 
-static inline struct seen see(const struct glb_flow_cache *cache, const struct glb_flow_bucket *bucket, uint64_t hash, uint32_t id, uint32_t now)
+static struct times times_now(const struct glb_flow_cache *cache, uint32_t now)
 {
-	const unsigned way = (unsigned)__builtin_ctz(flow_ways_alike(bucket, hash) | 1U << GLB_FLOW_WAYS) % GLB_FLOW_WAYS;
-	const unsigned state = bucket->state[way];
-	const uint16_t expires = bucket->expires[way];
+	struct times times;
+
+	for (unsigned state = 0; state < GLB_FLOW_STATES; state++)
+		times.of[state] = state >> FLOW_IS_ESTABLISHED & 1 ? (uint16_t)(now + cache->timeout[state]) : 1 << 16;
+	return times;
+}
+
+/* What a bucket says of a flow, should it be there. */
+struct seen {
+	size_t way;
+	uint32_t differs; /* 0: it is there, and goes to backend `id` */
+	uint32_t late;    /* 0: it is established, and had a packet in this second, so that nothing is to be written */
+};
+
+static inline struct seen see(const struct times *times, const struct glb_flow_bucket *bucket, uint64_t hash, uint32_t id)
+{
+	const size_t way = (size_t)__builtin_ctz(flow_ways_alike(bucket, hash) | 1U << GLB_FLOW_WAYS) % GLB_FLOW_WAYS;
 
 	return (struct seen){
 		.way = way,
-		.differs = (bucket->signature[way] ^ (uint32_t)hash) | (bucket->check[way] ^ (uint32_t)(hash >> 32)) |
-			   (bucket->backend[way] ^ id) | (~state & 1U << FLOW_IS_ESTABLISHED) | ((expires - now) & 0x8000),
-		.late = expires != (uint16_t)(now + cache->timeout[state]),
+		.differs = (bucket->signature[way] ^ (uint32_t)hash) | (bucket->check[way] ^ (uint32_t)(hash >> 32)) | (bucket->backend[way] ^ id),
+		.late = times->of[bucket->state[way]] ^ bucket->expires[way],
 	};
 }
 
-/* Finds packets of flows of which everything is as if they were not remembered: their row's first backend is their own, and it is healthy. Nothing changes with
- * them but, now and then, the time. Sets those of `late` for which it does. */
+/* Finds packets of flows that are remembered with their row's first backend, which is healthy: `known`. Returns those with which nothing changes. */
 static uint64_t find_usual(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst, unsigned n,
-			   uint64_t *late)
+			   uint64_t *known)
 {
 	const struct glb_flow_cache *cache = flows->cache;
-	uint64_t usual = 0, times = 0, others;
+	const struct times times = times_now(cache, flows->now);
+	uint64_t same = 0, late = 0, others;
 
-	*late = 0;
+	*known = 0;
 	if ((flows->asked & flows->steady) == 0)
 		return 0;
 	for (unsigned i = n; i-- > 0;) {
-		const struct seen seen = see(cache, flows->bucket[i], flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow, flows->now);
+		const struct seen seen = see(&times, flows->bucket[i], flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow);
 
-		usual = usual + usual + (seen.differs == 0);
-		times = times + times + seen.late;
+		same = same + same + (seen.differs == 0);
+		late = late + late + (seen.late != 0);
 	}
-	others = flows->asked & flows->steady & ~usual;
+	others = flows->asked & flows->steady & ~same;
 	for (uint64_t left = others; left != 0; left &= left - 1)
 		flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[__builtin_ctzll(left)])]);
 	for (uint64_t left = others; left != 0; left &= left - 1) {
 		const unsigned i = (unsigned)__builtin_ctzll(left);
 		struct glb_flow_bucket *bucket = &cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[i])];
-		const struct seen seen = see(cache, bucket, flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow, flows->now);
+		const struct seen seen = see(&times, bucket, flows->sip.hash[i], fast->backend_ids[burst->backend[i]].follow);
 
 		if (seen.differs != 0)
 			continue;
 		flows->bucket[i] = bucket;
-		usual |= (uint64_t)1 << i;
-		times = (times & ~((uint64_t)1 << i)) | (uint64_t)seen.late << i;
+		same |= (uint64_t)1 << i;
+		late = (late & ~((uint64_t)1 << i)) | (uint64_t)(seen.late != 0) << i;
 	}
-	usual &= flows->asked & flows->steady;
-	*late = times & usual;
-	return usual;
+	*known = same & flows->asked & flows->steady;
+	return *known & ~late;
 }
 
 /* ---- others ---- */
@@ -297,15 +307,18 @@ static uint32_t ask(const struct glb_fast *fast, const struct glb_path *path, co
 	return flow_own(path, cache, flows->now, &asking);
 }
 
-/* A packet whose flow went on when it was looked at: if it still does, all that changes is the time. */
-static inline bool goes_on(const struct fast_flows *flows, unsigned lane, uint32_t id)
+/* A packet of a flow that was known: if it is there still, established and in time, all that changes is the time. */
+static inline bool goes_on(const struct fast_flows *flows, const struct times *times, unsigned lane, uint32_t id)
 {
 	struct glb_flow_bucket *bucket = flows->bucket[lane];
-	const struct seen seen = see(flows->cache, bucket, flows->sip.hash[lane], id, flows->now);
+	const struct seen seen = see(times, bucket, flows->sip.hash[lane], id);
 
-	if (seen.differs == 0)
-		flow_prolong(flows->cache, bucket, seen.way, flows->now);
-	return seen.differs == 0;
+	if (seen.differs != 0 || !(bucket->state[seen.way] >> FLOW_IS_ESTABLISHED & 1) ||
+	    flow_has_expired(bucket, (unsigned)seen.way, flows->now))
+		return false;
+	if (seen.late != 0)
+		bucket->expires[seen.way] = (uint16_t)times->of[bucket->state[seen.way]];
+	return true;
 }
 
 /* The two buckets of a flow, as bits of 64: what it does may change others' places there, and nowhere else. */
@@ -316,12 +329,13 @@ static inline uint64_t buckets_of(const struct fast_flows *flows, unsigned lane)
 	return (uint64_t)1 << glb_flow_cache_first(flows->cache, hash) % 64 | (uint64_t)1 << glb_flow_cache_second(flows->cache, hash) % 64;
 }
 
-/* One after the other, as on the path, from the first packet on that is not `usual`, and those that are `late`. */
+/* One after the other, as on the path, from the first packet on that is not `usual`. */
 static void remember(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
-		     struct glb_fast_burst *burst, struct fast_work *work, uint64_t usual, uint64_t late)
+		     struct glb_fast_burst *burst, struct fast_work *work, uint64_t usual, uint64_t known)
 {
 	const struct glb_backend *backends = path->snapshot->backends;
-	const uint64_t others = flows->asked & ~usual, packets = late | (flows->asked & -(others & -others));
+	const struct times times = times_now(flows->cache, flows->now);
+	const uint64_t others = flows->asked & ~usual, packets = flows->asked & -(others & -others);
 	uint64_t hits = (uint64_t)__builtin_popcountll(flows->asked & ~packets), changed = 0;
 
 	for (uint64_t left = packets; left != 0; left &= left - 1) {
@@ -329,15 +343,15 @@ static void remember(const struct glb_fast *fast, const struct glb_path *path, s
 		const uint64_t bucket = (uint64_t)(flows->bucket[i] - flows->cache->buckets);
 		uint32_t own;
 
-		if ((usual >> i & 1) && (((changed >> bucket % 64 | late >> i) & 1) == 0 ||
-					 goes_on(flows, i, fast->backend_ids[burst->backend[i]].follow))) {
+		if ((usual >> i & ~(changed >> bucket % 64) & 1) ||
+		    ((known >> i & 1) && goes_on(flows, &times, i, fast->backend_ids[burst->backend[i]].follow))) {
 			hits++;
 			continue;
 		}
 		own = ask(fast, path, flows, burst, work, i);
 		if (own != GLB_INDEX_NONE && (own != burst->backend[i] || backends[own].health == GLB_HEALTH_UNHEALTHY))
 			join(fast, path, flows, burst, work, i, own);
-		if (usual != 0)
+		if (known != 0)
 			changed |= buckets_of(flows, i);
 	}
 	count(&flows->cache->stats->hits, hits);
@@ -346,17 +360,20 @@ static void remember(const struct glb_fast *fast, const struct glb_path *path, s
 bool fast_cache_join(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
 		     struct glb_fast_burst *burst, struct fast_work *work, bool two)
 {
-	uint64_t late, usual = find_usual(fast, flows, burst, work->n, &late);
-	const uint64_t others = flows->asked & ~usual;
+	uint64_t known, usual = find_usual(fast, flows, burst, work->n, &known);
 
+	if (usual == flows->asked) {
+		count(&flows->cache->stats->hits, (uint64_t)__builtin_popcountll(usual));
+		return true;
+	}
 	if (path->next_hops != NULL)
-		for (uint64_t left = others; left != 0; left &= left - 1)
+		for (uint64_t left = flows->asked & ~known; left != 0; left &= left - 1)
 			if (!can_go(fast, path, flows, burst, work, (unsigned)__builtin_ctzll(left)))
 				return false;
-	if (others != 0 && two)
+	if (two)
 		for (unsigned i = 0; i < work->filled; i += WIDTH)
 			*(u32x8 *)&work->further[i] = (u32x8){0} + 1;
-	remember(fast, path, flows, burst, work, usual, late);
+	remember(fast, path, flows, burst, work, usual, known);
 	if (flows->joined != 0)
 		fill_up(work);
 	return true;
