@@ -73,8 +73,8 @@ DELIVERED = {
     "echo6": (p.icmp(CLIENTS[6], VIPS[6], 128, 0, bytes(4), b"ping"), "local_icmp"),
     "unreachable4, udp": (p.icmp(ROUTERS[4], VIPS[4], 3, 1, bytes(4), ANSWERS[4][:28]), "local_icmp"),
     "unreachable6, udp": (p.icmp(ROUTERS[6], VIPS[6], 1, 3, bytes(4), ANSWERS[6]), "local_icmp"),
-    "time exceeded4": (p.icmp(ROUTERS[4], VIPS[4], 11, 0, bytes(4), segment(4)[:28]), "local_icmp"),
-    "time exceeded6": (p.icmp(ROUTERS[6], VIPS[6], 3, 0, bytes(4), segment(6)), "local_icmp"),
+    "time exceeded4, udp": (p.icmp(ROUTERS[4], VIPS[4], 11, 0, bytes(4), ANSWERS[4][:28]), "local_icmp"),
+    "time exceeded6, udp": (p.icmp(ROUTERS[6], VIPS[6], 3, 0, bytes(4), ANSWERS[6]), "local_icmp"),
     "too big, udp4": (p.too_big(ROUTERS[4], VIPS[4], 1300, ANSWERS[4]), "local_icmp"),
     "too big, udp6": (p.too_big(ROUTERS[6], VIPS[6], 1300, ANSWERS[6]), "local_icmp"),
     "gre": (p.ipv4(CLIENTS[4], VIPS[4], 47, bytes(8)), "local_other"),
@@ -148,7 +148,9 @@ def test_error_for_unknown_connection_goes_on(redirect: Redirect, family: int) -
     inner = p.too_big(ROUTERS[family], VIPS[family], 1300, quoted)
     kind, code = (3, 1) if family == 4 else (1, 3)
     unreachable = p.icmp(ROUTERS[family], VIPS[family], kind, code, bytes(4), quoted[:60])
-    for error in (inner, unreachable):
+    kind = 11 if family == 4 else 3
+    exceeded = p.icmp(ROUTERS[family], VIPS[family], kind, 0, bytes(4), quoted[: 28 if family == 4 else 48])
+    for error in (inner, unreachable, exceeded):
         ran, reason = redirect.feed(wrap(error))
         assert (reason, ran.verdict) == ("forwarded", REDIRECT)
         assert ran.frame == p.ethernet(p.gue(error, src=HERE, dst=PEER, hops=[PEER], next_hop=1))
