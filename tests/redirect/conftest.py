@@ -70,6 +70,7 @@ class Redirect:
         self.name = namespace.name
         self.last_status: dict[str, Any] = {}
         self.judge: Judge | None = None
+        self.device_link: dict[str, Any] = {}
 
     def call(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `glb-redirect command …` in the namespace with the instance's pins."""
@@ -132,9 +133,15 @@ class Redirect:
         pin = self.pin_dir / self.name / "counters"
         return dict(zip(names, bpf.read_counters(pin, len(names)), strict=True))
 
+    def link(self) -> dict[str, Any]:
+        """The device, as `ip` saw it first."""
+        if not self.device_link:
+            self.device_link = json.loads(self.namespace.ip("-j", "link", "show", self.device))[0]
+        return self.device_link
+
     def run_xdp(self, frame: bytes, more: dict[str, int]) -> bpf.Ran | None:
         """What XDP makes of a frame, as tc would have put it; None: it left it to tc, as it was."""
-        link = json.loads(self.namespace.ip("-j", "link", "show", self.device))[0]
+        link = self.link()
         if more.get("gso_size"):
             frame += bytes(link["mtu"])  # merged packets are longer than the MTU
         mac = bytes.fromhex(link["address"].replace(":", ""))
