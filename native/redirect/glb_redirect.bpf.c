@@ -170,6 +170,7 @@ int glb_redirect(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (is_onward(reason))
 		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+	report(&c.packet, reason, skb->len);
 	return TC_ACT_SHOT;
 }
 

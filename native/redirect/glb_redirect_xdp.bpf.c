@@ -242,5 +242,7 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 	}
 	count(GLB_REDIRECT_RECEIVED);
 	count(decision.reason);
+	if (verdict == XDP_DROP)
+		report(&c.packet, decision.reason, (uint32_t)(xdp->data_end - xdp->data));
 	return verdict;
 }

@@ -1,4 +1,4 @@
-/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,limits}.
+/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,limits,events}.
  *
  * Pins are how the maps outlive a replaced program, and how commands and exporters find them. Whether an
  * instance is in use is asked of the kernel: a loaded program uses its maps, or none does.
@@ -18,7 +18,7 @@
 
 enum { MAPS_OF_PROGRAM = 16 };
 
-static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "limits"};
+static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "limits", "events"};
 
 static int open_pin(const struct instance *instance, const char *map)
 {
@@ -85,6 +85,13 @@ bool instance_uses(const struct instance *instance, uint32_t program_id)
 	uint32_t len = sizeof(map);
 
 	return !bpf_obj_get_info_by_fd(instance->counters_fd, &map, &len) && program_uses(program_id, map.id);
+}
+
+int instance_events(const struct instance *instance)
+{
+	int fd = open_pin(instance, "events");
+
+	return fd < 0 ? -errno : fd;
 }
 
 int instance_set_pins(struct bpf_object *object, const char *pin_dir, const char *name)

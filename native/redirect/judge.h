@@ -21,7 +21,7 @@ struct judge {
 	struct services *services; /* their thresholds move */
 	struct hunt *hunts;      /* HUNTS of them */
 	int sockets_fd;          /* of sockets_open */
-	uint64_t full_at[2];     /* of the limits, by enum limit_kind (way.h) */
+	uint64_t full_at[2];     /* of the limits of packets, by enum limit_kind (way.h) */
 };
 
 struct judgement {

@@ -21,6 +21,7 @@ static const char usage[] =
 "  status [DEV]  is it attached, and what has it counted\n"
 "  metrics [DEV] the same for Prometheus\n"
 "  doctor DEV    what on this host keeps clients' packets from their sockets\n"
+"  events [DEV]  packets that are dropped, as it happens\n"
 "  load …        says how busy this host is, for services that hunt\n"
 "  nfqueue run   the same by a process, for kernels or policies without eBPF\n"
 "  iptables …    the rules that give it packets\n"
@@ -135,6 +136,13 @@ static const char load_help[] =
 "Says how busy this host is with a service that was attached with `--service …=load<N`: any\n"
 "number, such as requests being worked on. New connections are accepted while it is smaller.\n";
 
+static const char events_help[] =
+"usage: glb-redirect events [DEV] [--seconds N] [--pin-dir DIR] [--name NAME]\n"
+"\n"
+"A line of JSON for each packet that is dropped: reason, length of the frame and its first 128\n"
+"bytes; at most 10 a second and CPU. About 400 are kept for a reader that comes later; one\n"
+"reader at a time. Until a signal, or for --seconds.\n";
+
 static const char nfqueue_help[] =
 "usage: glb-redirect nfqueue run [--queue N] [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
 "                                [--last-hop-rate N] [--forward-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
@@ -183,6 +191,7 @@ static const struct command {
 	{"doctor", doctor_help, command_doctor},
 	{"allow", allow_help, command_allow},
 	{"load", load_help, command_load},
+	{"events", events_help, command_events},
 	{"nfqueue", nfqueue_help, command_nfqueue},
 	{"iptables", iptables_help, command_iptables},
 	{"report", report_help, command_report},

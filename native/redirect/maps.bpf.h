@@ -50,6 +50,11 @@ struct {
 } hunted SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, GLB_REDIRECT_EVENTS);
+} events SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LIMITS);
 	__type(key, uint32_t);
@@ -115,6 +120,25 @@ static __always_inline const struct glb_redirect_target *way_rewrite(const struc
 {
 	(void)packet;
 	return bpf_map_lookup_elem(&rewrites, match);
+}
+
+/* Tells whoever reads `events` of a packet that is dropped; not of all of them when there are many. Others cost nothing. */
+static __always_inline void report(const struct packet *packet, enum glb_redirect_reason reason, uint32_t length)
+{
+	struct glb_redirect_event *event;
+
+	if (!way_may_pass(packet, LIMIT_EVENTS, GLB_REDIRECT_EVENTS_RATE))
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event)
+		return;
+	event->time_ns = bpf_ktime_get_ns();
+	event->reason = reason;
+	event->length = length;
+	for (uint32_t at = 0; at < sizeof(event->first); at += GLB_REDIRECT_EVENT_STEP)
+		if (!way_load(packet, at, event->first + at, GLB_REDIRECT_EVENT_STEP))
+			__builtin_memset(event->first + at, 0, GLB_REDIRECT_EVENT_STEP);
+	bpf_ringbuf_submit(event, 0);
 }
 
 #endif

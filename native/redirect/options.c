@@ -54,6 +54,7 @@ static const struct option iptables_known[] = {
 	{"queue", required_argument, NULL, 'q'}, {"port", required_argument, NULL, 'P'}, {"decap", required_argument, NULL, 'D'},
 	{"nft", no_argument, NULL, 'N'}, {"help", no_argument, NULL, 'h'}, {0}};
 static const struct option load_known[] = {COMMON};
+static const struct option events_known[] = {{"seconds", required_argument, NULL, 'S'}, COMMON};
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {
 	{"json", no_argument, NULL, 'j'}, {"connections", no_argument, NULL, 'c'}, {"vip", required_argument, NULL, 'a'}, COMMON};
@@ -272,6 +273,8 @@ static int read_option(struct reading *reading, int option)
 	case 'l':
 	case 't':
 		return read_rewrite(reading, optarg, option == 't');
+	case 'S':
+		return read_number(reading, &options->seconds, 1, 1000000);
 	case 's':
 		return read_service(reading, optarg);
 	case 'q':
@@ -361,6 +364,7 @@ int options_read(struct options *options, const char *command, int argc, char **
 					   : !strcmp(command, "iptables") ? iptables_known
 					   : !strcmp(command, "load") ? load_known
 					   : !strcmp(command, "report") ? report_known
+					   : !strcmp(command, "events") ? events_known
 					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 

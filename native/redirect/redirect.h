@@ -155,6 +155,21 @@ struct glb_redirect_hunted {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_hunted) == 36, "hunted map key")
 
+/* Map `events`, a ring buffer: packets that were dropped, a few a second. */
+struct glb_redirect_event {
+	uint64_t time_ns;   /* CLOCK_MONOTONIC */
+	uint32_t reason;    /* enum glb_redirect_reason */
+	uint32_t length;    /* of the frame */
+	uint8_t first[128]; /* of the frame, in steps: one that the frame does not fill is 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_event) == 144, "events map record")
+
+enum {
+	GLB_REDIRECT_EVENTS = 65536,    /* bytes of the ring: about 400 events wait for a reader */
+	GLB_REDIRECT_EVENTS_RATE = 10,  /* a second and CPU */
+	GLB_REDIRECT_EVENT_STEP = 16,   /* bytes of `first` */
+};
+
 /* Map `allow`: an LPM trie. The longest matching prefix of a family decides. */
 struct glb_redirect_prefix {
 	uint32_t bits;    /* GLB_REDIRECT_FAMILY_BITS + 0..32 or 0..128 */

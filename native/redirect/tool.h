@@ -84,6 +84,7 @@ struct options {
 	const char *secret;     /* `report`: the file with the key */
 	bool json;
 	bool connections;       /* `status`: those of TCP, and nothing else */
+	uint32_t seconds;       /* `events`: how long; 0: until a signal */
 	bool force;             /* `detach`: although packets come in */
 	bool help;
 	struct prefixes prefixes;
@@ -146,6 +147,8 @@ uint32_t instance_program(const struct instance *instance, uint32_t preferred);
 uint32_t instance_running(const struct instance *instance);
 /* Does a loaded program use the instance's maps? */
 bool instance_uses(const struct instance *instance, uint32_t program_id);
+/* The ring buffer of its events, for the caller to close, or -errno. */
+int instance_events(const struct instance *instance);
 /* Tells libbpf to take the maps of `object` from the instance's pins, or to pin them there. 0 or -errno. */
 struct bpf_object;
 int instance_set_pins(struct bpf_object *object, const char *pin_dir, const char *name);
@@ -223,6 +226,7 @@ int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);
 int command_load(const struct options *options);
+int command_events(const struct options *options);
 int command_nfqueue(const struct options *options);
 int command_iptables(const struct options *options);
 

@@ -37,10 +37,11 @@ struct known {
 	uint32_t rcv_nxt, rcv_wnd, snd_nxt; /* of TIME_WAIT */
 };
 
-/* What is limited of packets that are not known here. */
+/* What is limited: packets that are not known here, and what is told of dropped ones. */
 enum limit_kind {
 	LIMIT_ANSWERS,  /* the stack sees them, and may answer with a reset */
 	LIMIT_FORWARDS, /* they go on to the next hop */
+	LIMIT_EVENTS,   /* eBPF's ways: dropped, and told of */
 	LIMITS,
 };
 
