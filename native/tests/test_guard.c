@@ -184,7 +184,7 @@ static void with_a_cache_unknown_flows_are_new(void)
 	struct glb_flow_stats stats;
 	struct glb_backend_ids ids;
 	struct glb_flow_cache cache;
-	uint32_t id_slots[256];
+	uint32_t id_slots[256] = {0};
 	struct stage s;
 	void *memory = aligned_alloc(128, glb_flow_cache_bytes(ENTRIES));
 

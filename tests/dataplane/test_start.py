@@ -197,7 +197,7 @@ def test_documented_keys_are_those_of_the_program() -> None:
     documented = set(re.findall(r"^\| `(\w+\.\w+)` \|", keys, re.MULTILINE))
     said = run_once("--check", "--set", "port=[{nonsense=1}]").stderr
     known = {f"port.{key}" for key in said.split("[[port]] has ")[1].strip().split(", ")}
-    for section in ("director", "forward", "eal", "punt", "flow_cache", "stats"):
+    for section in ("director", "forward", "eal", "punt", "flow_cache", "fragments", "stats"):
         said = run_once("--check", "--set", f"{section}.nonsense=1").stderr
         listed = re.search(rf"\[{section}\] has (.*)$", said, re.MULTILINE)
         assert listed, said

@@ -80,11 +80,15 @@ def options(folder: Path, table: Json, director: Json, checksum: str, policy: st
 # ---- the commands
 
 
+def parsed(said: str) -> Json:
+    found: Json = json.loads(said)
+    return {"further": []} | found  # said only where a packet is fragmented
+
+
 def trace(files: Sequence[str], frame: bytes) -> Json:
     result = CliRunner().invoke(build(), ["trace", *files, "--frame", frame.hex(), "--json"])
     assert result.exit_code == 0, result.output
-    found: Json = json.loads(result.stdout)
-    return found
+    return parsed(result.stdout)
 
 
 def replay(folder: Path, files: Sequence[str], frames: Sequence[bytes]) -> tuple[Json, list[bytes]]:
@@ -147,7 +151,7 @@ def test_the_installed_program_traces(tmp_path: Path) -> None:
     files = glb_files(tmp_path, CONFIGS["glb"], DIRECTORS["computed"])
     command = [str(GLB), "trace", *files, "--frame", case["frame"], "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout) == asdict(expected_of(case))
+    assert parsed(done.stdout) == asdict(expected_of(case))
 
 
 # ---- GLB's reference packets
