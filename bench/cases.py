@@ -52,7 +52,7 @@ CASES = (
     Case("hops4-100k", 13, service={"hops": 4}),
     Case("cache-hit-100k", 15, entries=TABLE_1M, hit=1),
     Case("cache-hit-1m", 30, flows=1_000_000, entries=4 * TABLE_1M, hit=1),
-    Case("cache-new-1m", 38, flows=2_000_000, flags=SYN, entries=TABLE_1M, hit=0),
+    Case("cache-new-1m", 38, flows=2_500_000, flags=SYN, entries=TABLE_1M, hit=0),
     Case("services-10k", 4, above=GUE, services=10_000, tables=100),
     Case("backends-1k", 15, backends=1000),
     Case("gre-100k", 1, above=GUE, service={"encapsulation": "gre", "hops": 1}),
