@@ -6,6 +6,7 @@
 #ifndef GLB_REDIRECT_DECIDE_H
 #define GLB_REDIRECT_DECIDE_H
 
+#include "fragment.h"
 #include "service.h"
 #include "tunnel.h"
 
@@ -174,17 +175,22 @@ static __always_inline enum glb_redirect_reason decide_udp(struct cursor *c, str
 	return GLB_REDIRECT_RECEIVED;
 }
 
-/* The cursor stands at the client's packet, of decision->outer.inner_protocol. Returns a LOCAL_* reason, BAD_INNER, FORWARDED_NEW, or
- * RECEIVED: not known here. */
-static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, struct decision *decision, bool services)
+/* Below: what becomes of a fragment. The cursor stands where take_ip() left it. */
+static __always_inline enum glb_redirect_reason decide_fragment(struct cursor *c, struct inner *inner, struct decision *decision,
+								const struct glb_redirect_config *settings);
+
+/* The cursor stands at the client's packet, of decision->outer.inner_protocol. Returns what becomes of it, or RECEIVED: not known here. */
+static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, struct decision *decision,
+							     const struct glb_redirect_config *settings)
 {
+	const bool services = settings->services;
 	struct inner inner = {.is_v6 = decision->outer.inner_protocol == GLB_IPPROTO_IPV6};
 
 	if (!take_ip(c, &inner, false))
 		return GLB_REDIRECT_BAD_INNER;
 	decision->tos = inner.tos;
 	if (inner.fragment)
-		return GLB_REDIRECT_LOCAL_FRAGMENT;
+		return decide_fragment(c, &inner, decision, settings);
 	switch (inner.protocol) {
 	case GLB_IPPROTO_TCP:
 		return decide_tcp(c, &inner, decision, services);
@@ -199,6 +205,16 @@ static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, s
 	}
 }
 
+/* May a packet be sent to the hop that was found? FORWARDED, or why it is dropped. */
+static __always_inline enum glb_redirect_reason may_go_on(const struct packet *packet, const struct decision *decision,
+							  const struct glb_redirect_config *settings)
+{
+	if (!(way_roles(packet, decision->outer.is_v6, decision->hop) & GLB_REDIRECT_PEER))
+		return GLB_REDIRECT_FORWARD_NOT_PEER;
+	return way_may_pass(packet, LIMIT_FORWARDS, decision->unlimited ? 0 : settings->forward_rate) ? GLB_REDIRECT_FORWARDED
+												      : GLB_REDIRECT_FORWARD_LIMITED;
+}
+
 /* Where a packet goes that is not known here: to the next hop, or to the stack when there is none. The stack answers an unknown
  * segment with a RST, and a flood of them must not become a flood of those, nor go through every hop of its chain. */
 static __always_inline enum glb_redirect_reason decide_onward(const struct packet *packet, struct decision *decision,
@@ -207,10 +223,70 @@ static __always_inline enum glb_redirect_reason decide_onward(const struct packe
 	if (!find_hop(packet, decision))
 		return way_may_pass(packet, LIMIT_ANSWERS, settings->last_hop_rate) ? GLB_REDIRECT_LOCAL_LAST_HOP
 									  : GLB_REDIRECT_LAST_HOP_LIMITED;
-	if (!(way_roles(packet, decision->outer.is_v6, decision->hop) & GLB_REDIRECT_PEER))
-		return GLB_REDIRECT_FORWARD_NOT_PEER;
-	return way_may_pass(packet, LIMIT_FORWARDS, decision->unlimited ? 0 : settings->forward_rate) ? GLB_REDIRECT_FORWARDED
-												      : GLB_REDIRECT_FORWARD_LIMITED;
+	return may_go_on(packet, decision, settings);
+}
+
+/* A hop that was taken before, if the packet's chain has it still. */
+static __always_inline bool find_hop_again(const struct packet *packet, struct decision *decision, const uint8_t wanted[16])
+{
+	const struct outer *outer = &decision->outer;
+
+	for (uint32_t i = 0; i < GLB_HOPS_MAX - 1; i++) {
+		if (i < outer->gue.next_hop || i >= outer->gue.hop_count)
+			continue;
+		if (!load_hop(packet, outer, i, decision->hop))
+			return false;
+		if (same_addr(decision->hop, wanted)) {
+			decision->next_hop = (uint8_t)(i + 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A datagram's first fragment goes where the whole one would, and is remembered when that is on. */
+static __always_inline enum glb_redirect_reason decide_first_fragment(struct cursor *c, struct inner *inner,
+								      struct decision *decision,
+								      const struct glb_redirect_config *settings,
+								      const struct fragment *fragment)
+{
+	enum glb_redirect_reason reason = GLB_REDIRECT_LOCAL_FRAGMENT;
+	struct glb_redirect_went went = {};
+
+	if (inner->protocol == GLB_IPPROTO_TCP)
+		reason = decide_tcp(c, inner, decision, settings->services);
+	else if (inner->protocol == GLB_IPPROTO_UDP)
+		reason = decide_udp(c, inner, decision, settings->services);
+	if (reason == GLB_REDIRECT_RECEIVED)
+		reason = decide_onward(&c->packet, decision, settings);
+	if (is_onward(reason) && fragment->more) {
+		went.at_ns = way_now(&c->packet);
+		__builtin_memcpy(went.hop, decision->hop, 16);
+		way_remember_fragment(&c->packet, &fragment->datagram, &went);
+	} else {
+		way_forget_fragment(&c->packet, &fragment->datagram); /* identifications come round */
+	}
+	return is_local(reason) || reason == GLB_REDIRECT_BAD_INNER ? GLB_REDIRECT_LOCAL_FRAGMENT : reason;
+}
+
+/* A later one follows the first, and is for here when that did not go on, or has not come yet: the stack puts fragments together. */
+static __always_inline enum glb_redirect_reason decide_fragment(struct cursor *c, struct inner *inner, struct decision *decision,
+								const struct glb_redirect_config *settings)
+{
+	const uint64_t age = GLB_REDIRECT_DATAGRAM_SECONDS * 1000000000ull;
+	const struct glb_redirect_went *went;
+	struct fragment fragment = {};
+
+	if (way_leaves_fragments())
+		return GLB_REDIRECT_NOT_GUE;
+	if (!take_fragment(c, inner, &fragment))
+		return GLB_REDIRECT_LOCAL_FRAGMENT;
+	if (fragment.first)
+		return decide_first_fragment(c, inner, decision, settings, &fragment);
+	went = way_recall_fragment(&c->packet, &fragment.datagram);
+	if (!went || way_now(&c->packet) - went->at_ns > age || !find_hop_again(&c->packet, decision, went->hop))
+		return GLB_REDIRECT_LOCAL_FRAGMENT;
+	return may_go_on(&c->packet, decision, settings);
 }
 
 /* What must hold for every packet with an outer header. Returns RECEIVED, or why it is dropped. */
@@ -234,7 +310,7 @@ static __always_inline enum glb_redirect_reason decide_gue(struct cursor *c, str
 	if (reason == GLB_REDIRECT_RECEIVED)
 		reason = take_gue(c, &decision->outer);
 	if (reason == GLB_REDIRECT_RECEIVED)
-		reason = decide_inner(c, decision, settings->services);
+		reason = decide_inner(c, decision, settings);
 	if (reason == GLB_REDIRECT_RECEIVED)
 		reason = decide_onward(&c->packet, decision, settings);
 	return reason;

@@ -34,6 +34,11 @@ static __always_inline bool way_is_super(const struct packet *packet)
 	return packet->context->gso_size != 0;
 }
 
+static __always_inline bool way_leaves_fragments(void)
+{
+	return false;
+}
+
 /* As the checksum helpers want it: the word as it lies in memory. */
 static __always_inline uint16_t raw16(glb_be16 word)
 {

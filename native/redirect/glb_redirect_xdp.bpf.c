@@ -2,7 +2,7 @@
 /* The fast path for GUE in front of tc, as an XDP program: the same decision (decide.h), before the kernel makes an skb.
  *
  * What it cannot do, it leaves as it was for tc, which is always attached behind it and counts it: everything that is not GUE,
- * next hops whose neighbour is not resolved or that lie behind another interface, frames longer than the MTU (merged ones), drivers
+ * fragments of clients, next hops whose neighbour is not resolved or that lie behind another interface, frames longer than the MTU (merged ones), drivers
  * without room for the mark that tells tc of a packet that has been delivered here already.
  */
 #include <linux/bpf.h>
@@ -52,6 +52,11 @@ static __always_inline bool way_is_super(const struct packet *packet)
 {
 	(void)packet;
 	return false; /* for_xdp() has left those to tc */
+}
+
+static __always_inline bool way_leaves_fragments(void)
+{
+	return true; /* to tc, which has room for what they need */
 }
 
 /* Ones' complement: what a checksum becomes when `difference` is added to what it covers. */
@@ -239,6 +244,8 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 		if (decision.reason == GLB_REDIRECT_NOT_GUE)
 			return XDP_PASS;
 		verdict = is_local(decision.reason) ? XDP_PASS : XDP_DROP;
+	} else if (decision.reason == GLB_REDIRECT_NOT_GUE) {
+		return XDP_PASS;
 	}
 	count(GLB_REDIRECT_RECEIVED);
 	count(decision.reason);

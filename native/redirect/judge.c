@@ -100,15 +100,25 @@ static __always_inline struct glb_redirect_service *way_service(const struct pac
 	return NULL;
 }
 
-/* FNV-1a, to a place in a table that forgets what another flow overwrites. */
-static struct hunt *place(const struct packet *packet, const struct glb_redirect_hunted *flow)
+static __always_inline bool way_leaves_fragments(void)
 {
-	const uint8_t *bytes = (const uint8_t *)flow;
+	return false;
+}
+
+/* FNV-1a, for a place in a table that forgets what another key overwrites. */
+static uint32_t hash_of(const void *key, size_t len)
+{
+	const uint8_t *bytes = key;
 	uint32_t hash = 2166136261u;
 
-	for (size_t i = 0; i < sizeof(*flow); i++)
+	for (size_t i = 0; i < len; i++)
 		hash = (hash ^ bytes[i]) * 16777619u;
-	return &packet->judge->hunts[hash % HUNTS];
+	return hash;
+}
+
+static struct hunt *place(const struct packet *packet, const struct glb_redirect_hunted *flow)
+{
+	return &packet->judge->hunts[hash_of(flow, sizeof(*flow)) % HUNTS];
 }
 
 static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow)
@@ -123,16 +133,48 @@ static __always_inline void way_remember(const struct packet *packet, const stru
 	*place(packet, flow) = (struct hunt){.flow = *flow, .where = where};
 }
 
+static struct moved *place_of_datagram(const struct packet *packet, const struct glb_redirect_datagram *datagram)
+{
+	return &packet->judge->moved[hash_of(datagram, sizeof(*datagram)) % MOVED];
+}
+
+static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,
+									    const struct glb_redirect_datagram *datagram)
+{
+	const struct moved *moved = place_of_datagram(packet, datagram);
+
+	return memcmp(&moved->datagram, datagram, sizeof(*datagram)) ? NULL : &moved->went;
+}
+
+static __always_inline void way_remember_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram,
+						  const struct glb_redirect_went *went)
+{
+	*place_of_datagram(packet, datagram) = (struct moved){.datagram = *datagram, .went = *went};
+}
+
+static __always_inline void way_forget_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram)
+{
+	if (way_recall_fragment(packet, datagram))
+		*place_of_datagram(packet, datagram) = (struct moved){0};
+}
+
+static __always_inline uint64_t way_now(const struct packet *packet)
+{
+	struct timespec now;
+
+	(void)packet;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate)
 {
 	struct limit limit = {packet->judge->full_at[kind]};
-	struct timespec now;
 	bool passes;
 
 	if (!rate)
 		return true;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	passes = limit_take(&limit, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec, rate);
+	passes = limit_take(&limit, way_now(packet), rate);
 	packet->judge->full_at[kind] = limit.full_at;
 	return passes;
 }

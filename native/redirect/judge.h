@@ -7,11 +7,18 @@
 enum {
 	JUDGED_MAX = 65536,
 	HUNTS = 8192, /* new connections whose way is remembered */
+	MOVED = GLB_REDIRECT_DATAGRAMS,
 };
 
 struct hunt {
 	struct glb_redirect_hunted flow;
 	uint32_t where;
+};
+
+/* A client's datagram whose first fragment was sent on. */
+struct moved {
+	struct glb_redirect_datagram datagram;
+	struct glb_redirect_went went;
 };
 
 /* What a worker decides by. */
@@ -20,6 +27,7 @@ struct judge {
 	const struct prefixes *allow;
 	struct services *services; /* their thresholds move */
 	struct hunt *hunts;      /* HUNTS of them */
+	struct moved *moved;     /* MOVED of them */
 	int sockets_fd;          /* of sockets_open */
 	uint64_t full_at[2];     /* of the limits of packets, by enum limit_kind (way.h) */
 };

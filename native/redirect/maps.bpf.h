@@ -50,6 +50,13 @@ struct {
 } hunted SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GLB_REDIRECT_DATAGRAMS);
+	__type(key, struct glb_redirect_datagram);
+	__type(value, struct glb_redirect_went);
+} fragments SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, GLB_REDIRECT_EVENTS);
 } events SEC(".maps");
@@ -104,6 +111,32 @@ static __always_inline void way_remember(const struct packet *packet, const stru
 {
 	(void)packet;
 	bpf_map_update_elem(&hunted, flow, &where, BPF_ANY);
+}
+
+static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,
+									    const struct glb_redirect_datagram *datagram)
+{
+	(void)packet;
+	return bpf_map_lookup_elem(&fragments, datagram);
+}
+
+static __always_inline void way_remember_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram,
+						  const struct glb_redirect_went *went)
+{
+	(void)packet;
+	bpf_map_update_elem(&fragments, datagram, went, BPF_ANY);
+}
+
+static __always_inline void way_forget_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram)
+{
+	if (way_recall_fragment(packet, datagram)) /* the map is not written to where there is nothing to forget */
+		bpf_map_delete_elem(&fragments, datagram);
+}
+
+static __always_inline uint64_t way_now(const struct packet *packet)
+{
+	(void)packet;
+	return bpf_ktime_get_ns();
 }
 
 static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate)

@@ -230,13 +230,14 @@ int command_nfqueue(const struct options *options)
 				       .gre_has_key = options->gre_has_key, .decap = options->decap,
 				       .services = options->services.count > 0},
 			  .services = &services, .hunts = calloc(HUNTS, sizeof(struct hunt)),
+			  .moved = calloc(MOVED, sizeof(struct moved)),
 			  .allow = &options->prefixes},
 		.judgement = malloc(sizeof(struct judgement)),
 		.status = options->output,
 	};
 	int status;
 
-	if (!worker.judgement || !worker.judge.hunts)
+	if (!worker.judgement || !worker.judge.hunts || !worker.judge.moved)
 		return fail("out of memory");
 	worker.judge.sockets_fd = sockets_open();
 	if (worker.judge.sockets_fd < 0)
@@ -246,5 +247,6 @@ int command_nfqueue(const struct options *options)
 	status = strcmp(options->action, "judge") ? run(&worker, (uint16_t)options->queue) : judge_lines(&worker);
 	free(worker.judgement);
 	free(worker.judge.hunts);
+	free(worker.judge.moved);
 	return status;
 }

@@ -155,6 +155,27 @@ struct glb_redirect_hunted {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_hunted) == 36, "hunted map key")
 
+/* Map `fragments`: datagrams of clients whose first fragment was sent on, so that the others follow it. */
+struct glb_redirect_datagram {
+	uint8_t src[16], dst[16]; /* IPv4 in the first 4 */
+	glb_be32 id;              /* IPv4's in the first 2 bytes */
+	uint8_t family;           /* GLB_REDIRECT_V4 or _V6 */
+	uint8_t protocol;         /* IPv4; 0 for IPv6, where only the first fragment is sure to say it (RFC 8200) */
+	uint8_t pad[2];           /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_datagram) == 40, "fragments map key")
+
+struct glb_redirect_went {
+	uint64_t at_ns;  /* of a clock that only goes on */
+	uint8_t hop[16]; /* where to; IPv4 in the first 4, the rest 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_went) == 24, "fragments map value")
+
+enum {
+	GLB_REDIRECT_DATAGRAMS = 8192,       /* least recently used ones go */
+	GLB_REDIRECT_DATAGRAM_SECONDS = 30,  /* as long as kernels wait for fragments */
+};
+
 /* Map `events`, a ring buffer: packets that were dropped, a few a second. */
 struct glb_redirect_event {
 	uint64_t time_ns;   /* CLOCK_MONOTONIC */

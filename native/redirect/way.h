@@ -77,6 +77,16 @@ static __always_inline struct glb_redirect_service *way_service(const struct pac
 /* Where a new connection went before: 0 = unknown, 1 = accepted, 2 = sent on. */
 static __always_inline uint32_t way_recall(const struct packet *packet, const struct glb_redirect_hunted *flow);
 static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where);
+/* Does another way in see to fragments? */
+static __always_inline bool way_leaves_fragments(void);
+/* Where a datagram's first fragment was sent on to, however long ago; NULL: it was not, or that is forgotten. */
+static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,
+									    const struct glb_redirect_datagram *datagram);
+static __always_inline void way_remember_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram,
+						  const struct glb_redirect_went *went);
+static __always_inline void way_forget_fragment(const struct packet *packet, const struct glb_redirect_datagram *datagram);
+/* Nanoseconds of a clock that only goes on. */
+static __always_inline uint64_t way_now(const struct packet *packet);
 /* May one more packet pass that is not known here? `rate` of them a second and CPU; 0 = no limit. */
 static __always_inline bool way_may_pass(const struct packet *packet, enum limit_kind kind, uint32_t rate);
 /* What a DSCP, or a port of this host, stands for; NULL: nothing. */

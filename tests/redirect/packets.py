@@ -54,6 +54,25 @@ def ip(src: str, dst: str, protocol: int, payload: bytes) -> bytes:
     return (ipv6 if is_v6(src) else ipv4)(src, dst, protocol, payload)
 
 
+def fragments(packet: bytes, size: int, ident: int) -> list[bytes]:
+    """The packet in fragments with `size` bytes of payload each, a multiple of 8, but for the last."""
+    v6 = packet[0] >> 4 == 6
+    head = 40 if v6 else (packet[0] & 15) * 4
+    pieces = []
+    for at in range(0, len(packet) - head, size):
+        part, more = packet[head + at : head + at + size], head + at + size < len(packet)
+        if v6:
+            part = struct.pack("!BBHI", packet[6], 0, at | more, ident) + part
+            front = put(put(packet[:40], 4, struct.pack("!H", len(part))), 6, b"\x2c")
+        else:
+            total, where = head + len(part), at // 8 | more << 13
+            front = put(packet[:head], 2, struct.pack("!HHH", total, ident, where))
+            front = put(front, 10, bytes(2))
+            front = put(front, 10, struct.pack("!H", checksum(front)))
+        pieces.append(front + part)
+    return pieces
+
+
 def with_tos(packet: bytes, tos: int) -> bytes:
     """The packet with this TOS or traffic class, and for IPv4 the header checksum, set."""
     if packet[0] >> 4 == 6:

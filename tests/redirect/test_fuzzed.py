@@ -75,6 +75,8 @@ def client_packet(r: random.Random, family: int) -> bytes:
         lambda: p.icmp(client, vip, 8 if family == 4 else 128, 0, bytes(4), b"ping"),
         lambda: p.ip(client, vip, r.randrange(256), r.randbytes(r.randrange(40))),
     ]
+    long = p.tcp(client, 40000, vip, 80, r.choice([p.ACK, p.ACK, p.SYN]), data=r.randbytes(60))
+    kinds.append(lambda: r.choice(p.fragments(long, 32, r.randrange(3))))
     if family == 4:
         kinds.append(lambda: p.ipv4(client, vip, 6, r.randbytes(24), fragment=r.randrange(65536)))
         kinds.append(
