@@ -21,31 +21,28 @@ enum {
 	{"help", no_argument, NULL, 'h'}, \
 	{0}
 
+/* What the decision goes by, whatever the way in: of `attach` and `nfqueue`. */
+#define DECISION \
+	{"allow", required_argument, NULL, 'a'}, \
+	{"peer", required_argument, NULL, 'p'}, \
+	{"port", required_argument, NULL, 'P'}, \
+	{"last-hop-rate", required_argument, NULL, 'r'}, \
+	{"forward-rate", required_argument, NULL, 'w'}, \
+	{"decap", required_argument, NULL, 'D'}, \
+	{"gre-key", required_argument, NULL, 'k'}, \
+	{"service", required_argument, NULL, 's'}
+
 static const struct option attach_known[] = {
-	{"allow", required_argument, NULL, 'a'},
-	{"peer", required_argument, NULL, 'p'},
-	{"port", required_argument, NULL, 'P'},
-	{"last-hop-rate", required_argument, NULL, 'r'},
-	{"forward-rate", required_argument, NULL, 'w'},
-	{"decap", required_argument, NULL, 'D'},
-	{"gre-key", required_argument, NULL, 'k'},
+	DECISION,
 	{"l3dsr", required_argument, NULL, 'l'},
 	{"nat", required_argument, NULL, 't'},
-	{"service", required_argument, NULL, 's'},
 	{"mode", required_argument, NULL, 'm'},
 	{"xdp-forward", required_argument, NULL, 'x'},
 	COMMON,
 };
 static const struct option nfqueue_known[] = {
 	{"queue", required_argument, NULL, 'q'},
-	{"allow", required_argument, NULL, 'a'},
-	{"peer", required_argument, NULL, 'p'},
-	{"port", required_argument, NULL, 'P'},
-	{"last-hop-rate", required_argument, NULL, 'r'},
-	{"forward-rate", required_argument, NULL, 'w'},
-	{"decap", required_argument, NULL, 'D'},
-	{"gre-key", required_argument, NULL, 'k'},
-	{"service", required_argument, NULL, 's'},
+	DECISION,
 	{"status", required_argument, NULL, 'O'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
