@@ -1,7 +1,7 @@
-"""Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots, flows.
+"""Write the inputs that fuzzing starts from: frames of tests/vectors, small snapshots and lists, flows.
 
-`fuzz_seeds.py FOLDER` makes in FOLDER the folders icmp, parse, snapshot, flow_cache, fragments and quic
-anew.
+`fuzz_seeds.py FOLDER` makes in FOLDER the folders icmp, lists, parse, snapshot, flow_cache, fragments and
+quic anew.
 """
 
 import hashlib
@@ -123,10 +123,18 @@ def datagrams() -> Iterator[bytes]:
                 yield bytes([number % 4, settings]) + made
 
 
+def lists() -> Iterator[bytes]:
+    """Texts of prefixes, and lists files of them."""
+    few = b"192.0.2.0/24 # one\n\n2001:db8::/32\n10.0.0.1\n"
+    many = b"".join(b"10.%d.0.0/20\n2001:db8:%x::/48\n" % (n, n * 3) for n in range(60))
+    yield from (few, many, native.compile_lists({}), native.compile_lists({"few": few, "many": many}))
+    yield native.compile_lists({"all": b"0.0.0.0/0\n::/0\n", "none": b"", "last": b"255.255.255.255\nff::/8"})
+
+
 def main() -> None:
     root = Path(sys.argv[1])
     every = {
-        "icmp": errors(), "parse": frames(), "snapshot": snapshots(), "flow_cache": flows(),
+        "icmp": errors(), "lists": lists(), "parse": frames(), "snapshot": snapshots(), "flow_cache": flows(),
         "fragments": fragments(),
         "quic": datagrams(),
     }  # fmt: skip

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from glbpy import abi
-from glbpy.errors import AbiError, GlbError, InvalidInputError, SnapshotError
+from glbpy.errors import AbiError, GlbError, InvalidInputError, ListsError, SnapshotError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -45,6 +45,7 @@ MAGLEV_ROWS_MIN: int = lib.GLB_MAGLEV_ROWS_MIN
 MAGLEV_ROWS_DEFAULT: int = lib.GLB_MAGLEV_ROWS_DEFAULT
 POOL_BACKENDS_MAX: int = lib.GLB_POOL_BACKENDS_MAX
 LIMIT_MAX: int = lib.GLB_LIMIT_MAX
+LIST_PREFIXES_MAX: int = lib.GLB_LIST_PREFIXES_MAX
 
 
 def _constants(prefix: str, *words: str) -> dict[str, int]:
@@ -826,6 +827,90 @@ class Snapshot:
         """Return the service that takes ICMP echo requests for this address."""
         vip = lib.glb_snapshot_find_vip(self.c, address_to_c(address))
         return None if vip == lib.GLB_INDEX_NONE else self.services[self.c.vips[vip].echo_service]
+
+
+# ---- source lists ----
+
+
+def _read_prefixes(text: bytes) -> tuple[Any, int]:
+    """Return C memory with the prefixes of a list's text, and how many. Raises InvalidInputError."""
+    out = ffi.new("struct glb_prefix **")
+    count = ffi.new("uint32_t *")
+    error = ffi.new("struct glb_error *")
+    if lib.glb_prefixes_read(text, len(text), out, count, error) != 0:
+        raise InvalidInputError(_message(error))
+    return ffi.gc(out[0], lib.glb_prefixes_free, size=24 * count[0]), count[0]
+
+
+def tidy_prefixes(text: bytes) -> tuple[bytes, int]:
+    """Return a list's prefixes as text in its one form, in order and each once, and how many there are.
+
+    Raises InvalidInputError, which names line and fix. Other Python threads run meanwhile.
+    """
+    prefixes, count = _read_prefixes(text)
+    buffer = ffi.new("struct glb_buffer *")
+    if lib.glb_prefixes_write(prefixes, count, buffer) != 0:
+        raise GlbError(f"out of memory for {count} prefixes")
+    try:
+        return bytes(ffi.buffer(buffer.data, buffer.len)), count
+    finally:
+        lib.glb_buffer_free(buffer)
+
+
+def compile_lists(lists: Mapping[str, bytes]) -> bytes:
+    """Return the bytes of a lists file (docs/wire/lists.md) with these lists' texts by name.
+
+    Raises InvalidInputError, whose pointer names the list.
+    """
+    arena = _Arena()
+    configs = arena.new("struct glb_list_config[]", len(lists))
+    kept = []
+    for i, (name, text) in enumerate(lists.items()):
+        try:
+            prefixes, count = _read_prefixes(text)
+        except InvalidInputError as wrong:
+            raise InvalidInputError(wrong.detail, f"/lists/{name}") from wrong
+        kept.append(prefixes)
+        configs[i].name = arena.text(name)
+        configs[i].prefixes, configs[i].count = prefixes, count
+    buffer = ffi.new("struct glb_buffer *")
+    error = ffi.new("struct glb_error *")
+    if lib.glb_lists_compile(configs, len(lists), buffer, error) != 0:
+        raise _input_error(_message(error))
+    try:
+        return bytes(ffi.buffer(buffer.data, buffer.len))
+    finally:
+        lib.glb_buffer_free(buffer)
+
+
+class Lists:
+    """A validated lists file. Immutable; any thread. ``c`` is its ``struct glb_lists *``, for C calls."""
+
+    def __init__(self, data: bytes) -> None:
+        """Raises ListsError, saying what is wrong with the bytes."""
+        self._data = bytes(data)
+        self._memory = ffi.from_buffer(self._data)
+        self.c = ffi.new("struct glb_lists *")
+        error = ffi.new("struct glb_error *")
+        if lib.glb_lists_open(self._memory, len(self._data), self.c, error) != 0:
+            raise ListsError(_message(error))
+
+    @property
+    def digest(self) -> str:
+        """The content digest, 32 hex digits."""
+        return bytes(ffi.buffer(self.c.header.digest)).hex()
+
+    @cached_property
+    def prefixes(self) -> dict[str, int]:
+        """How many prefixes each list has, by name."""
+        entries = (self.c.entries[i] for i in range(self.c.count))
+        return {ffi.string(entry.name).decode(errors="replace"): entry.prefixes for entry in entries}
+
+    def has(self, name: str, address: Address) -> bool:
+        """Tell whether an address is in the list of this name; in one that there is not: no."""
+        found = ffi.new("struct glb_list *")
+        lib.glb_lists_find(self.c, name.encode(), found)
+        return bool(lib.glb_list_has(found, address_to_c(address)))
 
 
 def leavers(before: Snapshot, after: Snapshot) -> list[Leaver]:

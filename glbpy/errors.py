@@ -25,6 +25,10 @@ class SnapshotError(GlbError):
     """A snapshot's bytes were refused: truncated, damaged, or of another format version."""
 
 
+class ListsError(GlbError):
+    """The bytes of a lists file were refused: truncated, damaged, or of another format version."""
+
+
 class ForwarderError(GlbError):
     """The forwarder could not be reached, or refused a command. ``code`` is the protocol's error code."""
 
