@@ -24,6 +24,7 @@ from glbpy.errors import (
     StaleError,
     StoreError,
 )
+from glbpy.guard import GuardError
 from glbpy.models import pointer
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "not-found": Kind(404, "There is no such resource"),
     "method-not-allowed": Kind(405, "The resource does not take this method"),
     "conflict": Kind(409, "The change contradicts what is there"),
+    "guard-rail": Kind(409, "The change would certainly cost clients something"),
     "precondition-failed": Kind(412, "The resource is not in the state that the request expects"),
     "content-too-large": Kind(413, "The body is larger than the server takes"),
     "unsupported-media-type": Kind(415, "The body must be application/json"),
@@ -82,8 +84,10 @@ class Problem(Exception):
         errors: Sequence[Fault] = (),
         headers: Mapping[str, str] | None = None,
         status: int | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
+        self.more = more or {}
         self.kind = kind
         self.detail = detail
         self.errors = errors
@@ -96,6 +100,7 @@ class Problem(Exception):
             "title": KINDS[self.kind].title,
             "status": self.status,
             "detail": self.detail,
+            **self.more,
         }
         if self.errors:
             body["errors"] = [error.as_json() for error in self.errors]
@@ -156,6 +161,10 @@ def from_glb_error(error: GlbError, method: str) -> Problem:
         case StaleError():
             headers = {} if error.current is None else {"ETag": f'"{error.current}"'}
             return Problem("precondition-failed", str(error), headers=headers)
+        case GuardError():
+            rails = [rail.model_dump(mode="json") for rail in error.refused]
+            text = f"{error}. With force=true it is done all the same"
+            return Problem("guard-rail", text, more={"guard_rails": rails})
         case ConflictError():
             return Problem("conflict", str(error))
         case StoreError() | ForwarderError():

@@ -156,8 +156,8 @@ class Client:
                 raise ApiError(text, "late")
             time.sleep(0.05)
 
-    def delete(self, path: str, etag: str = "*") -> Json:
-        return as_object(self.request("DELETE", path, headers={"If-Match": etag}))
+    def delete(self, path: str, etag: str = "*", **params: Any) -> Json:
+        return as_object(self.request("DELETE", path, headers={"If-Match": etag}, params=params))
 
 
 def forwards_by(status: Json, revision: int) -> bool:
@@ -191,6 +191,9 @@ def problem(response: httpx.Response, target: Target) -> ApiError:
     if errors:
         title = str(body.get("title", lines[0]))
         lines = [title, *(f"  {pointer or '(whole body)'}: {detail}" for pointer, detail in errors)]
+    if kind == "guard-rail":
+        rails = [f"{rail['detail']}\n  instead: {rail['fix']}" for rail in body.get("guard_rails", [])]
+        lines = ["refused:", *rails, "  --force does it all the same"]
     if kind == "unauthorized":
         lines.append("  give the token with --token or $GLB_TOKEN")
     return ApiError("\n".join(lines), kind, response.status_code)

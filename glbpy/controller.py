@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from glbpy import desired, draining, settling
+from glbpy import desired, draining, guard, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.drain_watch import DrainWatch
@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 GAP_S = 0.05  # between compiles: at most 20 snapshots a second
 SETTLE_S = 0.5  # how often it is seen whether priors have settled, or filling backends are everywhere
 COMPILE_WAIT_S = 10.0  # how long a write waits to hear what it may break
+
+
+class _UnjudgedError(Exception):
+    """A write begins a drain, and what that breaks has not been looked at as of this revision."""
 
 
 class Controller:
@@ -177,9 +181,13 @@ class Controller:
     # ---- writing ----
 
     async def apply(
-        self, document: Document, *, prune: bool = False, dry_run: bool = False, actor: str = "-"
-    ) -> WriteResult:
-        """Create or replace all that ``document`` has, as one revision; ``prune`` removes what it has not."""
+        self, document: Document, *, prune: bool = False, dry_run: bool = False, force: bool = False,
+        actor: str = "-",
+    ) -> WriteResult:  # fmt: skip
+        """Create or replace all that ``document`` has, as one revision; ``prune`` removes what it has not.
+
+        Raises GuardError, as all writes, unless ``force``.
+        """
         return await self._write(
             lambda state: desired.merge(state.document, document, prune),
             action="apply --prune" if prune else "apply",
@@ -187,6 +195,7 @@ class Controller:
             secret=bytes.fromhex(document.secret) if document.secret is not None else None,
             sent=_pointers(document),
             dry_run=dry_run,
+            force=force,
         )
 
     async def plan(self, document: Document, *, prune: bool = False) -> Plan:
@@ -206,12 +215,12 @@ class Controller:
         return await asyncio.to_thread(make_plan, before, after)
 
     async def put_service(
-        self, service: Service, *, expect: Expect | None = None, actor: str = "-"
+        self, service: Service, *, expect: Expect | None = None, force: bool = False, actor: str = "-"
     ) -> WriteResult:
         return await self._write(
             lambda state: desired.put_service(state.document, service),
             action="put", actor=actor, path=desired.service_path(service.name), expect=expect,
-            sent={service.name: ""},
+            sent={service.name: ""}, force=force,
         )
 
     async def delete_service(
@@ -222,11 +231,13 @@ class Controller:
             action="delete", actor=actor, path=desired.service_path(name), expect=expect,
         )
 
-    async def put_pool(self, pool: Pool, *, expect: Expect | None = None, actor: str = "-") -> WriteResult:
+    async def put_pool(
+        self, pool: Pool, *, expect: Expect | None = None, force: bool = False, actor: str = "-"
+    ) -> WriteResult:
         """Create or replace a pool with its backends. One without a state keeps the state that it has."""
         return await self._write(
             lambda state: desired.put_pool(state.document, pool),
-            action="put", actor=actor, path=desired.pool_path(pool.name), expect=expect,
+            action="put", actor=actor, path=desired.pool_path(pool.name), expect=expect, force=force,
         )
 
     async def delete_pool(self, name: str, *, expect: Expect | None = None, actor: str = "-") -> WriteResult:
@@ -236,26 +247,28 @@ class Controller:
         )
 
     async def put_backend(
-        self, pool: str, backend: Backend, *, expect: Expect | None = None, actor: str = "-"
-    ) -> WriteResult:
+        self, pool: str, backend: Backend, *, expect: Expect | None = None, force: bool = False,
+        actor: str = "-",
+    ) -> WriteResult:  # fmt: skip
         return await self._write(
             lambda state: desired.put_backend(state, pool, backend),
             action="put", actor=actor, path=desired.backend_path(pool, backend.name), expect=expect,
+            force=force,
         )
 
     async def delete_backend(
-        self, pool: str, name: str, *, expect: Expect | None = None, actor: str = "-"
+        self, pool: str, name: str, *, expect: Expect | None = None, force: bool = False, actor: str = "-"
     ) -> WriteResult:
         return await self._write(
             lambda state: desired.remove_backend(state, pool, name),
-            action="delete", actor=actor, path=desired.backend_path(pool, name), expect=expect,
+            action="delete", actor=actor, path=desired.backend_path(pool, name), expect=expect, force=force,
         )
 
-    async def drain(self, pool: str, name: str, *, actor: str = "-") -> WriteResult:
+    async def drain(self, pool: str, name: str, *, force: bool = False, actor: str = "-") -> WriteResult:
         """Send new connections elsewhere; those that live on the backend go on, by second chance."""
         return await self._write(
             lambda state: desired.drain(state, pool, name),
-            action="drain", actor=actor, path=desired.backend_path(pool, name),
+            action="drain", actor=actor, path=desired.backend_path(pool, name), force=force,
         )
 
     async def undrain(self, pool: str, name: str, *, actor: str = "-") -> WriteResult:
@@ -265,7 +278,9 @@ class Controller:
             action="undrain", actor=actor, path=desired.backend_path(pool, name),
         )
 
-    async def rollback(self, number: int, *, dry_run: bool = False, actor: str = "-") -> WriteResult:
+    async def rollback(
+        self, number: int, *, dry_run: bool = False, force: bool = False, actor: str = "-"
+    ) -> WriteResult:
         """Make the state of revision ``number`` the wanted one again, as a new revision, states included.
 
         What was filling then is wanted active, as it became by itself.
@@ -273,7 +288,7 @@ class Controller:
         state = await asyncio.to_thread(self.store.state, number)
         document = settling.activate(state, state.filling)
         return await self._write(
-            lambda state: document, action=f"rollback to {number}", actor=actor, dry_run=dry_run
+            lambda state: document, action=f"rollback to {number}", actor=actor, dry_run=dry_run, force=force
         )
 
     async def _write(
@@ -287,20 +302,40 @@ class Controller:
         secret: bytes | None = None,
         sent: Mapping[str, str] | None = None,
         dry_run: bool = False,
+        force: bool = False,
     ) -> WriteResult:
+        loop = asyncio.get_running_loop()
+        words = action if path is None else f"{action} {path}"
+        judged: int | None = -1 if force else None  # the revision that drains were judged by; -1: all
+
         def checked(state: Desired) -> Document:
             if path is not None:
                 desired.check_version(state, path, expect)
-            return edit(state)
+            document = edit(state)
+            if judged != -1 and (refused := guard.emptied(state, document, self._health(state))):
+                raise guard.GuardError(refused)
+            if judged not in (-1, state.revision) and guard.begun(state.document, document):
+                raise _UnjudgedError
+            return document
 
-        loop = asyncio.get_running_loop()
-        words = action if path is None else f"{action} {path}"
-
-        def work() -> Written:
-            written = self.store.write(
+        def store(dry_run: bool) -> Written:
+            return self.store.write(
                 checked, actor=actor, action=words, secret=secret, sent=sent, dry_run=dry_run,
                 fill_first=len(self._directors) > 1,
             )  # fmt: skip
+
+        def work() -> Written:
+            nonlocal judged
+            while True:
+                try:
+                    written = store(dry_run)
+                    break
+                except _UnjudgedError:
+                    # A compile may take long, and a transaction must not; another write may come between.
+                    judged = -1
+                    planned = store(dry_run=True)
+                    judged = planned.before.revision
+                    self._judge_drains(planned, secret or self.store.secret)
             if not dry_run:
                 # From the thread: also when the caller has been cancelled meanwhile, the change takes effect.
                 loop.call_soon_threadsafe(self._dirty.set)
@@ -329,6 +364,20 @@ class Controller:
             warnings=(*warnings, *map(str, leavers)),
             leavers=leavers,
         )
+
+    def _judge_drains(self, planned: Written, secret: bytes) -> None:
+        """Raise GuardError when a drain breaks what it promises to keep. Blocks for a compile."""
+        if self._snapshot is None:
+            return
+        health = self._health(planned.before) | self._health(planned.after)
+        try:
+            found = self._report(self._compiler.compile(planned.after, secret, health))
+        except Exception as error:  # of ours, too: the compile loop will say so, the write takes effect
+            log.debug("guard rails: %s", error)
+            return
+        begun = guard.begun(planned.before.document, planned.after.document)
+        if refused := guard.broken(planned.after.document, begun, found.leavers):
+            raise guard.GuardError(refused)
 
     async def _consequences(self, written: Written) -> tuple[tuple[Leaver, ...], list[str]]:
         """Wait for the compile of what was written; return who leaves chains, and other warnings."""

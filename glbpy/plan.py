@@ -11,13 +11,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from glbpy import _native
+from glbpy import _native, guard
 from glbpy.compiler import configuration, offline, offline_health
 from glbpy.desired import Change, Desired, diff, find_backend, merge
 from glbpy.errors import ConflictError
 from glbpy.models import HOPS_MAX, Backend, Document, Health, Model, Service, State, check_whole
 from glbpy.moves import Moves, moves, same_rows
 from glbpy.settling import next_priors
+from glbpy.status import Leaver
 
 TRIALS_MAX = 16  # services for which it is tried how many hops would help; each trial compiles a table
 Reason = tuple[str, tuple[str, ...]]  # why, and what would prevent it
@@ -64,6 +65,9 @@ class Plan(Model):
     breaks: bool = Field(description="Some connections can break.")
     changes: tuple[Change, ...] = Field(description="Resource by resource.")
     services: tuple[ServicePlan, ...] = Field(description="Those with rows that move, and new ones.")
+    refused: tuple[guard.GuardRail, ...] = Field(
+        default=(), description="Guard rails that refuse the change unless it is forced."
+    )
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,17 @@ class Side:
 
 def make_plan(before: Side, after: Side) -> Plan:
     """Say what the change from ``before`` to ``after`` does. Raises InvalidInputError."""
-    services = _Comparison(before, after).services()
+    comparison = _Comparison(before, after)
+    services = comparison.services()
     return Plan(
         revision=before.desired.revision,
         changed=before.desired.document != after.desired.document,
         breaks=any(service.breaks for service in services),
         changes=tuple(diff(before.desired.document, after.desired.document)),
         services=services,
+        refused=guard.refusals(
+            before.desired, after.desired.document, before.health, comparison.named_leavers()
+        ),
     )
 
 
@@ -126,6 +134,17 @@ class _Comparison:
         self.leaving: dict[int, list[_native.Leaver]] = {}
         for leaver in _native.leavers(self.was, self.now):
             self.leaving.setdefault(leaver.service, []).append(leaver)
+
+    def named_leavers(self) -> list[Leaver]:
+        services = {service.id: service for service in self.was.services}
+        return [
+            Leaver(
+                service=services[number].name,
+                backend=f"{self.old[services[number].name].pool}/{self.names[leaver.backend]}",
+                rows=leaver.rows, first=leaver.first,
+            )
+            for number, leaving in self.leaving.items() for leaver in leaving
+        ]  # fmt: skip
 
     def services(self) -> tuple[ServicePlan, ...]:
         old = {s.id: s for s in self.was.services}

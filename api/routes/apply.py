@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from api import examples
-from api.deps import Actor, Controlled, document_body
+from api.deps import Actor, Controlled, Forced, document_body
 from glbpy.models import Document
 from glbpy.status import WriteResult
 
@@ -19,6 +19,7 @@ async def apply(
     actor: Actor,
     dry_run: Annotated[bool, Query(description="Say what would change, change nothing.")] = False,
     prune: Annotated[bool, Query(description="Remove pools and services that it does not have.")] = False,
+    force: Forced = False,
 ) -> WriteResult:
     """Create or replace the pools and services of a document. Others are left alone."""
-    return await controller.apply(document, prune=prune, dry_run=dry_run, actor=actor)
+    return await controller.apply(document, prune=prune, dry_run=dry_run, force=force, actor=actor)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from api import examples, resources
-from api.deps import Actor, Controlled, Expected, Page, Paged, spec_body
+from api.deps import Actor, Controlled, Expected, Forced, Page, Paged, spec_body
 from api.preconditions import etag
 from api.resources import BackendResource, BackendWritten
 from glbpy.models import Backend
@@ -40,9 +40,10 @@ async def put_backend(
     actor: Actor,
     controller: Controlled,
     response: Response,
+    force: Forced = False,
 ) -> BackendWritten:
     """Create or replace a backend. Without a state it keeps its own; a new one is active."""
-    result = await controller.put_backend(pool, spec, expect=expected, actor=actor)
+    result = await controller.put_backend(pool, spec, expect=expected, force=force, actor=actor)
     found = resources.backend(controller, controller.desired, pool, backend)
     response.headers["ETag"] = etag(found.revision)
     response.status_code = 201 if result.created else 200
@@ -51,18 +52,18 @@ async def put_backend(
 
 @router.delete("/{backend}")
 async def delete_backend(
-    pool: str, backend: str, expected: Expected, actor: Actor, controller: Controlled
+    pool: str, backend: str, expected: Expected, actor: Actor, controller: Controlled, force: Forced = False
 ) -> WriteResult:
     """Remove a backend. Connections that still live on it may break: drain it first."""
-    return await controller.delete_backend(pool, backend, expect=expected, actor=actor)
+    return await controller.delete_backend(pool, backend, expect=expected, force=force, actor=actor)
 
 
 @router.post("/{backend}/drain")
 async def drain(
-    pool: str, backend: str, actor: Actor, controller: Controlled, response: Response
+    pool: str, backend: str, actor: Actor, controller: Controlled, response: Response, force: Forced = False
 ) -> WriteResult:
     """Send new connections elsewhere; those that it has go on. Draining twice is draining once."""
-    return tagged(await controller.drain(pool, backend, actor=actor), response)
+    return tagged(await controller.drain(pool, backend, force=force, actor=actor), response)
 
 
 @router.post("/{backend}/undrain")

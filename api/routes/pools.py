@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from api import examples, resources
-from api.deps import Actor, Controlled, Expected, Page, Paged, spec_body
+from api.deps import Actor, Controlled, Expected, Forced, Page, Paged, spec_body
 from api.preconditions import etag
 from api.resources import PoolResource, PoolWritten
 from glbpy.models import Pool
@@ -38,9 +38,10 @@ async def put_pool(
     actor: Actor,
     controller: Controlled,
     response: Response,
+    force: Forced = False,
 ) -> PoolWritten:
     """Create or replace a pool. Backends that are not listed go; one without a state keeps its own."""
-    result = await controller.put_pool(spec, expect=expected, actor=actor)
+    result = await controller.put_pool(spec, expect=expected, force=force, actor=actor)
     found = resources.pool(controller, controller.desired, pool)
     response.headers["ETag"] = etag(found.revision)
     response.status_code = 201 if result.created else 200

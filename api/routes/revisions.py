@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.deps import Actor, Controlled, Page
+from api.deps import Actor, Controlled, Forced, Page
 from api.preconditions import etag
 from api.resources import Difference, RevisionResource
 from glbpy.status import WriteResult
@@ -60,6 +60,7 @@ async def rollback(
     controller: Controlled,
     actor: Actor,
     dry_run: Annotated[bool, Query(description="Say what would change, change nothing.")] = False,
+    force: Forced = False,
 ) -> WriteResult:
     """Make the configuration what it was at this revision, as a new revision."""
-    return await controller.rollback(revision, dry_run=dry_run, actor=actor)
+    return await controller.rollback(revision, dry_run=dry_run, force=force, actor=actor)

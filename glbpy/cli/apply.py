@@ -1,12 +1,12 @@
 """`glb apply` and `glb delete`: change the configuration."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from glbpy.cli.options import File
-from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
+from glbpy.cli.remote import DryRun, Force, Output, Shown, Token, Url, connect
 
 
 class Kind(StrEnum):
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         prune: Annotated[
             bool, typer.Option("--prune", help="Also remove services and pools that it does not have.")
         ] = False,
+        force: Force = False,
         output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
@@ -33,13 +34,14 @@ def register(app: typer.Typer) -> None:
 
         body = document.read(file).model_dump(mode="json", exclude_unset=True)
         with connect(url, token) as client:
-            result = client.post("/v1/apply", body, dry_run=dry_run, prune=prune)
+            result = client.post("/v1/apply", body, dry_run=dry_run, prune=prune, force=force)
         render.changes(result, output)
 
     @app.command()
     def delete(
         kind: Annotated[Kind, typer.Argument(help="What to delete.")],
         name: Annotated[str, typer.Argument(help="Its name; for a backend POOL/BACKEND.")],
+        force: Force = False,
         output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
@@ -49,13 +51,15 @@ def register(app: typer.Typer) -> None:
         from glbpy.cli.remote import split_backend
         from glbpy.client import path_of
 
+        params: dict[str, Any] = {}
         if kind is Kind.BACKEND:
+            params["force"] = force
             pool, backend = split_backend(name)
             path = path_of("pools", pool, "backends", backend)
         else:
             path = path_of(f"{kind.value}s", name)
         with connect(url, token) as client:
-            result = client.delete(path)
+            result = client.delete(path, **params)
         if output is not Output.TABLE:
             render.data(result, output)
             return

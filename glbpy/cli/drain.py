@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glbpy.cli.remote import BackendName, Output, Shown, Token, Url
+from glbpy.cli.remote import BackendName, Force, Output, Shown, Token, Url
 
 if TYPE_CHECKING:
     from glbpy.client import Client
@@ -29,9 +29,6 @@ TimeoutDrained = Annotated[
         min=0,
     ),
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Also where a guard rail refuses it. There are none for drains today.")
-]
 CONFIRM_S = 30.0
 POLL_S = 0.1
 
@@ -49,9 +46,10 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Send new connections elsewhere. Those that a backend has go on, by the second chance.
 
-        A warning names services whose flows cannot, such as UDP without a flow cache.
+        A warning names services whose flows cannot, such as UDP without a flow cache. Refused where it
+        would break connections that should go on, or leave nobody to take new ones.
         """
-        change(backend, "drain", "drains", wait, timeout, output, url, token)
+        change(backend, "drain", "drains", wait, timeout, output, url, token, force=force)
 
     @app.command()
     def undrain(
@@ -75,6 +73,7 @@ def change(
     output: Output,
     url: str | None,
     token: str | None,
+    **params: bool,
 ) -> None:
     import time
 
@@ -85,7 +84,7 @@ def change(
     pool, backend = split_backend(name)
     people = output is Output.TABLE
     with connect(url, token) as client:
-        result = client.post(path_of("pools", pool, "backends", backend, verb))
+        result = client.post(path_of("pools", pool, "backends", backend, verb), **params)
         if people:
             already = "" if result["changed"] else " already"
             typer.echo(f"{name} {outcome}{already}, revision {result['revision']}")

@@ -26,7 +26,8 @@ def register(app: typer.Typer) -> None:
             typer.Option("--unhealthy", metavar="POOL/BACKEND", help="With --against; repeatable."),
         ] = None,
         check: Annotated[
-            bool, typer.Option("--check", help="End with exit code 1 when connections can break.")
+            bool,
+            typer.Option("--check", help="Exit code 1 when connections can break, or it would be refused."),
         ] = False,
         as_json: AsJson = False,
         url: Url = None,
@@ -57,7 +58,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         else:
             render(found)
-        if check and found["breaks"]:
+        if check and (found["breaks"] or found["refused"]):
             raise typer.Exit(1)
 
 
@@ -105,6 +106,9 @@ def render(found: dict[str, Any]) -> None:
             out.print(Text(f"    why: {alike[0]['why']}"))
             for help_ in alike[0]["prevent"]:
                 out.print(Text(f"    instead: {help_}"))
+    for rail in found["refused"]:
+        out.print(Text(f"refused: {rail['detail']}", style="bold yellow"))
+        out.print(Text(f"    instead: {rail['fix']}; or --force"))
     breaking = [service["service"] for service in found["services"] if service["breaks"]]
     if breaking:
         out.print(Text(f"connections can break: {', '.join(breaking)}", style="bold yellow"))

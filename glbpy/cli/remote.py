@@ -15,6 +15,8 @@ Url = Annotated[
 Token = Annotated[str | None, typer.Option(help="Bearer token. Default: $GLB_TOKEN, else the running lab's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, change nothing.")]
 
+Force = Annotated[bool, typer.Option("--force", help="Also where a guard rail refuses it.")]
+
 
 class Output(StrEnum):
     TABLE = "table"

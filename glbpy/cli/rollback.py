@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from glbpy.cli.remote import DryRun, Output, Shown, Token, Url, connect
+from glbpy.cli.remote import DryRun, Force, Output, Shown, Token, Url, connect
 
 Revision = Annotated[int, typer.Argument(min=1, help="A number that `glb get revisions` lists.")]
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     def rollback(
         revision: Revision,
         dry_run: DryRun = False,
+        force: Force = False,
         output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
@@ -23,7 +24,8 @@ def register(app: typer.Typer) -> None:
         from glbpy.client import path_of
 
         with connect(url, token) as client:
-            result = client.post(path_of("revisions", str(revision), "rollback"), dry_run=dry_run)
+            path = path_of("revisions", str(revision), "rollback")
+            result = client.post(path, dry_run=dry_run, force=force)
         render.changes(result, output)
 
     @app.command()

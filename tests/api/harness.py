@@ -12,6 +12,7 @@ from glbpy.controller import Controller
 from glbpy.director import Director
 from glbpy.errors import ForwarderError
 from glbpy.forwarder import ForwarderStatus, Loaded
+from glbpy.health import Target
 from glbpy.store import Store
 from glbpy.tokens import Tokens
 
@@ -73,6 +74,7 @@ class Api:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.runner = asyncio.Runner()
         self.health = ""  # what the next health checks say; "" = healthy
+        self.ill: set[str] = set()  # addresses whose checks fail
         self.runner.run(self.start(folder, settings))
 
     async def start(self, folder: Path, settings: Settings) -> None:
@@ -87,9 +89,9 @@ class Api:
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8420")
 
-    async def probe(self, target: object) -> str:
-        if self.health:
-            raise OSError(self.health)
+    async def probe(self, target: Target) -> str:
+        if self.health or target.address in self.ill:
+            raise OSError(self.health or "refused")
         return "fine"
 
     def close(self) -> None:

@@ -170,10 +170,15 @@ def test_drain_and_undrain(live: Glb) -> None:
     assert re.fullmatch(r"web/web1 drains, revision \d+\n", live("drain", "web/web1").out)
     assert "drains already" in live("drain", "web/web1").out
     assert re.search(r"web/web1 +10\.0\.0\.11 +draining", live("get", "backends").out)
-    last = live("drain", "web/web2")
+    refused = live("drain", "web/web2")
+    assert refused.status == 1
+    assert "no backend of pool web would take new connections of service www" in refused.err
+    assert "  --force does it all the same" in refused.err
+    last = live("drain", "web/web2", "--force")
     assert "no backend of pool web is available" in last.err
     assert "web/web1 is active, revision" in live("undrain", "web/web1").out
     assert "is active already" in live("undrain", "web/web1").out
+    assert live("undrain", "web/web2").status == 0
     late = live("drain", "web/web1", "--wait", "--timeout", "0.2")
     assert late.status == 1
     assert "is not everywhere after 0.2 s" in late.err

@@ -130,7 +130,7 @@ def test_unknown_query_parameters(api: Api, path: str) -> None:
     problem = api("GET", f"{path}?colour=red&colour=blue", status=422)
     assert kind(problem) == "invalid-parameter"
     assert [(e["pointer"], e["in"]) for e in problem.json()["errors"]] == [("/colour", "query")]
-    problem = api("POST", "/v1/pools/web/backends/web1/drain?force=1", status=422)
+    problem = api("POST", "/v1/pools/web/backends/web1/drain?colour=1", status=422)
     assert api.get("/v1/pools/web/backends/web1")["spec"]["state"] == "active"
 
 

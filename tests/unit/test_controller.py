@@ -20,6 +20,7 @@ from glbpy.errors import (
     StaleError,
 )
 from glbpy.forwarder import Forwarder
+from glbpy.guard import GuardError
 from glbpy.health import CheckFailed, Target
 from glbpy.models import Backend, Document, Health, Pool, State, parse
 from glbpy.store import Store, Written
@@ -235,7 +236,10 @@ def test_draining_the_last_backend_is_an_alarm(rig: Rig):
         await controller.apply(WEB)
         await controller.drain("web", "web1")
         await controller.drain("web", "web2")
-        result = await controller.drain("web", "web3")
+        with pytest.raises(GuardError, match="no backend of pool web would take new connections"):
+            await controller.drain("web", "web3")
+        assert controller.desired.revision == 3
+        result = await controller.drain("web", "web3", force=True)
         assert result.warnings == ("service www: no backend of pool web is available",)
         assert controller.status().alarms == result.warnings
 
