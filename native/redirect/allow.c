@@ -2,9 +2,17 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "tool.h"
+#include "watch.h"
+
+enum {
+	LOOK_MS = 1000, /* for a file that nobody tells of, and for an instance where there was none */
+	COMPARE = 10,   /* looks until the instance's list is compared with what should be in it */
+};
 
 int allow_add(int fd, const struct prefixes *prefixes)
 {
@@ -24,23 +32,6 @@ int allow_add(int fd, const struct prefixes *prefixes)
 	return 0;
 }
 
-/* Inserts the last item where it belongs; the ones before it are sorted. */
-static void sort_last(struct prefixes *prefixes)
-{
-	for (size_t i = prefixes->count - 1; i > 0; i--) {
-		struct glb_redirect_prefix *a = &prefixes->items[i - 1], *b = a + 1, item = *b;
-		uint32_t *roles = &prefixes->roles[i - 1], role = roles[1];
-		int order = a->family != b->family ? a->family - b->family : memcmp(a->addr, b->addr, sizeof(a->addr));
-
-		if (order < 0 || (order == 0 && a->bits <= b->bits))
-			return;
-		*b = *a;
-		*a = item;
-		roles[1] = roles[0];
-		roles[0] = role;
-	}
-}
-
 int allow_read(int fd, struct prefixes *prefixes)
 {
 	struct glb_redirect_prefix key;
@@ -53,9 +44,7 @@ int allow_read(int fd, struct prefixes *prefixes)
 		previous = &key;
 		if (bpf_map_lookup_elem(fd, &key, &roles))
 			continue; /* removed meanwhile */
-		err = prefixes_push(prefixes, &key, roles);
-		if (!err)
-			sort_last(prefixes);
+		err = prefixes_insert(prefixes, &key, roles);
 	}
 	return err;
 }
@@ -111,11 +100,110 @@ static int list(const struct instance *instance, const struct options *options)
 	return EXIT_DONE;
 }
 
+/* Makes the map hold `wanted` and nothing else, what is new first. Returns how many entries changed, or -errno. */
+static int become(int fd, const struct prefixes *wanted)
+{
+	struct prefixes present;
+	int err = allow_read(fd, &present), changed = 0;
+
+	for (int tries = 0; !err && tries < 2; tries++) {
+		for (size_t i = 0; !err && i < wanted->count; i++) {
+			uint32_t roles;
+
+			if (!bpf_map_lookup_elem(fd, &wanted->items[i], &roles) && roles == wanted->roles[i] &&
+			    prefixes_have(&present, &wanted->items[i]))
+				continue;
+			err = bpf_map_update_elem(fd, &wanted->items[i], &wanted->roles[i], BPF_ANY) ? -errno : 0;
+			changed += !err;
+		}
+		for (size_t i = 0; (!err || err == -ENOSPC) && i < present.count; i++)
+			if (!prefixes_have(wanted, &present.items[i]))
+				changed += !bpf_map_delete_elem(fd, &present.items[i]);
+		if (err != -ENOSPC)
+			break;
+		err = 0; /* there is room now */
+	}
+	prefixes_free(&present);
+	return err ? err : changed;
+}
+
+static volatile sig_atomic_t stopping;
+
+static void stop(int signal)
+{
+	(void)signal;
+	stopping = 1;
+}
+
+/* Replaces the status file in one step. */
+static void save_status(const struct watch *watch, const char *path, bool in_force)
+{
+	json_t *status = json_pack("{s:s, s:b, s:I, s:I, s:I, s:s*}", "file", watch->path, "in_force", in_force, "prefixes",
+				   (json_int_t)watch->list.count, "loaded", (json_int_t)watch->loaded, "refused",
+				   (json_int_t)watch->refused, "error", watch->why[0] ? watch->why : NULL);
+	char fresh[PATH_LEN];
+
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	if (json_dump_file(status, fresh, JSON_INDENT(2)) || rename(fresh, path))
+		fail("cannot write %s", path);
+	json_decref(status);
+}
+
+/* Puts the list in force in the instance that is there now: it may have been attached afresh. */
+static bool put_in_force(const struct watch *watch, const struct options *options, bool said)
+{
+	const char *name = options->name ? options->name : options->device;
+	struct instance instance;
+	int err = instance_open(&instance, options->pin_dir, name), changed;
+
+	if (err) {
+		if (!said)
+			fail("no instance %s in %s (%s): waiting for one", name, options->pin_dir, strerror(-err));
+		return false;
+	}
+	changed = become(instance.allow_fd, &watch->list);
+	instance_close(&instance);
+	if (changed < 0 && !said)
+		fail_errno(changed, "cannot change the allow-list of %s", name);
+	else if (changed > 0)
+		fprintf(stderr, "glb-redirect: the allow-list of %s has %zu prefixes by %s, %d changed\n", name, watch->list.count,
+			watch->path, changed);
+	return changed >= 0;
+}
+
+static int keep(const struct options *options)
+{
+	struct sigaction stopped = {.sa_handler = stop};
+	struct watch watch;
+	bool in_force = false, said = false, news, was;
+	int err = watch_open(&watch, options->file);
+
+	if (err)
+		return fail_errno(err, "cannot watch %s", options->file);
+	sigaction(SIGTERM, &stopped, NULL);
+	sigaction(SIGINT, &stopped, NULL);
+	news = watch_wait(&watch, 0);
+	for (unsigned turn = 0; !stopping; news = watch_wait(&watch, LOOK_MS), turn++) {
+		was = in_force;
+		if (in_force && !news && turn % COMPARE)
+			continue;
+		in_force = watch.loaded && put_in_force(&watch, options, said);
+		said = watch.loaded && !in_force;
+		if (options->output && (news || was != in_force))
+			save_status(&watch, options->output, in_force);
+	}
+	watch_close(&watch);
+	return EXIT_DONE;
+}
+
 int command_allow(const struct options *options)
 {
 	struct instance instance;
-	int status = instance_find(&instance, options);
+	int status;
 
+	if (!strcmp(options->action, "watch"))
+		return keep(options);
+	status = instance_find(&instance, options);
 	if (status)
 		return status;
 	if (!strcmp(options->action, "add"))

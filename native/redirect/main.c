@@ -120,12 +120,18 @@ static const char allow_help[] =
 "usage: glb-redirect allow add PREFIX… [--peer]\n"
 "       glb-redirect allow remove PREFIX…\n"
 "       glb-redirect allow list [--json]\n"
+"       glb-redirect allow watch FILE --name NAME [--status FILE]\n"
 "\n"
 "The outer source of a tunnel's packet must be in one of the prefixes (such as 10.0.0.0/24,\n"
 "10.0.0.1 or 2001:db8::/64), or it is dropped; a next hop must be in one of a peer. The\n"
 "longest prefix that matches decides. Adding again may make a prefix a peer, not undo it.\n"
 "\n"
+"watch: the list is what the file says, at once whenever that changes, and nothing else; until\n"
+"SIGTERM. A line for each prefix, then perhaps \"peer\", as list prints them; # begins a comment.\n"
+"A file with a wrong line, or with no prefix at all, is refused: the former list stays.\n"
+"\n"
 "  --peer               these are backends: may also be sent to\n"
+"  --status FILE        of watch: what it has read and refused, in JSON\n"
 "  --json               [{\"prefix\": …, \"role\": \"source\" | \"peer\"}, …]\n"
 "  --pin-dir DIR        as attach was given (default /sys/fs/bpf/glb)\n"
 "  --name NAME          as attach was given; needed only where there are several instances\n";
@@ -146,6 +152,7 @@ static const char events_help[] =
 static const char nfqueue_help[] =
 "usage: glb-redirect nfqueue run [--queue N] [--allow PREFIX…] [--peer PREFIX…] [--port N]\n"
 "                                [--last-hop-rate N] [--forward-rate N] [--decap KIND,…] [--gre-key N] [--status FILE]\n"
+"                                [--allow-file FILE]\n"
 "       glb-redirect nfqueue judge [the same options] <PACKETS\n"
 "\n"
 "run: takes packets that a rule of `glb-redirect iptables` gives it and does with them what\n"
@@ -157,6 +164,8 @@ static const char nfqueue_help[] =
 "  --queue N            of netfilter, 0..65535 (default 0)\n"
 "  --status FILE        its counters in JSON, once a second when they have changed, and\n"
 "                       at SIGUSR1\n"
+"  --allow-file FILE    of run: the allow-list, followed as by `allow watch`; in place of\n"
+"                       --allow and --peer once it has been read\n"
 "\n"
 "The other options are those of attach.\n";
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "judge.h"
 #include "queue.h"
+#include "watch.h"
 
 enum {
 	LOOPBACK = 1,     /* its ifindex, in every namespace */
@@ -32,6 +33,8 @@ struct worker {
 	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
 	const char *status; /* file; NULL: none */
 	time_t saved;
+	struct watch watch; /* of the allow-list's file; path NULL: none */
+	time_t looked;
 	bool changed;
 };
 
@@ -114,6 +117,23 @@ static void save_sometimes(struct worker *worker)
 	save(worker);
 }
 
+/* Once a second: the allow-list is what its file says, when there is one and it says something. */
+static void look(struct worker *worker)
+{
+	struct timespec now;
+
+	if (!worker->watch.path)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec == worker->looked)
+		return;
+	worker->looked = now.tv_sec;
+	if (!watch_wait(&worker->watch, 0) || worker->watch.why[0])
+		return;
+	worker->judge.allow = &worker->watch.list;
+	fprintf(stderr, "glb-redirect: the allow-list has %zu prefixes by %s\n", worker->watch.list.count, worker->watch.path);
+}
+
 /* Decides about a packet and does what was decided. True: the kernel should go on with it. */
 static bool work(struct worker *worker, const struct queued *queued)
 {
@@ -145,6 +165,7 @@ static int serve(struct worker *worker)
 		else if (err == -EAGAIN || err == -EINTR)
 			err = 0;
 		save_sometimes(worker);
+		look(worker);
 	}
 	if (worker->status)
 		save(worker);
@@ -170,6 +191,7 @@ static int run(struct worker *worker, uint16_t queue)
 	sigaction(SIGUSR1, &wanted, NULL);
 	if (worker->status)
 		save(worker);
+	look(worker);
 	fprintf(stderr, "glb-redirect: packets of queue %u are taken\n", queue);
 	err = serve(worker);
 	queue_close(&worker->queue);
@@ -242,7 +264,12 @@ int command_nfqueue(const struct options *options)
 	worker.judge.sockets_fd = sockets_open();
 	if (worker.judge.sockets_fd < 0)
 		return fail_errno(worker.judge.sockets_fd, "cannot ask for sockets (sock_diag)");
-	if (!options->prefixes.count)
+	if (options->file) {
+		status = watch_open(&worker.watch, options->file);
+		if (status)
+			return fail_errno(status, "cannot watch %s", options->file);
+	}
+	if (!options->prefixes.count && !options->file)
 		fprintf(stderr, "glb-redirect: the allow-list is empty, so what comes in tunnels will be dropped: give --allow and --peer\n");
 	status = strcmp(options->action, "judge") ? run(&worker, (uint16_t)options->queue) : judge_lines(&worker);
 	free(worker.judgement);

@@ -44,6 +44,7 @@ static const struct option nfqueue_known[] = {
 	{"queue", required_argument, NULL, 'q'},
 	DECISION,
 	{"status", required_argument, NULL, 'O'},
+	{"allow-file", required_argument, NULL, 'F'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -61,7 +62,7 @@ static const struct option doctor_known[] = {
 static const struct option report_known[] = {
 	{"secret", required_argument, NULL, 'e'}, {"port", required_argument, NULL, 'P'}, COMMON};
 static const struct option allow_known[] = {
-	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, COMMON};
+	{"peer", no_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, {"status", required_argument, NULL, 'O'}, COMMON};
 
 /* What reading has come to. */
 struct reading {
@@ -178,7 +179,7 @@ static int read_service(const struct reading *reading, const char *text)
 /* What a command's first word may be, "a, b or c"; NULL: it has none. */
 static const char *actions_of(const char *command)
 {
-	return !strcmp(command, "allow") ? "add, remove or list" : !strcmp(command, "nfqueue") ? "run or judge"
+	return !strcmp(command, "allow") ? "add, remove, list or watch" : !strcmp(command, "nfqueue") ? "run or judge"
 	     : !strcmp(command, "iptables") ? "print, install or remove" : NULL;
 }
 
@@ -222,6 +223,12 @@ static int read_word(struct reading *reading, const char *word)
 
 	if (actions_of(reading->command) && !options->action)
 		return read_action(reading, word);
+	if (allow && !strcmp(options->action, "watch")) {
+		if (options->file)
+			return misuse(reading, "one file at a time: ", word);
+		options->file = word;
+		return EXIT_DONE;
+	}
 	if (allow)
 		return strcmp(options->action, "list") ? read_prefixes(reading, word, GLB_REDIRECT_SOURCE)
 						       : misuse(reading, "list takes no prefix: ", word);
@@ -299,6 +306,9 @@ static int read_option(struct reading *reading, int option)
 	case 'j':
 		options->json = true;
 		return EXIT_DONE;
+	case 'F':
+		options->file = optarg;
+		return EXIT_DONE;
 	case 'e':
 		options->secret = optarg;
 		return EXIT_DONE;
@@ -343,6 +353,9 @@ static int check(struct reading *reading)
 		return misuse(reading, "--nft only prints", NULL);
 	if (strcmp(reading->command, "allow"))
 		return EXIT_DONE;
+	if (!strcmp(options->action, "watch"))
+		return !options->file ? misuse(reading, "which file?", NULL)
+		     : !options->name ? misuse(reading, "which instance? --name, the device unless attach was given another", NULL) : EXIT_DONE;
 	if (strcmp(options->action, "list") && !options->prefixes.count)
 		return misuse(reading, "which prefixes?", NULL);
 	for (size_t i = 0; options->peer && i < options->prefixes.count; i++)

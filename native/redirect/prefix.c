@@ -89,6 +89,55 @@ int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *p
 	return 0;
 }
 
+static int order(const struct glb_redirect_prefix *a, const struct glb_redirect_prefix *b)
+{
+	int difference = a->family != b->family ? a->family - b->family : memcmp(a->addr, b->addr, sizeof(a->addr));
+
+	return difference ? difference : a->bits < b->bits ? -1 : a->bits > b->bits;
+}
+
+/* Where a prefix is in a sorted list, or would be. */
+static size_t place(const struct prefixes *prefixes, const struct glb_redirect_prefix *prefix)
+{
+	size_t first = 0, last = prefixes->count;
+
+	while (first < last) {
+		size_t middle = first + (last - first) / 2;
+
+		if (order(&prefixes->items[middle], prefix) < 0)
+			first = middle + 1;
+		else
+			last = middle;
+	}
+	return first;
+}
+
+bool prefixes_have(const struct prefixes *prefixes, const struct glb_redirect_prefix *prefix)
+{
+	size_t at = place(prefixes, prefix);
+
+	return at < prefixes->count && !order(&prefixes->items[at], prefix);
+}
+
+int prefixes_insert(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles)
+{
+	size_t at = place(prefixes, prefix), behind = prefixes->count - at;
+	int err;
+
+	if (at < prefixes->count && !order(&prefixes->items[at], prefix)) {
+		prefixes->roles[at] |= roles;
+		return 0;
+	}
+	err = prefixes_push(prefixes, prefix, roles);
+	if (err)
+		return err;
+	memmove(&prefixes->items[at + 1], &prefixes->items[at], behind * sizeof(*prefixes->items));
+	memmove(&prefixes->roles[at + 1], &prefixes->roles[at], behind * sizeof(*prefixes->roles));
+	prefixes->items[at] = *prefix;
+	prefixes->roles[at] = roles;
+	return 0;
+}
+
 void prefixes_free(struct prefixes *prefixes)
 {
 	free(prefixes->items);

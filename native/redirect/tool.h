@@ -68,7 +68,7 @@ struct options {
 	const char *device;     /* NULL: not given */
 	const char *pin_dir;
 	const char *name;       /* NULL: the device's */
-	const char *action;     /* of `allow`: add, remove, list; `nfqueue`: run, judge; `iptables`: print, install, remove */
+	const char *action;     /* of `allow`: add, remove, list, watch; `nfqueue`: run, judge; `iptables`: print, install, remove */
 	uint32_t queue;         /* of NFQUEUE */
 	bool nft;               /* `iptables print`: in the words of nftables */
 	uint32_t port;
@@ -80,7 +80,8 @@ struct options {
 	enum mode mode;
 	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */
-	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`: the status file; NULL: none */
+	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`, `allow watch`: the status file; NULL: none */
+	const char *file;       /* `allow watch`: the list; `nfqueue run`: the same, NULL: none */
 	const char *secret;     /* `report`: the file with the key */
 	bool json;
 	bool connections;       /* `status`: those of TCP, and nothing else */
@@ -237,6 +238,10 @@ int allow_read(int fd, struct prefixes *prefixes);
 void prefixes_free(struct prefixes *prefixes);
 /* Appends one. 0 or -ENOMEM. */
 int prefixes_push(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles);
+
+/* Of a sorted list: put one where it belongs, adding roles when it is there, and is it there? */
+int prefixes_insert(struct prefixes *prefixes, const struct glb_redirect_prefix *prefix, uint32_t roles); /* 0 or -ENOMEM */
+bool prefixes_have(const struct prefixes *prefixes, const struct glb_redirect_prefix *prefix);
 
 /* services.c: "tcp:203.0.113.10:80=queue<32", "udp:[2001:db8::10]:53=connected". parse returns 0 or -EINVAL. */
 int service_parse(struct service *service, const char *text);

@@ -98,6 +98,7 @@ def test_units_are_all_there() -> None:
     assert {unit.name for unit in UNITS} == {
         "glb-forwarder@.service", "glb-redirect@.service", "glb-serve.service",
         "glb-redirect-metrics.service", "glb-redirect-metrics.timer", "glb-redirect-report.service",
+        "glb-redirect-allow@.service", "glb-redirect-nfqueue.service",
     }  # fmt: skip
 
 

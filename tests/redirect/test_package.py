@@ -41,8 +41,8 @@ def test_the_program_needs_the_c_library_alone(unpacked: Path) -> None:
 def test_the_units_start_what_the_package_has(unpacked: Path) -> None:
     units = sorted((unpacked / "lib/systemd/system").iterdir())
     assert [unit.name for unit in units] == [
-        "glb-redirect-metrics.service", "glb-redirect-metrics.timer", "glb-redirect-report.service",
-        "glb-redirect@.service",
+        "glb-redirect-allow@.service", "glb-redirect-metrics.service", "glb-redirect-metrics.timer",
+        "glb-redirect-nfqueue.service", "glb-redirect-report.service", "glb-redirect@.service",
     ]  # fmt: skip
     texts = "".join(unit.read_text() for unit in units)
     started = set(re.findall(r"^Exec\w+=(\S+)", texts, re.MULTILINE))
