@@ -12,14 +12,26 @@ from api import openapi, problems
 from api.auth import Guard
 from api.deps import known_parameters
 from api.head import Head
-from api.routes import apply, backends, directors, health, metrics, plan, pools, quic, revisions, services
+from api.routes import (
+    allow_list,
+    apply,
+    backends,
+    directors,
+    health,
+    metrics,
+    plan,
+    pools,
+    quic,
+    revisions,
+    services,
+)
 from api.settings import Settings
 from glbpy import __version__
 from glbpy.controller import Controller
 
 __all__ = ["Settings", "create_app", "make_server"]
 
-ROUTES = (services, pools, backends, quic, directors, revisions, apply, plan, health, metrics)
+ROUTES = (services, pools, allow_list, backends, quic, directors, revisions, apply, plan, health, metrics)
 
 
 def create_app(controller: Controller, settings: Settings | None = None) -> FastAPI:

@@ -14,6 +14,15 @@ PROBLEM: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "guard_rails": {
+            "type": "array",
+            "description": "Of guard-rail: why it is refused.",
+            "items": {
+                "type": "object",
+                "required": ["rule", "path", "detail", "fix"],
+                "properties": {name: {"type": "string"} for name in ("rule", "path", "detail", "fix")},
+            },
+        },
         "errors": {
             "type": "array",
             "items": {

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from glbpy import desired, draining, guard, settling
+from glbpy import allow_list, desired, draining, guard, settling
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.drain_watch import DrainWatch
@@ -126,6 +126,12 @@ class Controller:
             and backend.weight > 0,
             connections=self._drains.left(number),
         )
+
+    def allow_list(self, pool: str) -> str:
+        """Return who may send to the backends of ``pool``, as glb-redirect reads it. Raises NotFoundError."""
+        state = self.desired
+        sources = {source for director in self._directors.values() for source in director.sources}
+        return allow_list.allow_list(state, pool, sources | allow_list.own_addresses(state, pool))
 
     @property
     def compile_trouble(self) -> Trouble | None:

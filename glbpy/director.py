@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -46,8 +46,11 @@ class Director:
         client: Client,
         compiler: Compiler,
         launch: Callable[[], int] | None = None,
+        *,
+        sources: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.sources = tuple(sources)  # outer addresses and prefixes that its packets come from
         self.snapshot_path = snapshot_path
         self.running: Snapshot | None = None  # what the forwarder forwards from, when it is known
         self._client = client

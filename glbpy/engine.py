@@ -3,6 +3,7 @@
 Reads of a director's TOML file only what it shares with the forwarder; the forwarder judges the rest.
 """
 
+import ipaddress
 import logging
 import os
 import tomllib
@@ -21,6 +22,8 @@ from glbpy.store import Store
 
 log = logging.getLogger(__name__)
 
+SOURCES = ("outer_source_v4", "outer_source_v6", "outer_source_prefix_v4", "outer_source_prefix_v6")
+
 
 @dataclass(frozen=True)
 class DirectorConfig:
@@ -30,6 +33,7 @@ class DirectorConfig:
     name: str
     snapshot: Path
     run_dir: Path
+    sources: tuple[str, ...] = ()  # outer addresses and prefixes that its packets come from
 
     @property
     def socket(self) -> Path:
@@ -62,7 +66,22 @@ def read_config(path: Path) -> DirectorConfig:
         name=name,
         snapshot=Path(_text(director, "snapshot", f"/var/lib/glb/{name}/snapshot.glb")),
         run_dir=Path(_text(director, "run_dir", f"/run/glb/{name}")),
+        sources=_sources(data.get("forward", {})),
     )
+
+
+def _sources(forward: Any) -> tuple[str, ...]:
+    found = []
+    for key in SOURCES:
+        value = forward.get(key) if isinstance(forward, dict) else None
+        if value is None:
+            continue
+        try:
+            ipaddress.ip_network(value)
+        except (TypeError, ValueError):
+            raise InvalidInputError("must be an address or prefix as text", f"/forward/{key}") from None
+        found.append(value)
+    return tuple(found)
 
 
 def _text(table: dict[str, Any], key: str, default: str | None) -> str:
@@ -122,6 +141,7 @@ async def running(
                 forwarder.Forwarder(config.socket),
                 compiler,
                 launcher(config) if start_forwarder and config is first else None,
+                sources=config.sources,
             )
             for config in configs
         ]

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DIRECTORS = "directors"
     REVISIONS = "revisions"
     QUIC = "quic"
+    ALLOW_LIST = "allow-list"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
         kind: Annotated[Kind, typer.Argument(help="What to list.")],
         name: Annotated[
             str | None,
-            typer.Argument(help="Only this one; for backends and quic POOL/BACKEND, or POOL for all of it."),
+            typer.Argument(
+                help="Only this one; for backends and quic POOL/BACKEND, or POOL for all of it. "
+                "For allow-list the pool.",
+            ),
         ] = None,
         output: Shown = Output.TABLE,
         url: Url = None,
@@ -35,6 +39,10 @@ def register(app: typer.Typer) -> None:
         """List what the API has, or show one of it by name."""
         from glbpy.cli import render
 
+        if kind is Kind.ALLOW_LIST:
+            with connect(url, token) as client:
+                show_allow_list(client, name, output)
+            return
         with connect(url, token) as client:
             value = fetch(client, kind, name)
         show = {
@@ -46,6 +54,22 @@ def register(app: typer.Typer) -> None:
             Kind.QUIC: render.quic,
         }
         render.show(value, output, show[kind])
+
+
+def show_allow_list(client: "Client", pool: str | None, output: Output) -> None:
+    """Print who may send to a pool's backends: as glb-redirect reads it, or for programs."""
+    from glbpy.cli import render
+    from glbpy.client import path_of
+    from glbpy.errors import InvalidInputError
+
+    if pool is None:
+        raise InvalidInputError("of which pool? glb get allow-list POOL")
+    text = client.request("GET", path_of("pools", pool, "allow-list")).text
+    if output is Output.TABLE:
+        typer.echo(text, nl=False)
+        return
+    words = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    render.data([{"prefix": each[0], "role": (each[1:] or ["source"])[0]} for each in words], output)
 
 
 def fetch(client: "Client", kind: Kind, name: str | None) -> Any:

@@ -28,7 +28,7 @@ static const char usage[] =
 "  allow …       who may send to this host in tunnels, and whom it may send to\n"
 "  report        tell the controller how many connections are left, until it is ended\n"
 "\n"
-"`glb-redirect COMMAND --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
+"`glb-redirect COMMAND --help` says more; --version which release it is. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
 #define PIN_OPTIONS \
 "  --pin-dir DIR        on a bpf file system, holds the pinned maps (default\n" \
@@ -255,6 +255,10 @@ int main(int argc, char **argv)
 
 	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
 		fputs(usage, stdout);
+		return EXIT_DONE;
+	}
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+		puts("glb-redirect " GLB_PROGRAM_VERSION);
 		return EXIT_DONE;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

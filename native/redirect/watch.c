@@ -147,7 +147,7 @@ static bool same(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* Is there a file that has not been read? One that nobody has said to be whole must have been left alone for a while. */
+/* Is there a file that has not been read? One that nobody has said to be whole must have been left alone for a while, when there is a list. */
 static bool is_new(struct watch *watch, bool told)
 {
 	struct timespec now;
@@ -157,7 +157,7 @@ static bool is_new(struct watch *watch, bool told)
 	if (there == watch->there && (!there || same(&found, &watch->seen)) && (watch->loaded || watch->refused))
 		return false;
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (there && !told && now.tv_sec - found.st_mtim.tv_sec < LIST_STEADY_S && now.tv_sec >= found.st_mtim.tv_sec)
+	if (there && !told && watch->loaded && now.tv_sec - found.st_mtim.tv_sec < LIST_STEADY_S && now.tv_sec >= found.st_mtim.tv_sec)
 		return false;
 	watch->there = there;
 	watch->seen = found;

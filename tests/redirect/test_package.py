@@ -1,6 +1,7 @@
 """The Debian package: what is in it, and that it works from there."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -47,6 +48,61 @@ def test_the_units_start_what_the_package_has(unpacked: Path) -> None:
     texts = "".join(unit.read_text() for unit in units)
     started = set(re.findall(r"^Exec\w+=(\S+)", texts, re.MULTILINE))
     assert started == {"/usr/bin/glb-redirect"}
+
+
+def test_the_units_are_valid(unpacked: Path, tmp_path: Path) -> None:
+    """As systemd judges them, with the package's program."""
+    program = str(unpacked / "usr/bin/glb-redirect")
+    for unit in (unpacked / "lib/systemd/system").iterdir():
+        text = unit.read_text().replace("/usr/bin/glb-redirect", program)
+        (tmp_path / unit.name.replace("@.", "@eth0.")).write_text(text)
+    units = sorted(str(unit) for unit in tmp_path.iterdir())
+    command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units]
+    found = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=found)
+    assert [line for line in done.stderr.splitlines() if "glb-redirect" in line] == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_program_is_of_the_package_s_version(unpacked: Path) -> None:
+    control = (unpacked / "DEBIAN/control").read_text()
+    version = re.search(r"^Version: (\S+)$", control, re.MULTILINE)
+    assert version
+    assert run(str(unpacked / "usr/bin/glb-redirect"), "--version") == f"glb-redirect {version[1]}\n"
+
+
+def test_the_nfqueue_unit_does_what_it_says(unpacked: Path, namespace: Namespace, tmp_path: Path) -> None:
+    """Its commands, with its environment file's words: rules and process come up, and both go."""
+    unit = (unpacked / "lib/systemd/system/glb-redirect-nfqueue.service").read_text()
+    list_file, status = tmp_path / "allow", tmp_path / "status.json"
+    list_file.write_text("10.77.0.1\n")
+    words = {"$TAKE": "--queue 7 --decap gre", "$OPTIONS": "--gre-key 5"}
+    words |= {"$ALLOW": f"--allow-file {list_file}", "/usr/bin/": f"{unpacked}/usr/bin/"}
+    words["/run/glb-redirect-nfqueue/status.json"] = str(status)
+
+    def command(key: str) -> list[str]:
+        found = re.search(rf"^{key}=(.*)$", unit, re.MULTILINE)
+        assert found
+        text = found[1]
+        for old, new in words.items():
+            text = text.replace(old, new)
+        return text.split()
+
+    namespace.run(*command("ExecStartPre"))
+    assert namespace.run("iptables", "-S", "INPUT").count("NFQUEUE --queue-num 7 --queue-bypass") == 2
+    prefix = ["ip", "netns", "exec", namespace.name]
+    with subprocess.Popen([*prefix, *command("ExecStart")], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        said = ""
+        while "are taken" not in said:
+            said += process.stderr.readline()
+            assert process.poll() is None, said
+        process.terminate()
+    assert process.returncode == 0
+    assert "the allow-list has 1 prefixes by" in said
+    assert json.loads(status.read_text())["queue"] == 7
+    namespace.run(*command("ExecStopPost"))
+    assert "NFQUEUE" not in namespace.run("iptables", "-S", "INPUT")
 
 
 def test_the_program_attaches(unpacked: Path, namespace: Namespace, bpffs: Path) -> None:
