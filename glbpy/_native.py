@@ -380,13 +380,13 @@ def _key(key: bytes, out: Any, where: str) -> None:
 # ---- to C ----
 
 
-FAMILIES = {4: lib.GLB_FAMILY_V4, 6: lib.GLB_FAMILY_V6}
+FAMILIES = {4: lib.GLB_FAMILY_V4, 16: lib.GLB_FAMILY_V6}  # by the address's length
 
 
 def _set_address(out: Any, address: Address) -> None:
     packed = address.packed
     ffi.memmove(out.bytes, packed, len(packed))
-    out.family = FAMILIES[address.version]
+    out.family = FAMILIES[len(packed)]
 
 
 def address_to_c(address: Address) -> Any:
@@ -432,19 +432,19 @@ def _check_backend(backend: BackendInput, where: str) -> None:
 
 
 def _backends(arena: _Arena, backends: Sequence[BackendInput], where: str) -> Any:
-    """Return an array of them. There may be thousands, so each is given to C with few calls."""
-    out = arena.new("struct glb_backend_config[]", len(backends))
-    names = arena.text("\0".join(backend.name for backend in backends))
-    at = 0
-    for i, backend in enumerate(backends):
-        _check_backend(backend, f"{where}backends[{i}].")
-        to = out[i]
-        to.name = names + at
-        at += len(backend.name.encode()) + 1
-        to.id, to.weight = backend.id, backend.weight
-        to.state, to.health = STATES[backend.state], HEALTHS[backend.health]
-        _set_address(to.addr, backend.address)
-    return out
+    """Return an array of them. There may be thousands, so all of them are given to C in one call."""
+    texts = [backend.name.encode() for backend in backends]
+    names = arena.new("char[]", b"\0".join(texts))
+    every, at = [], 0
+    for i, (backend, text) in enumerate(zip(backends, texts, strict=True)):
+        number, weight, packed = backend.id, backend.weight, backend.address.packed
+        state, health = STATES.get(backend.state), HEALTHS.get(backend.health)
+        fine = 1 <= number <= 0xFFFFFFFF and 0 <= weight <= 65535 and b"\0" not in text
+        if not fine or state is None or health is None:
+            _check_backend(backend, f"{where}backends[{i}].")  # raises
+        every.append((names + at, number, weight, state, health, (packed, FAMILIES[len(packed)])))
+        at += len(text) + 1
+    return arena.new("struct glb_backend_config[]", every)
 
 
 def _binds(arena: _Arena, binds: Sequence[BindInput], where: str) -> Any:

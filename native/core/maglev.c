@@ -63,29 +63,99 @@ struct walk {
 	uint32_t skip;
 };
 
-static void claim_row(struct walk *walk, uint32_t rows, uint16_t backend, uint16_t *out)
-{
-	uint32_t next = walk->next;
+enum {
+	LAST = 64, /* free rows that are listed */
+	AHEAD = 8, /* walks whose next rows are fetched */
+};
 
-	while (out[next] != GLB_HOP_NONE) {
-		next += walk->skip;
-		next = next >= rows ? next - rows : next; /* dividing would be three times the work of the rest */
+struct population {
+	uint16_t *out;
+	uint32_t rows;
+	uint32_t left;       /* rows that are free; LAST or fewer: */
+	uint32_t free[LAST];
+};
+
+/* Of both sums that one which is a row is the smaller one. Dividing would be three times the work of the rest, and a branch as much. */
+static inline uint32_t step(uint32_t row, uint32_t skip, uint32_t rows)
+{
+	const uint32_t on = row + skip, back = row + (skip - rows);
+
+	return on < back ? on : back;
+}
+
+/* The number by which `n` gives 1, modulo a prime above it. */
+static uint32_t inverse(uint32_t n, uint32_t prime)
+{
+	int32_t a = (int32_t)n, b = (int32_t)prime, x = 1, y = 0;
+
+	while (a > 1) {
+		const int32_t quotient = b / a, rest = b % a, next = y - quotient * x;
+
+		b = a;
+		a = rest;
+		y = x;
+		x = next;
 	}
-	out[next] = backend;
-	walk->next = next;
+	return (uint32_t)(x < 0 ? x + (int32_t)prime : x);
+}
+
+static __attribute__((noinline)) void list_free(struct population *p)
+{
+	uint32_t n = 0;
+
+	for (uint32_t row = 0; row < p->rows; row++)
+		if (p->out[row] == GLB_HOP_NONE)
+			p->free[n++] = row;
+}
+
+/* Where few rows are free, it takes a walk long to meet one. How many steps there are to each is known without going them. */
+static __attribute__((noinline)) uint32_t find_last(struct population *p, const struct walk *walk)
+{
+	const uint64_t factor = inverse(walk->skip, p->rows);
+	uint32_t least = UINT32_MAX, nearest = 0, row;
+
+	for (uint32_t i = 0; i < p->left; i++) {
+		const uint64_t way = p->free[i] + (p->free[i] < walk->next ? p->rows : 0) - walk->next;
+		const uint32_t steps = (uint32_t)(way * factor % p->rows);
+
+		nearest = steps < least ? i : nearest;
+		least = steps < least ? steps : least;
+	}
+	row = p->free[nearest];
+	p->free[nearest] = p->free[p->left - 1];
+	return row;
+}
+
+static inline void claim_row(struct population *p, struct walk *walk, uint16_t backend)
+{
+	uint32_t row = walk->next;
+
+	if (p->left <= LAST)
+		row = find_last(p, walk);
+	while (p->out[row] != GLB_HOP_NONE)
+		row = step(row, walk->skip, p->rows);
+	p->out[row] = backend;
+	walk->next = step(row, walk->skip, p->rows);
+	if (--p->left == LAST)
+		list_free(p);
 }
 
 /* Everybody claims once a turn. */
-static void take_turns(struct walk *walks, uint32_t count, uint32_t rows, uint16_t *out)
+static void take_turns(struct population *p, struct walk *walks, uint32_t count)
 {
-	for (uint32_t claimed = 0; claimed < rows;)
-		for (uint32_t i = 0; i < count && claimed < rows; i++, claimed++)
-			claim_row(&walks[i], rows, (uint16_t)i, out);
+	for (;;) {
+		for (uint32_t i = 0; i < count; i++) {
+			__builtin_prefetch(&p->out[walks[i + AHEAD].next]);
+			claim_row(p, &walks[i], (uint16_t)i);
+			if (p->left == 0)
+				return;
+		}
+	}
 }
 
 /* A claim is due in the turn in which weight × turn reaches the next multiple of the largest weight. */
-static int take_weighted_turns(const struct glb_maglev_backend *backends, uint32_t largest, struct walk *walks,
-			       uint32_t count, uint32_t rows, uint16_t *out)
+static int take_weighted_turns(struct population *p, const struct glb_maglev_backend *backends, uint32_t largest,
+			       struct walk *walks, uint32_t count)
 {
 	uint64_t *heap = malloc(count * sizeof(*heap));     /* next claims */
 	uint32_t *claims = calloc(count, sizeof(*claims));  /* [backend] made so far */
@@ -94,12 +164,11 @@ static int take_weighted_turns(const struct glb_maglev_backend *backends, uint32
 	for (uint32_t i = 0; status == 0 && i < count; i++) /* all before anything: ascending by backend is a heap */
 		heap[i] = claim_at(0, i);
 	/* Everybody's entry is looked at once, in turn 0, which claims nothing. */
-	for (uint32_t claimed = 0; status == 0 && claimed < rows;) {
+	while (status == 0 && p->left > 0) {
 		const uint32_t i = heap[0] & 0xffff;
 
 		if (heap[0] >> 16 != 0) {
-			claim_row(&walks[i], rows, (uint16_t)i, out);
-			claimed++;
+			claim_row(p, &walks[i], (uint16_t)i);
 			claims[i]++;
 		}
 		heap[0] = claim_at(((claims[i] + 1ULL) * largest + backends[i].weight - 1) / backends[i].weight, i);
@@ -112,7 +181,8 @@ static int take_weighted_turns(const struct glb_maglev_backend *backends, uint32
 
 int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t count, uint32_t rows, uint16_t *out)
 {
-	struct walk *walks = malloc((count + 1ul) * sizeof(*walks));
+	struct walk *walks = calloc(count + (size_t)AHEAD, sizeof(*walks));
+	struct population p = {.out = out, .rows = rows, .left = rows};
 	uint32_t least = UINT32_MAX, largest = 1;
 	int status = 0;
 
@@ -124,10 +194,12 @@ int glb_maglev_populate(const struct glb_maglev_backend *backends, uint32_t coun
 		least = backends[i].weight < least ? backends[i].weight : least;
 		largest = backends[i].weight > largest ? backends[i].weight : largest;
 	}
+	if (rows <= LAST)
+		list_free(&p);
 	if (count > 0 && least == largest)
-		take_turns(walks, count, rows, out);
+		take_turns(&p, walks, count);
 	else if (count > 0)
-		status = take_weighted_turns(backends, largest, walks, count, rows, out);
+		status = take_weighted_turns(&p, backends, largest, walks, count);
 	free(walks);
 	return status;
 }

@@ -11,7 +11,10 @@
 #include <glb/siphash.h>
 #include <glb/wire.h>
 
-enum { ALIGNMENT = GLB_LANES * sizeof(uint64_t) };
+enum {
+	ALIGNMENT = GLB_LANES * sizeof(uint64_t),
+	AT_ONCE = 4 * GLB_LANES, /* keys that are compared; columns are readable so far behind their last slot */
+};
 
 static uint32_t padded(uint32_t n)
 {
@@ -38,7 +41,7 @@ static int init_weights(struct glb_rendezvous *r, const struct glb_table_config 
 
 	if (zero_counts_as == 0)
 		return 0;
-	r->keys = aligned_alloc(ALIGNMENT, (r->slots + GLB_LANES) * sizeof(uint64_t));
+	r->keys = aligned_alloc(ALIGNMENT, (r->slots + AT_ONCE) * sizeof(uint64_t));
 	r->inverse = calloc(r->slots + 1ul, sizeof(uint64_t));
 	r->log = malloc(sizeof(*r->log));
 	if (!r->keys || !r->inverse || !r->log)
@@ -73,7 +76,7 @@ int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config 
 	r->slots_v4 = padded(v4);
 	r->slots = r->slots_v4 + padded(v6);
 
-	size_t column = (r->slots + GLB_LANES) * sizeof(uint64_t); /* never 0 */
+	size_t column = (r->slots + AT_ONCE) * sizeof(uint64_t);
 	r->position = malloc(r->slots * sizeof(uint16_t) + 1);
 	r->scores = aligned_alloc(ALIGNMENT, column);
 	for (int i = 0; i < 3; i++)
@@ -82,6 +85,7 @@ int glb_rendezvous_init(struct glb_rendezvous *r, const struct glb_table_config 
 		glb_rendezvous_free(r);
 		return -ENOMEM;
 	}
+	memset(r->scores, 0xff, column);
 	for (int i = 0; i < 3; i++)
 		memset(r->words[i], 0, column);
 	memset(r->position, 0xff, r->slots * sizeof(uint16_t)); /* GLB_HOP_NONE */
@@ -246,36 +250,54 @@ static unsigned keep(struct glb_place *kept, unsigned n, unsigned want, const st
 {
 	unsigned at = n;
 
-	while (at > 0 && glb_place_before(place, &kept[at - 1]))
-		at--;
-	if (at == want)
-		return n;
 	if (n < want)
 		n++;
-	memmove(&kept[at + 1], &kept[at], (n - at - 1) * sizeof(kept[0]));
+	else if (!glb_place_before(place, &kept[--at]))
+		return n;
+	for (; at > 0 && glb_place_before(place, &kept[at - 1]); at--)
+		kept[at] = kept[at - 1];
 	kept[at] = *place;
 	return n;
 }
 
-/* Looks for the `want` best among those whose key is at most `bound`; returns how many there are. Few slots are looked at one by one:
- * those next to one that is among the best so far. */
-static unsigned best_within(const struct glb_rendezvous *r, uint64_t bound, struct glb_place *kept, unsigned want)
+/* A bit for each of AT_ONCE keys whose upper half is at most `bound`: those are few, and the only ones that are looked at one by one. */
+GLB_INLINE uint32_t find_within(const uint64_t *keys, uint32_t bound)
+{
+	glb_lanes_u32 bits = {1, 16, 2, 32, 4, 64, 8, 128}, within = {0};
+	uint64_t found;
+
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < AT_ONCE; i += GLB_LANES) {
+		glb_lanes key[2];
+		glb_lanes_u32 upper;
+
+		load(key, &keys[i]);
+		/* in an order that takes few instructions */
+		upper = __builtin_shufflevector((glb_lanes_u32)key[0], (glb_lanes_u32)key[1], 1, 9, 3, 11, 5, 13, 7, 15);
+		within |= (glb_lanes_u32)(upper <= bound) & bits;
+		bits <<= GLB_LANES;
+	}
+	found = ((glb_lanes)within)[0] | ((glb_lanes)within)[1] | ((glb_lanes)within)[2] | ((glb_lanes)within)[3];
+	return (uint32_t)(found | found >> 32);
+}
+
+/* Looks for the `want` best among those whose keys' upper halves are at most `bound`; returns how many there are. */
+static unsigned best_within(const struct glb_rendezvous *r, uint32_t bound, struct glb_place *kept, unsigned want)
 {
 	const uint64_t *keys = r->keys != NULL ? r->keys : r->scores;
 	unsigned n = 0;
 
-	for (uint32_t slot = 0; slot < r->slots; slot += GLB_LANES) {
-		glb_lanes key[2];
-		unsigned lanes;
+	for (uint32_t slot = 0; slot < r->slots; slot += AT_ONCE) {
+		uint32_t found = find_within(&keys[slot], bound);
 
-		load(key, &keys[slot]);
-		lanes = glb_lanes_within(key[0], key[1], bound);
-		for (; lanes != 0; lanes &= lanes - 1) {
-			const struct glb_place place = place_of(r, slot + (unsigned)__builtin_ctz(lanes));
+		if (r->slots - slot < AT_ONCE)
+			found &= (1U << (r->slots - slot)) - 1;
+		for (; found != 0; found &= found - 1) {
+			const struct glb_place place = place_of(r, slot + (unsigned)__builtin_ctz(found));
 
 			n = keep(kept, n, want, &place);
 			if (n == want)
-				bound = kept[n - 1].key;
+				bound = (uint32_t)(kept[n - 1].key >> 32);
 		}
 	}
 	return n;
@@ -290,12 +312,12 @@ unsigned glb_rendezvous_best(const struct glb_rendezvous *r, uint16_t *best, uns
 		want = r->count;
 	if (want == 0)
 		return 0;
-	/* Scores are uniform: four times as many as wanted are to be expected below this one, and seldom too few. */
+	/* Scores are uniform: three times as many as wanted are to be expected below this one, and seldom too few. */
 	if (r->keys == NULL && r->count > 16 * want)
-		n = best_within(r, UINT64_MAX / r->count * 4 * want, kept, want);
+		n = best_within(r, UINT32_MAX / r->count * 3 * want, kept, want);
 	/* Padding is highest in everything, and want ≤ count: it is pushed out again. */
 	if (n < want)
-		n = best_within(r, UINT64_MAX, kept, want);
+		n = best_within(r, UINT32_MAX, kept, want);
 	for (unsigned i = 0; i < n; i++)
 		best[i] = kept[i].position;
 	return n;

@@ -51,16 +51,6 @@ GLB_INLINE glb_lanes glb_lanes_swap(glb_lanes x)
 						  23, 22, 21, 20, 19, 18, 17, 16, 31, 30, 29, 28, 27, 26, 25, 24);
 }
 
-/* A bit for each lane of two registers that is at most `bound`. */
-GLB_INLINE unsigned glb_lanes_within(glb_lanes first, glb_lanes second, uint64_t bound)
-{
-	const glb_lanes limit = (glb_lanes){0} + bound;
-	const glb_lanes bits = ((glb_lanes)(first <= limit) & (glb_lanes){1, 2, 4, 8}) |
-			       ((glb_lanes)(second <= limit) & (glb_lanes){16, 32, 64, 128});
-
-	return (unsigned)(bits[0] | bits[1] | bits[2] | bits[3]);
-}
-
 GLB_INLINE void sip_lanes_round(struct sip_lanes *s)
 {
 	s->v0 += s->v1;
