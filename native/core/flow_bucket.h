@@ -67,6 +67,15 @@ static inline unsigned flow_ways_of(const struct glb_flow_bucket *bucket, unsign
 	return (unsigned)((states >> bit & 0x0101010101010101) * 0x0102040810204080 >> 56);
 }
 
+/* How many those are. */
+static inline unsigned flow_count_of(const struct glb_flow_bucket *bucket, unsigned bit)
+{
+	uint64_t states;
+
+	memcpy(&states, bucket->state, sizeof(states));
+	return (unsigned)__builtin_popcountll(states & (uint64_t)0x0101010101010101 << bit);
+}
+
 static inline unsigned flow_ways_free(const struct glb_flow_bucket *bucket)
 {
 #ifdef __SSE4_1__

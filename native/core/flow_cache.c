@@ -21,7 +21,7 @@ static void count(uint64_t *word, int64_t n)
 
 static unsigned count_established(const struct glb_flow_bucket *bucket)
 {
-	return (unsigned)__builtin_popcount(flow_ways_of(bucket, FLOW_IS_ESTABLISHED));
+	return flow_count_of(bucket, FLOW_IS_ESTABLISHED);
 }
 
 struct glb_flow_timeouts glb_flow_timeouts_default(void)
@@ -155,7 +155,7 @@ GLB_INLINE struct offer look(struct glb_flow_bucket *bucket, uint32_t now, bool 
 {
 	struct offer offer = {.bucket = bucket, .rank = RANK_NONE};
 
-	if (kept || __builtin_popcount(flow_ways_of(bucket, FLOW_IS_NEW)) < GLB_FLOW_NEW_MAX) {
+	if (kept || flow_count_of(bucket, FLOW_IS_NEW) < GLB_FLOW_NEW_MAX) {
 		const unsigned unused = flow_ways_free(bucket);
 
 		if (unused != 0) {
@@ -192,13 +192,13 @@ GLB_INLINE struct offer better(struct offer first, struct offer second)
 	return here < CROWDED || here < there ? first : second;
 }
 
-/* What is there now has to go, unless the place is free. */
-static inline void push_out(struct glb_flow_stats *stats, const struct offer *offer)
+/* What is there now has to go, unless the place is free. Returns whether something went, which `entries` does not know yet. */
+static inline bool push_out(struct glb_flow_stats *stats, const struct offer *offer)
 {
 	if (offer->rank == RANK_FREE)
-		return;
+		return false;
 	count(offer->rank == RANK_NEW ? &stats->evicted_new : &stats->evicted_closing, 1);
-	count(&stats->entries, -1);
+	return true;
 }
 
 /* Where a new flow goes. Its second bucket matters only when the first is not good enough by itself. */
@@ -222,13 +222,13 @@ void glb_flow_cache_insert(struct glb_flow_cache *cache, uint64_t hash, uint8_t 
 	const struct offer offer = place_for(cache, hash, now);
 	struct glb_flow_stats *stats = cache->stats;
 
-	push_out(stats, &offer);
+	if (!push_out(stats, &offer))
+		count(&stats->entries, 1);
 	offer.bucket->signature[offer.way] = (uint32_t)hash;
 	offer.bucket->check[offer.way] = (uint32_t)(hash >> 32);
 	offer.bucket->backend[offer.way] = backend;
 	offer.bucket->state[offer.way] = (uint8_t)state;
 	offer.bucket->expires[offer.way] = (uint16_t)(now + cache->timeout[state]);
-	count(&stats->entries, 1);
 	count(&stats->inserts, 1);
 }
 
@@ -286,7 +286,8 @@ static void establish(struct glb_flow_cache *cache, uint32_t place, uint32_t now
 		expire(cache, &cache->buckets[other], now);
 		offer = look(&cache->buckets[other], now, true);
 		if (other != at && count_established(offer.bucket) < GLB_FLOW_ESTABLISHED_MAX) {
-			push_out(cache->stats, &offer);
+			if (push_out(cache->stats, &offer))
+				count(&cache->stats->entries, -1);
 			way = move(bucket, way, &offer);
 			bucket = offer.bucket;
 		} else {
