@@ -87,12 +87,26 @@ static __always_inline bool cookie_fits(struct bpf_sock *sk, struct inner *inner
 	return bpf_tcp_check_syncookie(sk, &inner->ip, ip_len, (void *)&inner->tcp, sizeof(inner->tcp)) == 0;
 }
 
+/* A request that the kernel's function does not take for TCP's, since it has operations of its own: MPTCP's, which begins with
+ * TCP's all the same. Its number is read by its address; a socket's own pointer must not be added to, the copy in memory may. */
+static __always_inline void describe_other_request(struct bpf_sock *sk, struct known *known)
+{
+	struct bpf_sock *volatile kept = sk;
+	struct tcp_request_sock *request;
+
+	known->as = KNOWN_REQUEST;
+	known->numbers = !bpf_probe_read_kernel(&request, sizeof(request), (const void *)&kept) &&
+			 !bpf_probe_read_kernel(&known->isn, sizeof(known->isn), &request->snt_isn);
+}
+
 static __always_inline void describe_request(struct bpf_sock *sk, struct known *known)
 {
 	struct tcp_request_sock *request = bpf_skc_to_tcp_request_sock(sk);
 
-	if (!request)
+	if (!request) {
+		describe_other_request(sk, known);
 		return;
+	}
 	known->as = KNOWN_REQUEST;
 	known->numbers = true;
 	known->isn = request->snt_isn;

@@ -83,10 +83,13 @@ def with_tos(packet: bytes, tos: int) -> bytes:
 
 
 def tcp(
-    src: str, sport: int, dst: str, dport: int, flags: int, *, seq: int = 0, ack: int = 0, data: bytes = b""
-) -> bytes:
-    """An IP packet with a TCP segment."""
-    head = struct.pack("!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, 0x50, flags, 65535, 0, 0)
+    src: str, sport: int, dst: str, dport: int, flags: int, *, seq: int = 0, ack: int = 0, data: bytes = b"",
+    options: bytes = b"",
+) -> bytes:  # fmt: skip
+    """An IP packet with a TCP segment. ``options`` have a multiple of 4 bytes."""
+    offset = 0x50 + (len(options) // 4 << 4)
+    head = struct.pack("!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, offset, flags, 65535, 0, 0)
+    head += options
     total = checksum(pseudo(src, dst, 6, len(head) + len(data)) + head + data)
     return ip(src, dst, 6, put(head, 16, struct.pack("!H", total)) + data)
 
@@ -174,6 +177,8 @@ class Segment:
             self.dst = socket.inet_ntop(socket.AF_INET, self.packet[16:20])
             self.protocol, at = self.packet[9], (self.packet[0] & 15) * 4
         self.sport = self.dport = self.seq = self.ack = self.flags = 0
+        self.options = b""
         if self.protocol == 6:
             fields = struct.unpack_from("!HHIIBB", self.packet, at)
-            self.sport, self.dport, self.seq, self.ack, _, self.flags = fields
+            self.sport, self.dport, self.seq, self.ack, offset, self.flags = fields
+            self.options = self.packet[at + 20 : at + (offset >> 4) * 4]

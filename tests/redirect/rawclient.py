@@ -52,10 +52,11 @@ class Flow:
     ack: int = 0
 
     def packet(
-        self, flags: int, *, seq: int | None = None, ack: int | None = None, data: bytes = b""
-    ) -> bytes:
+        self, flags: int, *, seq: int | None = None, ack: int | None = None, data: bytes = b"",
+        options: bytes = b"",
+    ) -> bytes:  # fmt: skip
         return p.tcp(
-            self.client, self.sport, self.vip, self.dport, flags, data=data,
+            self.client, self.sport, self.vip, self.dport, flags, data=data, options=options,
             seq=self.seq if seq is None else seq, ack=self.ack if ack is None else ack,
         )  # fmt: skip
 
