@@ -87,16 +87,33 @@ static __always_inline bool cookie_fits(struct bpf_sock *sk, struct inner *inner
 	return bpf_tcp_check_syncookie(sk, &inner->ip, ip_len, (void *)&inner->tcp, sizeof(inner->tcp)) == 0;
 }
 
-/* A request that the kernel's function does not take for TCP's, since it has operations of its own: MPTCP's, which begins with
- * TCP's all the same. Its number is read by its address; a socket's own pointer must not be added to, the copy in memory may. */
-static __always_inline void describe_other_request(struct bpf_sock *sk, struct known *known)
+/* The address of a socket that the kernel's own conversions do not take for TCP's, since it has operations of its own: half-open and
+ * TIME_WAIT sockets of MPTCP's listeners, whoever the client is. They begin with TCP's all the same, and are read by their address; a
+ * socket's own pointer must not be added to, the copy in memory may. NULL: not known. */
+static __always_inline const void *address_of(struct bpf_sock *sk)
 {
 	struct bpf_sock *volatile kept = sk;
-	struct tcp_request_sock *request;
+	const void *address;
+
+	return bpf_probe_read_kernel(&address, sizeof(address), (const void *)&kept) ? NULL : address;
+}
+
+static __always_inline void describe_other_request(struct bpf_sock *sk, struct known *known)
+{
+	const struct tcp_request_sock *request = address_of(sk);
 
 	known->as = KNOWN_REQUEST;
-	known->numbers = !bpf_probe_read_kernel(&request, sizeof(request), (const void *)&kept) &&
-			 !bpf_probe_read_kernel(&known->isn, sizeof(known->isn), &request->snt_isn);
+	known->numbers = !bpf_probe_read_kernel(&known->isn, sizeof(known->isn), &request->snt_isn);
+}
+
+static __always_inline void describe_other_timewait(struct bpf_sock *sk, struct known *known)
+{
+	const struct tcp_timewait_sock *tw = address_of(sk);
+
+	known->as = KNOWN_TIMEWAIT;
+	known->numbers = !bpf_probe_read_kernel(&known->rcv_nxt, sizeof(known->rcv_nxt), &tw->tw_sk.__tw_common.skc_tw_rcv_nxt) &&
+			 !bpf_probe_read_kernel(&known->snd_nxt, sizeof(known->snd_nxt), &tw->tw_sk.__tw_common.skc_tw_snd_nxt) &&
+			 !bpf_probe_read_kernel(&known->rcv_wnd, sizeof(known->rcv_wnd), &tw->tw_rcv_wnd);
 }
 
 static __always_inline void describe_request(struct bpf_sock *sk, struct known *known)
@@ -116,8 +133,10 @@ static __always_inline void describe_timewait(struct bpf_sock *sk, struct known 
 {
 	struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(sk);
 
-	if (!tw)
+	if (!tw) {
+		describe_other_timewait(sk, known);
 		return;
+	}
 	known->as = KNOWN_TIMEWAIT;
 	known->numbers = true;
 	known->rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;

@@ -137,3 +137,25 @@ def test_mptcp(host: Host, family: int) -> None:
             third = mptcp(MP_JOIN, 0, 0, secrets.token_bytes(20))
             assert host.judge(joining.packet(p.ACK, options=third)) == "forwarded"
             assert host.judge(flow.packet(p.ACK)) == "local_established"  # the first goes on
+
+
+def test_a_plain_client_of_an_mptcp_listener(host: Host, family: int) -> None:
+    """Most clients are; the listener's half-open sockets are MPTCP's all the same."""
+    with listener(host, family, VIPS[family], protocol=socket.IPPROTO_MPTCP) as many:
+        flow = host.flow(family, many.getsockname()[1])
+        flow.half_open()
+        assert host.judge(flow.packet(p.ACK)) == "local_request"
+        wrong = host.unless_numbers_are_unknown("local_request")
+        assert host.judge(flow.packet(p.ACK, ack=flow.ack + 1)) == wrong
+        flow.send(p.ACK)
+        connection = many.accept()[0]
+        assert host.judge(flow.packet(p.ACK)) == "local_established"
+        connection.close()
+        flow.expect(p.FIN | p.ACK)
+        flow.send(p.ACK)
+        flow.send(p.FIN | p.ACK)
+        flow.wire.expect(lambda s: s.sport == flow.dport and s.dport == flow.sport and s.ack == flow.seq)
+        assert host.judge(flow.packet(p.ACK)) == "local_timewait"
+        assert host.judge(flow.packet(p.ACK, ack=flow.ack + 5)) == (
+            "local_timewait" if host.redirect.way == "nfqueue" else "forwarded"
+        )
