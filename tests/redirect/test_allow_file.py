@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from glbpy.allow_list import allow_list
+from glbpy.desired import Desired
+from glbpy.models import Document
+
 from .conftest import PROGRAM, Redirect
 from .test_commands import DIRECTOR, HERE, PEER, SYN
 from .test_commands import namespace as namespace
@@ -156,6 +160,18 @@ def test_an_instance_that_is_attached_afresh_gets_it(watch: Watch) -> None:
     eventually(lambda: watch.status()["in_force"] is True)
     assert watch.listed() == [(f"{PEER}/32", "source")]
     assert "waiting for one" in watch.stop()
+
+
+def test_the_controller_s_list_is_such_a_file(watch: Watch) -> None:
+    backends = [{"name": "a", "address": HERE}, {"name": "b", "address": "2001:db8::12"}]
+    service = {"name": "www", "vips": ["203.0.113.10"], "protocol": "tcp", "ports": [80], "pool": "web"}
+    document = {"pools": [{"name": "web", "backends": backends}], "services": [service]}
+    state = Desired.standalone(Document.model_validate(document))
+    watch.replace(allow_list(state, "web", [DIRECTOR, "10.9.0.0/16"]))
+    peers = [(f"{HERE}/32", "peer"), ("2001:db8::12/128", "peer")]
+    wanted = [("10.9.0.0/16", "source"), (f"{DIRECTOR}/32", "source"), *peers]
+    eventually(lambda: watch.listed() == wanted)
+    assert watch.redirect.feed(SYN)[1] == "local_syn"
 
 
 def test_wrong_words(redirect: Redirect) -> None:
