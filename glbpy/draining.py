@@ -8,6 +8,7 @@ backend by the connection id that it chose.
 from collections.abc import Iterator
 
 from glbpy.models import Document, Service, State
+from glbpy.prior import settles
 
 
 def remarks(before: Document, after: Document) -> Iterator[str]:
@@ -20,13 +21,25 @@ def remarks(before: Document, after: Document) -> Iterator[str]:
             for b in pool.backends
             if b.state == State.DRAINING and was.get(b.name) in (State.ACTIVE, State.FILLING)
         ]
+        drains = sum(b.state == State.DRAINING for b in pool.backends)
         for service in after.services if begun else ():
+            if service.pool == pool.name and drains >= service.hops and _settles_only(service):
+                yield (
+                    f"service {service.name}: {drains} backends of pool {pool.name} drain, and chains have "
+                    f"{service.hops} hops of their own: connections on them that outlast settle_seconds "
+                    f"({service.settle_seconds}) may break"
+                )
             if service.pool == pool.name and (what := _unheld(service)) is not None:
                 names = ", ".join(f"{pool.name}/{name}" for name in begun)
                 yield (
                     f"service {service.name}: {what} on {names} move to other backends at once, "
                     f"since nothing holds them there; {_remedy(service)}"
                 )
+
+
+def _settles_only(service: Service) -> bool:
+    """Tell whether what the service's own chains have no room for is held by former states alone."""
+    return settles(service) and service.flow_cache == "off"
 
 
 def _unheld(service: Service) -> str | None:

@@ -55,6 +55,21 @@ def test_flows_that_are_held_are_not(fields: dict[str, Any]) -> None:
     assert said(**fields) == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [({}, True), ({"hops": 3}, False), ({"flow_cache": "on"}, False), ({"settle_seconds": 0}, False)],
+)
+def test_more_drains_than_chains_have_room_for(fields: dict[str, Any], warned: bool) -> None:
+    """Settling holds them for its time. Without it such a drain is refused: nothing to warn of."""
+    one, two = {"dns1": "draining"}, {"dns1": "draining", "dns2": "draining"}
+    before, after = (document(states, protocol="tcp", **fields) for states in (one, two))
+    found = list(draining.remarks(before, after))
+    assert bool(found) == warned
+    assert list(draining.remarks(after, after)) == []
+    if found:
+        assert "2 backends of pool dns drain, and chains have 2 hops of their own" in found[0]
+
+
 def test_only_a_drain_that_begins_is_spoken_of() -> None:
     before, drained = document({"dns2": "draining"}), document({"dns2": "draining", "dns3": "draining"})
     (text,) = draining.remarks(before, drained)
