@@ -5,6 +5,7 @@ listening socket is opened in the caller's namespace, on 127.0.0.1, and handed o
 reachable from the host although `glb serve` lives in director1's namespace.
 """
 
+import json
 import secrets
 import socket
 from collections.abc import Collection, Iterable
@@ -58,14 +59,22 @@ def config_path(run: Path) -> Path:
     return run / "director.toml"
 
 
-def write_config(director: Director, run: Path, driver: Driver, services: Collection[Extra] = ()) -> None:
-    """Write the director's TOML file below `run`, its run directory.
+def write_config(
+    director: Director,
+    run: Path,
+    driver: Driver,
+    services: Collection[Extra] = (),
+    peers: Collection[Director] = (),
+) -> None:
+    """Write the director's TOML file below `run`, its run directory. `peers`: all directors, where there are
+    several.
 
     With l2dsr the next hops are the kernel's, since packets go to the backends' own MAC addresses.
     """
     more = PREFIXES if services else ""
     if not any(each.encapsulation == Encapsulation.L2DSR for each in services):
         more += f'gateway_mac = "{ROUTER_MAC}"\n'
+    shared = f"\n[fragments]\npeers = {json.dumps([each.address4 for each in peers])}\n" if peers else ""
     run.mkdir(parents=True, exist_ok=True)
     config_path(run).write_text(
         CONFIG.format(
@@ -77,6 +86,7 @@ def write_config(director: Director, run: Path, driver: Driver, services: Collec
             mtu=MTU,
             devargs=DEVARGS[driver],
         )
+        + shared
     )
 
 

@@ -148,7 +148,7 @@ class Lab:
         for each in backends:
             programs.wait_ready(each, self.path / each.name)
         for one in machines:
-            director.write_config(one, self.path / one.name, driver, services)
+            director.write_config(one, self.path / one.name, driver, services, machines if others else ())
         for one in others:
             say(f"{one.name}: glb-forwarder on {driver}")
             director.start_forwarder(one, self.path / one.name)

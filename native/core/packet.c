@@ -80,15 +80,12 @@ static enum glb_reason parse_transport(struct glb_packet *packet, const struct i
 	return GLB_REASON_FORWARDED; /* kind OTHER */
 }
 
-static enum glb_reason parse(struct glb_packet *packet)
+/* From the IP header on, at `bytes`. */
+static enum glb_reason parse_packet(struct glb_packet *packet, struct span bytes)
 {
-	struct span bytes = {packet->data, packet->data_len};
 	enum glb_reason reason;
 	struct ip ip;
 
-	reason = ethernet_parse(&bytes, &packet->family);
-	if (reason != GLB_REASON_FORWARDED)
-		return reason;
 	packet->l3_offset = (uint16_t)(bytes.at - packet->data);
 	reason = ip_parse(packet->family, bytes, packet->frame_len - packet->l3_offset, &ip);
 	if (reason != GLB_REASON_FORWARDED)
@@ -104,13 +101,21 @@ static enum glb_reason parse(struct glb_packet *packet)
 	return parse_transport(packet, &ip);
 }
 
+static enum glb_reason parse(struct glb_packet *packet)
+{
+	struct span bytes = {packet->data, packet->data_len};
+	const enum glb_reason reason = ethernet_parse(&bytes, &packet->family);
+
+	return reason == GLB_REASON_FORWARDED ? parse_packet(packet, bytes) : reason;
+}
+
 /* What an earlier frame in the same struct left behind. */
 static void clear(struct glb_packet *packet)
 {
 	packet->l3_len = 0;
 	packet->l3_offset = packet->l4_offset = 0;
 	packet->kind = GLB_PACKET_OTHER;
-	packet->protocol = packet->tos = packet->extended = packet->fragment = 0;
+	packet->protocol = packet->tos = packet->extended = packet->fragment = packet->from_peer = 0;
 	packet->hint = packet->sport = packet->dport = 0;
 	packet->vip = packet->src = packet->dst = (struct glb_addr){0};
 	packet->service = packet->row = packet->alt_row = GLB_INDEX_NONE;
@@ -126,4 +131,11 @@ void glb_packet_parse(struct glb_packet *packets, unsigned n)
 		if (packets[i].verdict == GLB_VERDICT_FORWARD)
 			verdict_set(&packets[i], parse(&packets[i]));
 	}
+}
+
+enum glb_reason packet_parse_inside(struct glb_packet *packet, uint8_t family, struct span bytes)
+{
+	clear(packet);
+	packet->family = family;
+	return parse_packet(packet, bytes);
 }

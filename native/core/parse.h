@@ -39,6 +39,7 @@ struct ip {
 	uint32_t id;         /* of a fragment: the datagram's */
 	uint32_t offset;     /* of a fragment, in the datagram, bytes */
 	const uint8_t *part; /* of a fragment: where its bytes of the datagram begin */
+	uint8_t part_protocol; /* of a fragment: what these are, as the fragment header or IPv4 says */
 };
 
 /* Takes the Ethernet header and VLAN tags off `bytes`. Returns GLB_REASON_FORWARDED with the *family of what follows, or why
@@ -55,5 +56,8 @@ enum glb_reason ip_parse(uint8_t family, struct span bytes, uint32_t room, struc
 
 /* Reads an ICMP or ICMPv6 message; ip_parse() has read the headers before it. */
 enum glb_reason icmp_parse(struct glb_packet *packet, const struct ip *ip);
+
+/* Reads the packet anew, as the one of `family` at `bytes`, which are inside its frame. */
+enum glb_reason packet_parse_inside(struct glb_packet *packet, uint8_t family, struct span bytes);
 
 #endif

@@ -24,8 +24,9 @@ static bool cut(struct span *bytes, uint32_t header, uint32_t length, uint32_t r
 	return true;
 }
 
-static void note_fragment(struct ip *ip, uint32_t id, uint32_t offset, bool more, const uint8_t *part)
+static void note_fragment(struct ip *ip, uint8_t protocol, uint32_t id, uint32_t offset, bool more, const uint8_t *part)
 {
+	ip->part_protocol = protocol;
 	ip->id = id;
 	ip->offset = offset;
 	ip->more = more;
@@ -57,7 +58,7 @@ static enum glb_reason parse_v4(struct span bytes, uint32_t room, struct ip *ip)
 	ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) != 0;
 	ip->payload = bytes;
 	if (ip->fragment)
-		note_fragment(ip, ip->hint, (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) * 8U,
+		note_fragment(ip, ip->protocol, ip->hint, (glb_be16_get(header->fragment) & GLB_IPV4_OFFSET) * 8U,
 			      (glb_be16_get(header->fragment) & GLB_IPV4_MF) != 0, bytes.at);
 	return GLB_REASON_FORWARDED;
 }
@@ -98,7 +99,8 @@ static enum glb_reason skip_extensions(struct span *bytes, struct ip *ip)
 		if (ip->protocol == GLB_IPPROTO_FRAGMENT) {
 			ip->fragment = (glb_be16_get(header->fragment) & (GLB_IPV6_OFFSET | GLB_IPV6_MF)) != 0;
 			ip->later_fragment = (glb_be16_get(header->fragment) & GLB_IPV6_OFFSET) != 0;
-			note_fragment(ip, glb_be32_get(header->rest), glb_be16_get(header->fragment) & GLB_IPV6_OFFSET,
+			note_fragment(ip, header->next_header, glb_be32_get(header->rest),
+				      glb_be16_get(header->fragment) & GLB_IPV6_OFFSET,
 				      (glb_be16_get(header->fragment) & GLB_IPV6_MF) != 0, bytes->at);
 		} else {
 			ip->extended = true;

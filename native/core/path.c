@@ -110,6 +110,14 @@ void glb_path_filter(const struct glb_path *path, struct glb_packet *packets, un
 		verdict_set(&packets[i], wanted ? filter(&path->director, &packets[i]) : GLB_REASON_FORWARDED);
 }
 
+/* What a peer sent here and is forwarded is counted as such. */
+static void name_peers(struct glb_packet *packets, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (packets[i].from_peer && packets[i].verdict == GLB_VERDICT_FORWARD && packets[i].reason == GLB_REASON_FORWARDED)
+			packets[i].reason = GLB_REASON_FRAGMENT_FROM_PEER;
+}
+
 void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memory *memory, struct glb_packet *packets, unsigned n)
 {
 	const bool follows = path->follows && memory->fragments != NULL;
@@ -122,10 +130,14 @@ void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memo
 	glb_path_filter(path, packets, n);
 	STAGE_END(filter);
 	glb_packet_parse(packets, n);
+	if (path->director.peers != NULL)
+		glb_path_unwrap(path, packets, n);
 	STAGE_END(parse);
 	glb_path_classify(path, packets, n);
 	if (path->director.strict)
 		glb_path_check(packets, n);
+	if (path->director.peers != NULL && path->follows)
+		glb_path_redirect(path, packets, n);
 	if (follows)
 		glb_path_follow(path, memory->fragments, memory->fragments_now, packets, n);
 	if (guard != NULL)
@@ -147,6 +159,8 @@ void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memo
 		glb_path_followed(path, memory->fragments, packets, n);
 	STAGE_END(remember);
 	glb_path_measure(path, packets, n);
+	if (path->director.peers != NULL)
+		name_peers(packets, n);
 	STAGE_END(measure);
 }
 

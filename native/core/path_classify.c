@@ -66,9 +66,8 @@ static enum glb_reason classify_echo(const struct glb_path *path, struct glb_pac
 	return GLB_REASON_FORWARDED;
 }
 
-/* Whether all packets of the protocol to a VIP are one service's, and that chooses by addresses alone: then a later fragment need not wait to
- * be told where the first one went. */
-static bool goes_alone(const struct glb_snapshot *snapshot, const struct glb_vip *vip, struct glb_packet *packet)
+/* The service of which classify_alone() is true, or GLB_INDEX_NONE. */
+static uint32_t service_alone(const struct glb_snapshot *snapshot, const struct glb_vip *vip, uint8_t protocol)
 {
 	enum { ADDRESSES = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR, BINDS_MAX = 16 };
 	const struct glb_bind *binds = &snapshot->binds[vip->bind_first];
@@ -76,22 +75,26 @@ static bool goes_alone(const struct glb_snapshot *snapshot, const struct glb_vip
 	uint32_t only = GLB_INDEX_NONE;
 
 	if (!vip->follows || vip->bind_count > BINDS_MAX)
-		return false;
+		return GLB_INDEX_NONE;
 	for (uint32_t b = 0; b < vip->bind_count; b++) {
-		if (binds[b].protocol != packet->protocol)
+		if (binds[b].protocol != protocol)
 			continue;
 		if (only != GLB_INDEX_NONE && only != binds[b].service)
-			return false;
+			return GLB_INDEX_NONE;
 		only = binds[b].service;
 	}
 	if (only == GLB_INDEX_NONE)
-		return false;
+		return GLB_INDEX_NONE;
 	service = &snapshot->services[only];
 	if ((service->flags & (GLB_SERVICE_FRAGMENTS | GLB_SERVICE_FLOW_CACHE | GLB_SERVICE_QUIC)) != GLB_SERVICE_FRAGMENTS ||
 	    ((service->hash_fields | service->alt_hash_fields) & ~ADDRESSES) != 0)
-		return false;
-	packet->service = only;
-	return true;
+		return GLB_INDEX_NONE;
+	return only;
+}
+
+bool classify_alone(const struct glb_snapshot *snapshot, const struct glb_vip *vip, uint8_t protocol)
+{
+	return service_alone(snapshot, vip, protocol) != GLB_INDEX_NONE;
 }
 
 enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *packet, uint8_t kind)
@@ -117,7 +120,8 @@ enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *pack
 	case GLB_PACKET_ICMP:
 		return GLB_REASON_ICMP_NOT_TAKEN;
 	case GLB_PACKET_FRAGMENT:
-		return goes_alone(snapshot, &snapshot->vips[vip], packet) ? GLB_REASON_FORWARDED : GLB_REASON_LATER_FRAGMENT;
+		packet->service = service_alone(snapshot, &snapshot->vips[vip], packet->protocol);
+		return packet->service != GLB_INDEX_NONE ? GLB_REASON_FORWARDED : GLB_REASON_LATER_FRAGMENT;
 	case GLB_PACKET_OTHER:
 		break;
 	}

@@ -106,7 +106,7 @@ void glb_path_follow(const struct glb_path *path, struct glb_fragments *fragment
 		struct glb_packet *packet = &packets[i];
 
 		fragments->place[i] = GLB_FRAGMENT_NONE;
-		if (!packet->fragment || !vip_follows(path, packet))
+		if (!packet->fragment || packet->reason == GLB_REASON_FRAGMENT_REDIRECTED || !vip_follows(path, packet))
 			continue;
 		if (packet->kind != GLB_PACKET_FRAGMENT)
 			follow_first(path, fragments, now, packet, &fragments->place[i]);

@@ -7,6 +7,7 @@
 #include "reject.h"
 #include "checksum.h"
 #include "echo.h"
+#include "peers_mark.h"
 
 #include <glb/path.h>
 #include <glb/wire.h>
@@ -138,11 +139,7 @@ static uint32_t put_answer(const struct glb_packet *packet, uint8_t *out)
 
 uint32_t glb_path_reject(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out)
 {
-	struct glb_eth *eth = (struct glb_eth *)out;
-	uint8_t *l3 = out + packet->l3_offset;
+	const uint32_t l2_len = peers_ethernet(packet, path->director.local_mac, packet->family, out);
 
-	memcpy(out, packet->data, packet->l3_offset);
-	memcpy(eth->dst, eth->src, sizeof(eth->dst));
-	memcpy(eth->src, path->director.local_mac, sizeof(eth->src));
-	return packet->l3_offset + put_answer(packet, l3);
+	return l2_len + put_answer(packet, out + l2_len);
 }

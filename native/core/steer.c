@@ -3,6 +3,8 @@
  * Looks no deeper than it must: what is wrong with a frame is for the parse stage to find, on its worker.
  */
 #include "parse.h"
+#include "peers_mark.h"
+#include "snapshot_layout.h"
 
 #include <glb/steer.h>
 
@@ -55,24 +57,48 @@ static void set_quoted(struct key *key, uint8_t family, const struct ip *ip)
 	key->protocol = packet.protocol;
 }
 
+static inline uint32_t hash_of(uint32_t seed, uint8_t family, const struct ip *ip)
+{
+	struct key key = {.protocol = 0};
+
+	set_addresses(&key, &ip->src, &ip->dst);
+	if (ip->fragment)
+		return (uint32_t)XXH3_64bits_withSeed(&key, sizeof(key), seed);
+	if (ip->protocol == GLB_IPPROTO_TCP || ip->protocol == GLB_IPPROTO_UDP)
+		set_ports(&key, ip->payload, ip->protocol);
+	else if (ip->protocol == (family == GLB_FAMILY_V4 ? GLB_IPPROTO_ICMP : GLB_IPPROTO_ICMPV6))
+		set_quoted(&key, family, ip);
+	return (uint32_t)XXH3_64bits_withSeed(&key, sizeof(key), seed);
+}
+
 uint32_t glb_steer_hash(uint32_t seed, const uint8_t *data, uint32_t len, uint32_t frame_len)
 {
 	struct span bytes = {data, len};
-	struct key key = {.protocol = 0};
 	uint8_t family;
 	struct ip ip;
 
 	if (ethernet_parse(&bytes, &family) != GLB_REASON_FORWARDED ||
 	    ip_parse(family, bytes, frame_len - (uint32_t)(bytes.at - data), &ip) != GLB_REASON_FORWARDED)
 		return 0;
-	set_addresses(&key, &ip.src, &ip.dst);
-	if (ip.fragment)
-		return (uint32_t)XXH3_64bits_withSeed(&key, sizeof(key), seed);
-	if (ip.protocol == GLB_IPPROTO_TCP || ip.protocol == GLB_IPPROTO_UDP)
-		set_ports(&key, ip.payload, ip.protocol);
-	else if (ip.protocol == (family == GLB_FAMILY_V4 ? GLB_IPPROTO_ICMP : GLB_IPPROTO_ICMPV6))
-		set_quoted(&key, family, &ip);
-	return (uint32_t)XXH3_64bits_withSeed(&key, sizeof(key), seed);
+	return hash_of(seed, family, &ip);
+}
+
+uint32_t glb_steer_hash_shared(const struct glb_peers *peers, uint32_t seed, const uint8_t *data, uint32_t len, uint32_t frame_len)
+{
+	struct span bytes = {data, len};
+	uint8_t family;
+	struct ip ip;
+
+	if (ethernet_parse(&bytes, &family) != GLB_REASON_FORWARDED ||
+	    ip_parse(family, bytes, frame_len - (uint32_t)(bytes.at - data), &ip) != GLB_REASON_FORWARDED)
+		return 0;
+	bytes = ip.payload;
+	if (ip.protocol == GLB_IPPROTO_UDP && !ip.fragment && glb_addr_equal(&ip.dst, &peers->of[peers->own].addr) &&
+	    peers_marked(&bytes, &family) &&
+	    (family == GLB_FAMILY_NONE ||
+	     ip_parse(family, bytes, frame_len - (uint32_t)(bytes.at - data), &ip) != GLB_REASON_FORWARDED))
+		return 0;
+	return hash_of(seed, family, &ip);
 }
 
 uint32_t glb_steer_worker(uint32_t hash, uint32_t workers)

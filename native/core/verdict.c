@@ -106,6 +106,16 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"a later fragment that waited in vain for the first one of its datagram"},
 	[GLB_REASON_FRAGMENT_NO_ROOM] = {"fragment_no_room", GLB_VERDICT_DROP,
 		"a later fragment that came before the first one, and had no room to wait"},
+	[GLB_REASON_FRAGMENT_REDIRECTED] = {"fragment_redirected", GLB_VERDICT_ANSWER,
+		"a fragment, sent to the peer director where all of its datagram meet"},
+	[GLB_REASON_FRAGMENT_FROM_PEER] = {"fragment_from_peer", GLB_VERDICT_FORWARD,
+		"a fragment that a peer director had redirected to this one: sent to a backend"},
+	[GLB_REASON_FRAGMENT_PEER_TOO_LONG] = {"fragment_peer_too_long", GLB_VERDICT_DROP,
+		"a fragment for a peer director: encapsulated, it would exceed the MTU"},
+	[GLB_REASON_FRAGMENT_PEER_UNKNOWN] = {"fragment_peer_unknown", GLB_VERDICT_DROP,
+		"a fragment redirected to this director from an address that is not in fragments.peers"},
+	[GLB_REASON_FRAGMENT_PEER_BAD] = {"fragment_peer_bad", GLB_VERDICT_DROP,
+		"redirected to this director by a peer, and not a fragment in IPv4 or IPv6"},
 };
 
 const char *glb_reason_name(unsigned reason)

@@ -68,6 +68,7 @@ static const struct config_key keys[] = {
 	KEY("fragments", "waiting", CONFIG_INTEGER, fragment_waiting, RANGE(GLB_FRAGMENTS_MIN, 1 << 16)),
 	KEY("fragments", "timeout_ms", CONFIG_INTEGER, fragment_timeout_ms, RANGE(1, 60000)),
 	KEY("fragments", "wait_ms", CONFIG_INTEGER, fragment_wait_ms, RANGE(1, 60000)),
+	KEY("fragments", "peers", CONFIG_ADDRESSES, fragment_peers, COUNT(fragment_peer_count)),
 	KEY("stats", "service_slots", CONFIG_INTEGER, service_slots, RANGE(1, 1 << 20)),
 	KEY("stats", "backend_slots", CONFIG_INTEGER, backend_slots, RANGE(1, 1 << 20)),
 };
@@ -342,6 +343,31 @@ static int check_punt(const struct config *config, const char *origin, struct gl
 	return 0;
 }
 
+/* A datagram's fragments come by themselves and from a peer: only a receiver knows that they belong together, no NIC does. */
+int config_check_peers(const struct config *config, struct glb_error *error)
+{
+	if (config->fragment_peer_count != 0 && config->run_model != CONFIG_PIPELINE && config->workers > 1)
+		return glb_error_set(error, -EINVAL, "fragments.peers: with %d workers only with forward.run_model = \"pipeline\"",
+				     (int)config->workers);
+	return 0;
+}
+
+static int settle_peers(struct config *config, const char *origin, struct glb_error *error)
+{
+	const struct glb_director *director = &config->director;
+	struct glb_error wrong;
+
+	if (config->fragment_peer_count == 0)
+		return 0;
+	if (config_check_peers(config, &wrong) != 0)
+		return glb_error_set(error, -EINVAL, "%s: %.200s", origin, wrong.text);
+	if (glb_peers_set(&config->peers, config->fragment_peers, config->fragment_peer_count, &director->outer_source_v4,
+			  &director->outer_source_v6, &wrong) != 0)
+		return glb_error_set(error, -EINVAL, "%s: fragments.peers: %.200s", origin, wrong.text);
+	config->director.peers = &config->peers;
+	return 0;
+}
+
 /* What no key can say alone, and the defaults that follow from others. */
 static int complete(struct config *config, const char *origin, struct glb_error *error)
 {
@@ -364,7 +390,7 @@ static int complete(struct config *config, const char *origin, struct glb_error 
 		return glb_error_set(error, -EINVAL, "%s: director.run_dir: too long for a socket inside it; "
 				     "at most %zu bytes", origin,
 				     sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/next/control.sock"));
-	if (check_punt(config, origin, error) != 0)
+	if (check_punt(config, origin, error) != 0 || settle_peers(config, origin, error) != 0)
 		return -EINVAL;
 	return check_eal_args(config, origin, error);
 }

@@ -85,6 +85,9 @@ struct config {
 	int64_t fragment_waiting;   /* fragments that came before the first one */
 	int64_t fragment_timeout_ms;
 	int64_t fragment_wait_ms;
+	struct glb_addr fragment_peers[GLB_PEERS_MAX]; /* directors, this one included */
+	unsigned fragment_peer_count; /* 0: none */
+	struct glb_peers peers;       /* made of these; director.peers, where there are any */
 	/* [punt]; packets a second of each class, for each worker and port */
 	int64_t punt_rate[GLB_PUNT_CLASSES];
 	/* [stats] */
@@ -120,6 +123,9 @@ static inline unsigned config_counted_lcores(const struct config *config)
 
 /* Whether forward.gateway_mac is given. */
 bool config_has_gateway(const struct config *config);
+
+/* Whether fragments.peers goes with the number of workers, once that is known: 0, or -EINVAL with *error. */
+int config_check_peers(const struct config *config, struct glb_error *error);
 
 void config_free(struct config *config);
 

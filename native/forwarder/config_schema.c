@@ -57,6 +57,10 @@ static json_t *value_schema(const struct config_key *key)
 	case CONFIG_INTEGERS:
 		return json_pack("{s:s, s:i, s:I, s:o}", "type", "array", "minItems", 1, "maxItems",
 				 (json_int_t)(key->size / sizeof(int64_t)), "items", integer(key));
+	case CONFIG_ADDRESSES:
+		return json_pack("{s:s, s:i, s:I, s:{s:[{s:s}, {s:s}]}}", "type", "array", "minItems", 2, "maxItems",
+				 (json_int_t)(key->size / sizeof(struct glb_addr)), "items", "anyOf", "format", "ipv4", "format",
+				 "ipv6");
 	}
 	return NULL;
 }

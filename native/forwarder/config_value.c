@@ -180,6 +180,23 @@ static const char *read_integers(const struct config_key *key, const json_t *val
 	return NULL;
 }
 
+static const char *read_addresses(const struct config_key *key, const json_t *value, struct glb_addr *out, unsigned *count)
+{
+	static const struct config_key kinds[] = {{.kind = CONFIG_IPV4}, {.kind = CONFIG_IPV6}};
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value))
+		return "a list of addresses, [\"10.0.0.2\", \"10.0.0.3\"]";
+	if (json_array_size(value) > key->size / sizeof(*out))
+		return "a shorter list";
+	json_array_foreach(value, i, item)
+		if (parse_address(&kinds[0], item, &out[i]) != NULL && parse_address(&kinds[1], item, &out[i]) != NULL)
+			return "a list of unicast IPv4 or IPv6 addresses, each in quotes";
+	*count = (unsigned)json_array_size(value);
+	return NULL;
+}
+
 int config_value_read(void *object, const struct config_key *key, const json_t *value, const char *origin,
 		      struct glb_error *error)
 {
@@ -220,6 +237,9 @@ int config_value_read(void *object, const struct config_key *key, const json_t *
 		break;
 	case CONFIG_INTEGERS:
 		wrong = read_integers(key, value, (int64_t *)(void *)field, count, room, sizeof(room));
+		break;
+	case CONFIG_ADDRESSES:
+		wrong = read_addresses(key, value, (struct glb_addr *)(void *)field, count);
 		break;
 	}
 	return wrong != NULL ? refuse(key, value, origin, error, wrong) : 0;

@@ -20,6 +20,7 @@ enum config_kind {
 	CONFIG_CHOICE,   /* uint8_t or int64_t: position in words */
 	CONFIG_WORDS,    /* char *[]: owned strings; at most max */
 	CONFIG_INTEGERS, /* int64_t[]: each min..max */
+	CONFIG_ADDRESSES, /* struct glb_addr[]: unicast */
 };
 
 struct config_key {
@@ -31,7 +32,7 @@ struct config_key {
 	int64_t min, max;
 	bool required;
 	const char *const *words; /* CHOICE: ends with NULL */
-	size_t count_offset;      /* WORDS, INTEGERS: of the unsigned count */
+	size_t count_offset;      /* WORDS, INTEGERS, ADDRESSES: of the unsigned count */
 };
 
 /* Checks `value` against *key and stores it in `object`. Returns 0, or -EINVAL or -ENOMEM with *error naming

@@ -126,7 +126,7 @@ static int settle_workers(struct config *config, struct glb_error *error)
 		return glb_error_set(error, -EINVAL, "eal.senders: %d for %u workers; at most one for each",
 				     (int)config->senders, workers);
 	config->workers = workers;
-	return 0;
+	return config_check_peers(config, error);
 }
 
 /* EAL's own words do not say which [[port]] has no driver. */

@@ -133,7 +133,7 @@ enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, s
 	glb_path_encap(path, packet, out);
 	if (egress->offloads != 0)
 		leave_to_device(path, egress, packet->header_len, mbuf);
-	return GLB_REASON_FORWARDED;
+	return packet->reason;
 }
 
 enum glb_reason mbuf_whole(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet, uint8_t *scratch)
@@ -190,6 +190,33 @@ static bool replace(struct rte_mbuf *mbuf, const uint8_t *frame, uint16_t len)
 	mbuf->pkt_len = len;
 	memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), frame, len);
 	return true;
+}
+
+enum glb_reason mbuf_redirect(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet)
+{
+	uint8_t header[GLB_PEER_HEADER_MAX];
+	const uint32_t len = glb_path_redirect_header(path, packet, header);
+
+	cut(mbuf, packet->l3_offset + packet->l3_len);
+	rte_pktmbuf_adj(mbuf, packet->l3_offset);
+	if (rte_pktmbuf_headroom(mbuf) < len && !make_room(mbuf, (uint16_t)len))
+		return GLB_REASON_NO_HEADROOM;
+	memcpy(rte_pktmbuf_prepend(mbuf, (uint16_t)len), header, len);
+	return GLB_REASON_FRAGMENT_REDIRECTED;
+}
+
+void mbuf_unwrap(struct rte_mbuf *mbuf, struct glb_packet *packet)
+{
+	uint8_t header[sizeof(struct glb_eth) + 2 * sizeof(struct glb_vlan)];
+	const uint16_t len = (uint16_t)glb_path_ethernet(packet, packet->family, header), inside = (uint16_t)(packet->l3_offset - len);
+
+	cut(mbuf, packet->l3_offset + packet->l3_len);
+	packet->data = (const uint8_t *)rte_pktmbuf_adj(mbuf, inside);
+	memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), header, len);
+	packet->data_len = rte_pktmbuf_data_len(mbuf);
+	packet->frame_len = rte_pktmbuf_pkt_len(mbuf);
+	packet->l3_offset = len;
+	packet->l4_offset = (uint16_t)(packet->l4_offset - inside);
 }
 
 enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,

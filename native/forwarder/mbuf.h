@@ -13,7 +13,7 @@ enum { MBUF_SCRATCH = 65536 + 256 }; /* bytes: the longest frame that is put tog
 void mbuf_describe(struct rte_mbuf *const *mbufs, struct glb_packet *packets, unsigned n);
 
 /* Turns a frame whose verdict is FORWARD into the frame to send: what is behind the IP packet is cut off, the outer header comes in
- * front. `scratch` (MBUF_SCRATCH bytes) is used when a checksum runs over several segments. Returns GLB_REASON_FORWARDED, or
+ * front. `scratch` (MBUF_SCRATCH bytes) is used when a checksum runs over several segments. Returns the packet's reason, or
  * GLB_REASON_NO_HEADROOM with the frame spoilt. */
 enum glb_reason mbuf_encap(const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet,
 			   uint8_t *scratch);
@@ -31,5 +31,11 @@ enum glb_reason mbuf_piece(const struct glb_path *path, const struct rte_mbuf *m
  * or GLB_REASON_NO_HEADROOM when the buffer is too small for it. `scratch`: MBUF_SCRATCH bytes. */
 enum glb_reason mbuf_answer(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet,
 			    uint8_t *scratch);
+
+/* Turns a fragment that is for a peer director into the frame for it. Returns its reason, or GLB_REASON_NO_HEADROOM. */
+enum glb_reason mbuf_redirect(const struct glb_path *path, struct rte_mbuf *mbuf, const struct glb_packet *packet);
+
+/* Takes off a fragment from a peer what that put around it, before the kernel gets it. */
+void mbuf_unwrap(struct rte_mbuf *mbuf, struct glb_packet *packet);
 
 #endif

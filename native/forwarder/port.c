@@ -157,7 +157,11 @@ static int open_xdp(struct port *port, const struct config *config, const struct
 	if (strcmp(port->driver, "net_af_xdp") != 0)
 		return 0;
 	port->xdp = xdp_open(info->if_index, config_rx_queues(config), error);
-	return port->xdp == NULL ? error->code : 0;
+	if (port->xdp == NULL)
+		return error->code;
+	if (config->director.peers == NULL)
+		return 0;
+	return xdp_add_own(port->xdp, &config->peers.of[config->peers.own].addr, error);
 }
 
 int port_start(struct ports *ports, unsigned index, const struct config *config, struct glb_error *error)

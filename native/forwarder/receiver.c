@@ -19,7 +19,8 @@ static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigne
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t worker = glb_steer_worker(flow_hash(receiver->seed, mbufs[i]), receiver->rings->workers);
+		uint32_t worker = glb_steer_worker(flow_hash_shared(receiver->peers, receiver->seed, mbufs[i]),
+						   receiver->rings->workers);
 
 		mbufs[i]->port = port;
 		receiver->mbufs[worker][receiver->counts[worker]++] = mbufs[i];
@@ -116,7 +117,7 @@ static unsigned poll_trace(struct receiver *receiver)
 	count_add(&receiver->stats->rx_bytes, mbuf->pkt_len);
 	workers = sort(receiver, &mbuf, 1, trace->port | RINGS_TRACED);
 	trace->report.steered = true;
-	trace->report.steer_hash = flow_hash(receiver->seed, mbuf);
+	trace->report.steer_hash = flow_hash_shared(receiver->peers, receiver->seed, mbuf);
 	trace->report.steer_worker = (unsigned)__builtin_ctzll(workers);
 	if (steer(receiver, workers, 1, mbuf->pkt_len) != 0) {
 		trace_end(trace, GLB_REASON_STEER_RING_FULL, false);

@@ -26,6 +26,7 @@ struct receiver {
 	bool until_dry;          /* ends by itself when its ports have run dry (replay) */
 	const struct ports *ports;
 	struct rings *rings;
+	const struct glb_peers *peers; /* directors that share fragments, or NULL */
 	struct order *order;     /* replay: numbers the packets, or NULL */
 	struct trace *trace;     /* the mailbox for a packet that is traced */
 	const int *stop;         /* set by the main lcore */

@@ -149,12 +149,17 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Makes a packet that is to be answered its reply, as far as the rate of its kind allows. */
+/* Makes a packet that is to be answered its reply, as far as the rate of its kind allows; or one that is for a peer what that gets. */
 static void answer(struct worker *worker, const struct glb_path *path, struct rte_mbuf *mbuf, struct glb_packet *packet)
 {
 	struct glb_bucket *bucket = &worker->reject;
 	enum glb_reason limited = GLB_REASON_REJECT_LIMITED;
 
+	if (packet->reason == GLB_REASON_FRAGMENT_REDIRECTED) {
+		packet->reason = (uint8_t)mbuf_redirect(path, mbuf, packet);
+		packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+		return;
+	}
 	if (packet->reason == GLB_REASON_ECHO_ANSWERED) {
 		bucket = &worker->echo;
 		limited = GLB_REASON_ECHO_LIMITED;
@@ -264,6 +269,8 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, uns
 			packet_of[ready] = (uint8_t)i;
 			mbufs[ready++] = mbufs[i];
 		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
+			if (packet->from_peer)
+				mbuf_unwrap(mbufs[i], packet);
 			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
 			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
 			if (packet->verdict == GLB_VERDICT_DROP)

@@ -87,7 +87,7 @@ static void make_receiver(const struct making *making, unsigned index, uint32_t 
 	const unsigned lcore = rings_lcore(place);
 
 	making->workers->receivers[index] = (struct receiver){
-		.index = index, .lcore = lcore, .seed = seed, .adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE,
+		.index = index, .lcore = lcore, .seed = seed, .peers = making->config->director.peers, .adaptive = making->config->idle == CONFIG_IDLE_ADAPTIVE,
 		.until_dry = making->replay, .ports = making->ports, .rings = making->workers->rings,
 		.order = making->order, .trace = making->workers->trace, .stop = &making->workers->stop,
 		.stats = block(making, place, lcore, GLB_ROLE_RECEIVER),

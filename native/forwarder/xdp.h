@@ -30,6 +30,9 @@ void xdp_close(struct xdp *xdp);
 int xdp_add_vips(const struct ports *ports, const struct glb_snapshot *snapshot, struct glb_error *error);
 void xdp_drop_vips(const struct ports *ports);
 
+/* On a director with peers: what they send to its own address is the forwarder's, too. Returns 0 or a negative errno with *error. */
+int xdp_add_own(const struct xdp *xdp, const struct glb_addr *addr, struct glb_error *error);
+
 struct xdp_status {
 	bool native;       /* in the driver; else in the kernel's generic code, for each packet a buffer */
 	uint64_t taken;    /* packets handed to the forwarder */

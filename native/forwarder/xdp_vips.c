@@ -15,9 +15,23 @@ static int map_of(const struct xdp *xdp, const struct vip *vip)
 
 static int add(void *context, const struct vip *vip)
 {
-	const uint8_t here = 1;
+	const uint8_t here = XDP_VIP;
 
 	return bpf_map_update_elem(map_of(context, vip), &vip->key, &here, BPF_ANY);
+}
+
+int xdp_add_own(const struct xdp *xdp, const struct glb_addr *addr, struct glb_error *error)
+{
+	struct vip own = {.family = addr->family, .key.bits = glb_addr_len(addr->family) * 8};
+	const uint8_t here = XDP_PEER;
+	int ret;
+
+	memcpy(own.key.addr, addr->bytes, glb_addr_len(addr->family));
+	ret = bpf_map_update_elem(map_of(xdp, &own), &own.key, &here, BPF_ANY);
+	if (ret == 0)
+		return 0;
+	return glb_error_set(error, ret, "fragments.peers: this director's own address cannot be told to the XDP program on %s: %s",
+			     xdp->interface, strerror(-ret));
 }
 
 static int drop(void *context, const struct vip *vip)

@@ -220,6 +220,23 @@ static void files_that_cannot_be_read(void)
 	CHECK(config_read(&config, "/", NULL, 0, &error) == -EISDIR);
 }
 
+static void peers_are_directors_and_this_is_one_of_them(void)
+{
+#define PEERS(list) MINIMAL "[fragments]\npeers=" list "\n"
+	CHECK(read_text(MINIMAL, NULL, 0) == 0 && config.director.peers == NULL);
+	CHECK(read_text(PEERS("['10.0.0.3', '10.0.0.2']"), NULL, 0) == 0);
+	CHECK(config.director.peers == &config.peers && config.peers.count == 2 && config.peers.own == 1);
+	CHECK(refused(PEERS("'10.0.0.2'"), "fragments.peers: must be a list of addresses"));
+	CHECK(refused(PEERS("['10.0.0.2', 'director2']"), "fragments.peers: must be a list of unicast"));
+	CHECK(refused(PEERS("['10.0.0.2', '224.0.0.1']"), "fragments.peers: must be a list of unicast"));
+	CHECK(refused(PEERS("['10.0.0.2']"), "fragments.peers: list 2 to 64 directors"));
+	CHECK(refused(PEERS("['10.0.0.3', '10.0.0.4']"), "fragments.peers: this director is not among them"));
+	CHECK(refused(PEERS("['10.0.0.2', '10.0.0.2']"), "fragments.peers: 10.0.0.2 is there twice"));
+	CHECK(refused(PEERS("['10.0.0.2', '10.0.0.3']") "[eal]\nworkers=2\n", "run_model = \"pipeline\""));
+	CHECK(read_text(PEERS("['10.0.0.2', '10.0.0.3']") "[eal]\nworkers=1\n", NULL, 0) == 0);
+#undef PEERS
+}
+
 /* Every prefix of a document, and every document with a byte changed, is taken or refused, never more. */
 static void damaged_documents(void)
 {
@@ -253,6 +270,7 @@ int main(void)
 		{"long paths are refused", long_paths_are_refused},
 		{"sets go over the file", sets_go_over_the_file},
 		{"files that cannot be read", files_that_cannot_be_read},
+		{"peers are directors, and this is one of them", peers_are_directors_and_this_is_one_of_them},
 		{"damaged documents", damaged_documents},
 	};
 

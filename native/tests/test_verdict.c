@@ -14,7 +14,7 @@ static void every_reason_is_complete(void)
 		CHECK(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name));
 		CHECK(text != NULL && strlen(text) > 10 && text[strlen(text) - 1] != '.');
 		CHECK((glb_reason_verdict(i) == GLB_VERDICT_FORWARD) ==
-		      (i == GLB_REASON_FORWARDED || i == GLB_REASON_OVERSIZE_FRAGMENTED));
+		      (i == GLB_REASON_FORWARDED || i == GLB_REASON_OVERSIZE_FRAGMENTED || i == GLB_REASON_FRAGMENT_FROM_PEER));
 		for (unsigned j = 0; j < i; j++)
 			CHECK(strcmp(name, glb_reason_name(j)) != 0);
 	}

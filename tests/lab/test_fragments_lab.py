@@ -2,6 +2,7 @@
 
 On net_af_packet the director's kernel would put IPv4 fragments together. The router spreads flows over two
 directors, by addresses and, where packets have them, ports: fragments by addresses alone, the first included.
+Then it is made to part each datagram: what has ports goes to one director, the rest to the other.
 """
 
 import random
@@ -27,6 +28,16 @@ VIPS = {4: VIP4, 6: VIP6}
 CLIENTS, DATAGRAMS = 6, 5
 SIZE = 65_000  # with 28 or 48 bytes of headers it is just below what there may be
 ALL_FIELDS = ["src_addr", "dst_addr", "src_port", "dst_port"]
+HANDED_ON = {"fragment_redirected", "fragment_from_peer"}  # between directors, as it should be
+PARTED = """
+table inet glbtest {
+    chain parted {
+        type filter hook prerouting priority -150;
+        ip frag-off & 0x1fff != 0 meta mark set 1
+        frag frag-off != 0 meta mark set 1
+    }
+}
+"""
 BUFFER = 4 << 20  # bytes: a datagram of 64 kB counts with all that its packets take
 
 
@@ -131,6 +142,11 @@ def exchange(lab: Lab, family: int) -> dict[str, int]:
     return answered
 
 
+def trouble(grown: dict[str, int]) -> set[str]:
+    """The reasons among these that tell of fragments that did not go on."""
+    return {reason for reason in grown if reason.startswith(("fragment", "later_fragment"))} - HANDED_ON
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("directors", [1, 2])
 def test_none_is_lost(xdp_lab: Lab, mirrors: list[Mirror], family: int, directors: int) -> None:
@@ -143,8 +159,58 @@ def test_none_is_lost(xdp_lab: Lab, mirrors: list[Mirror], family: int, director
     assert sum(answered.values()) == CLIENTS * DATAGRAMS
     assert len(answered) > 1, "all flows went to one backend"
     grown = {reason: n - before[reason] for reason, n in after.items() if n != before[reason]}
-    assert grown["forwarded"] >= CLIENTS * DATAGRAMS * 44
-    assert not any(reason.startswith(("fragment", "later_fragment")) for reason in grown), grown
+    assert grown["forwarded"] + grown.get("fragment_from_peer", 0) >= CLIENTS * DATAGRAMS * 44
+    assert not trouble(grown)
+    assert grown.get("fragment_redirected", 0) == grown.get("fragment_from_peer", 0)
+
+
+@pytest.fixture
+def parted(xdp_lab: Lab) -> Iterator[None]:
+    """A router that sends first fragments, which have ports, to director1 and all others to director2."""
+    router = topology.namespace(xdp_lab.name, "router")
+    xdp_lab.route(["director1"])
+    other = xdp_lab.director("director2")
+    netns.run_in(router, ["nft", PARTED])
+    ways = {VIP4: other.address4, VIP6: other.address6}
+    lines = [f"route add {vip} via {address} table 100" for vip, address in ways.items()]
+    netns.ip(router, lines)
+    for family in ("-4", "-6"):
+        netns.run_in(router, ["ip", family, "rule", "add", "fwmark", "1", "lookup", "100"])
+    yield
+    for family in ("-4", "-6"):
+        netns.run_in(router, ["ip", family, "rule", "del", "fwmark", "1", "lookup", "100"])
+    netns.ip(router, [line.replace(" add ", " del ") for line in lines])
+    netns.run_in(router, ["nft", "delete table inet glbtest"])
+    xdp_lab.route([])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_none_is_lost_where_first_fragments_go_elsewhere(
+    xdp_lab: Lab, mirrors: list[Mirror], parted: None, family: int
+) -> None:
+    serve(xdp_lab)
+    before = {each.name: xdp_lab.forwarder(each.name).status().counters for each in xdp_lab.directors()}
+    answered = exchange(xdp_lab, family)
+    assert sum(answered.values()) == CLIENTS * DATAGRAMS
+    assert len(answered) > 1, "all flows went to one backend"
+    grown = {
+        name: {reason: n - then[reason] for reason, n in now.items() if n != then[reason]}
+        for name, then in before.items()
+        for now in [xdp_lab.forwarder(name).status().counters]
+    }
+    assert not any(trouble(each) for each in grown.values()), grown
+    chosen, other = sorted(grown, key=lambda name: "fragment_redirected" in grown[name])
+    assert grown[other]["fragment_redirected"] == grown[chosen]["fragment_from_peer"]
+    later = CLIENTS * DATAGRAMS * 43
+    assert grown[other]["fragment_redirected"] >= (later if other == "director2" else CLIENTS * DATAGRAMS)
+    assert grown[chosen]["forwarded"] >= (later if chosen == "director2" else CLIENTS * DATAGRAMS)
+
+
+def test_by_source_alone_nobody_hands_on(xdp_lab: Lab, mirrors: list[Mirror], parted: None) -> None:
+    serve(xdp_lab, hash_fields=["src_addr"])
+    before = xdp_lab.counters()["fragment_redirected"]
+    assert sum(exchange(xdp_lab, 4).values()) == CLIENTS * DATAGRAMS
+    assert xdp_lab.counters()["fragment_redirected"] == before
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -30,6 +30,9 @@ def test_vectors_reach_every_reason_of_the_packet_path() -> None:
         # dataplane/test_fragments.py
         "fragment_tiny", "fragment_bad_length", "fragment_endless", "fragment_overlap", "fragment_timeout",
         "fragment_no_room",
+        # test_path_peers.c, dataplane/test_fragment_peers.py
+        "fragment_redirected", "fragment_from_peer", "fragment_peer_too_long", "fragment_peer_unknown",
+        "fragment_peer_bad",
         # test_strict.py
         "source_martian", "source_is_vip", "port_zero", "tcp_bad_flags", "tcp_bad_header", "udp_bad_length",
     }  # fmt: skip

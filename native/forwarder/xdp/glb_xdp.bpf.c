@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* Which packets of an af_xdp port are the forwarder's: those to a VIP. All others go on to the kernel.
+/* Which packets of an af_xdp port are the forwarder's: those to a VIP, and, on directors with peers, what these send. All others go on to the kernel.
  *
  * The destination address alone decides, so that fragments, ICMP errors and extension headers need no parsing here;
  * what is then to be done with a packet is the forwarder's business. net_af_xdp loads this program (xdp_prog=) and
@@ -90,26 +90,41 @@ static __always_inline uint16_t take_ethernet(struct cursor *c)
 	return type;
 }
 
-static __always_inline int is_vip_v4(struct cursor *c)
+static __always_inline int is_gue(struct cursor *c, uint8_t protocol)
+{
+	const struct glb_udp *udp = take(c, sizeof(*udp));
+
+	return protocol == GLB_IPPROTO_UDP && udp && glb_be16_get(udp->dport) == GLB_GUE_PORT;
+}
+
+static __always_inline int is_ours_v4(struct cursor *c)
 {
 	const struct glb_ipv4 *ip = take(c, sizeof(*ip));
 	struct vip_key_v4 key = {.bits = 32};
+	const uint8_t *whose;
 
 	if (!ip)
 		return 0;
 	__builtin_memcpy(key.addr, ip->dst, sizeof(key.addr));
-	return bpf_map_lookup_elem(&vips_v4, &key) != 0;
+	whose = bpf_map_lookup_elem(&vips_v4, &key);
+	if (!whose || *whose == XDP_VIP)
+		return whose != 0;
+	return ip->version_ihl == 0x45 && is_gue(c, ip->protocol);
 }
 
-static __always_inline int is_vip_v6(struct cursor *c)
+static __always_inline int is_ours_v6(struct cursor *c)
 {
 	const struct glb_ipv6 *ip = take(c, sizeof(*ip));
 	struct vip_key key = {.bits = 128};
+	const uint8_t *whose;
 
 	if (!ip)
 		return 0;
 	__builtin_memcpy(key.addr, ip->dst, sizeof(key.addr));
-	return bpf_map_lookup_elem(&vips_v6, &key) != 0;
+	whose = bpf_map_lookup_elem(&vips_v6, &key);
+	if (!whose || *whose == XDP_VIP)
+		return whose != 0;
+	return is_gue(c, ip->next_header);
 }
 
 SEC("xdp")
@@ -119,7 +134,7 @@ int glb_xdp(struct xdp_md *ctx)
 	uint16_t type = take_ethernet(&c);
 	int verdict;
 
-	if (!(type == GLB_ETHERTYPE_IPV4 && is_vip_v4(&c)) && !(type == GLB_ETHERTYPE_IPV6 && is_vip_v6(&c)))
+	if (!(type == GLB_ETHERTYPE_IPV4 && is_ours_v4(&c)) && !(type == GLB_ETHERTYPE_IPV6 && is_ours_v6(&c)))
 		return XDP_PASS;
 	verdict = bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
 	count(verdict == XDP_REDIRECT ? XDP_TAKEN : XDP_UNSERVED);

@@ -15,6 +15,11 @@ enum xdp_counter { /* per CPU */
 	XDP_COUNTERS,
 };
 
+enum xdp_whose { /* values of the VIP maps */
+	XDP_VIP = 1,  /* all packets to it are the forwarder's */
+	XDP_PEER = 2, /* the director's own address: GUE is, for peers send it fragments so */
+};
+
 /* A key of BPF_MAP_TYPE_LPM_TRIE; IPv4 uses the first 4 + 4 bytes of it. */
 struct vip_key {
 	uint32_t bits;    /* prefix length, host order */

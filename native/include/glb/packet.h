@@ -54,6 +54,8 @@ struct glb_packet {
 	uint8_t tos;         /* of the client's packet */
 	uint8_t extended;    /* 1: IPv6 extension headers other than a fragment header */
 	uint8_t fragment;    /* 1: one of several, the first included */
+	uint8_t from_peer;   /* 1: a peer director had redirected it here; l3_offset is behind what that put around it */
+	uint8_t peer;        /* where to redirect it: index of glb/peers.h; set with GLB_REASON_FRAGMENT_REDIRECTED */
 	uint16_t hint;       /* varies the outer source port: docs/wire/gue.md */
 	uint16_t sport;      /* of the flow, as the client sends it: for too-big taken from the quote, reversed */
 	uint16_t dport;

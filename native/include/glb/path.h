@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "next_hop.h"
 #include "packet.h"
+#include "peers.h"
 #include "snapshot.h"
 
 enum {
@@ -49,6 +50,7 @@ struct glb_director {
 	uint8_t echo;                    /* enum glb_echo */
 	uint8_t strict;                  /* 1: packets that no honest sender sends are dropped, docs/protection.md */
 	uint8_t port;                    /* index of the port that packets come in on, below GLB_PORTS_MAX */
+	const struct glb_peers *peers;   /* borrowed: the directors that share fragments; NULL: none */
 };
 
 /* What a port's device fills in by itself, so that nobody else need. */
@@ -130,6 +132,23 @@ struct glb_path_memory {
 void glb_path_follow(const struct glb_path *path, struct glb_fragments *fragments, uint64_t now, struct glb_packet *packets,
 		     unsigned n);
 void glb_path_followed(const struct glb_path *path, struct glb_fragments *fragments, struct glb_packet *packets, unsigned n);
+
+/* Fragments that meet at one of several directors; of use only where director.peers is set. Behind parse: what a peer has redirected here becomes the fragment
+ * that it carries (from_peer), and is never redirected again. */
+void glb_path_unwrap(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
+/* Behind classify, where path->follows is set: fragments of VIPs that follow them, unless they find their way by addresses alone, of which another
+ * director is to have all (glb_peers_choose()), get the verdict ANSWER with GLB_REASON_FRAGMENT_REDIRECTED. */
+void glb_path_redirect(const struct glb_path *path, struct glb_packet *packets, unsigned n);
+
+/* Writes what stands in front of such a fragment on its way, Ethernet included, to `out` (GLB_PEER_HEADER_MAX bytes); returns its length. The frame to
+ * send, by the port that it came by and to the MAC that it came from, is these bytes followed by data[l3_offset .. l3_offset + l3_len). The
+ * outer UDP checksum is 0, whatever the director does for backends. docs/wire/gue.md. */
+uint32_t glb_path_redirect_header(const struct glb_path *path, const struct glb_packet *packet, uint8_t *out);
+
+/* Writes the packet's Ethernet header and tags, as they came, in front of an IP packet of `family`, to `out` (22 bytes); returns its length. For a packet
+ * from a peer, in whose frame other headers stand between. */
+uint32_t glb_path_ethernet(const struct glb_packet *packet, uint8_t family, uint8_t *out);
 
 /* All of them, parse included, without a flow cache. */
 void glb_path_burst(const struct glb_path *path, struct glb_packet *packets, unsigned n);

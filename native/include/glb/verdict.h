@@ -91,6 +91,12 @@ enum glb_reason {
 	GLB_REASON_FRAGMENT_OVERLAP,   /* bytes that have come before, or of a datagram in which some did */
 	GLB_REASON_FRAGMENT_TIMEOUT,   /* waited in vain for the first one */
 	GLB_REASON_FRAGMENT_NO_ROOM,   /* no room to wait for the first one */
+	/* fragments of such services, on directors with fragments.peers */
+	GLB_REASON_FRAGMENT_REDIRECTED, /* answer: sent to the peer director where the fragments of its datagram meet */
+	GLB_REASON_FRAGMENT_FROM_PEER, /* forward: to a backend; a peer director had sent it here */
+	GLB_REASON_FRAGMENT_PEER_TOO_LONG, /* drop: on the way to the peer, it would exceed the egress MTU */
+	GLB_REASON_FRAGMENT_PEER_UNKNOWN, /* drop: redirected to this director, by one that is not in fragments.peers */
+	GLB_REASON_FRAGMENT_PEER_BAD,  /* drop: redirected to this director, and no fragment */
 	GLB_REASON_COUNT
 };
 

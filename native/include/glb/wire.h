@@ -130,7 +130,7 @@ struct glb_gue {
 	uint8_t version_control_hlen; /* version 0, C 0, hlen = 1 + words of hops, in 4-byte words */
 	uint8_t protocol;             /* GLB_IPPROTO_IPIP or GLB_IPPROTO_IPV6 */
 	glb_be16 flags;               /* 0 */
-	glb_be16 private_type;        /* enum glb_gue_private: as the outer header */
+	glb_be16 private_type;        /* enum glb_gue_private: hops are as the outer header */
 	uint8_t next_hop;             /* index of the next hop to try, 0 .. hop_count */
 	uint8_t hop_count;            /* 0 .. GLB_HOPS_MAX - 1 */
 } GLB_WIRE;
@@ -172,6 +172,7 @@ enum glb_ipproto {
 enum glb_gue_private { /* what hops are */
 	GLB_GUE_PRIVATE_V4 = 0,
 	GLB_GUE_PRIVATE_V6 = 1,
+	GLB_GUE_PRIVATE_FRAGMENT = 2, /* no hops: a fragment, from one director to another (glb/peers.h) */
 };
 
 enum {
