@@ -104,6 +104,27 @@ static inline void make_quic(struct make *m, unsigned s, uint8_t server_id_len, 
 	m->services[s].quic_count = 2;
 }
 
+/* A configuration with something in every section. */
+static inline void make_full(struct make *m)
+{
+	static const struct glb_protection_config limits = {.packets_per_second = 9, .packets_burst = 3};
+
+	make_init(m, 2, 4, 3);
+	m->services[1].protection = &limits;
+	m->backends[0][2].state = GLB_STATE_INACTIVE;
+	m->services[1].alt_hash_fields = GLB_HASH_DST_ADDR;
+	m->services[1].hops = 3;
+	m->services[1].flow_cache = 1;
+	m->services[1].udp_timeout = 9;
+	m->services[2].seed[0] = 0xaa; /* pool 0 like service 0, but a table of its own */
+	make_quic(m, 1, 3, 5);
+	make_bind(m, 0, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_TCP, 80, 80);
+	make_bind(m, 0, make_v4(203, 0, 113, 0), 24, GLB_IPPROTO_UDP, 53, 60);
+	make_bind(m, 1, make_v4(203, 0, 113, 10), 32, GLB_IPPROTO_UDP, 55, 55);
+	make_bind(m, 2, make_v6(0), 64, GLB_IPPROTO_TCP, 443, 443);
+	make_bind(m, 2, make_v6(7), 128, GLB_IPPROTO_TCP, 1, 65535);
+}
+
 /* Compiles and opens. Returns false, with the reason on stdout, when either fails. Free buffer->data. */
 static inline bool make_open(const struct make *m, struct glb_buffer *buffer, struct glb_snapshot *snapshot)
 {
