@@ -14,9 +14,9 @@ struct decision {
 	enum glb_redirect_reason reason;
 	bool unlimited;   /* set before: another way in decides once more, and limits what goes on */
 	struct outer outer;
-	uint8_t tos;      /* of the client's packet, where there is one inside */
+	uint8_t hop[16] ALIGNED; /* FORWARDED, _NEW: where to; IPv4 in the first 4, the rest 0 */
 	uint8_t next_hop; /* FORWARDED, _NEW: the index behind `hop` */
-	uint8_t hop[16];  /* FORWARDED, _NEW: where to; IPv4 in the first 4, the rest 0 */
+	uint8_t tos;      /* of the client's packet, where there is one inside */
 	const struct glb_redirect_target *vip; /* LOCAL_L3DSR */
 };
 
@@ -113,7 +113,7 @@ static __always_inline bool is_error(const struct glb_icmp *icmp, bool is_v6)
 static __always_inline enum glb_redirect_reason decide_icmp(struct cursor *c, bool is_v6, bool services)
 {
 	struct inner quoted = {.is_v6 = is_v6};
-	struct glb_icmp icmp;
+	struct glb_icmp icmp ALIGNED;
 	struct tuple tuple;
 
 	if (!take(c, &icmp, sizeof(icmp)))

@@ -29,7 +29,7 @@ static __always_inline void take_fragment_v4(const struct inner *inner, struct f
 
 static __always_inline bool take_fragment_v6(struct cursor *c, struct inner *inner, struct fragment *fragment)
 {
-	struct glb_ipv6_extension header;
+	struct glb_ipv6_extension header ALIGNED;
 	uint16_t where;
 
 	if (inner->l4_bytes < sizeof(header) || !take(c, &header, sizeof(header)))

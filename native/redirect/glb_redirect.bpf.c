@@ -16,7 +16,7 @@ struct packet {
 	struct __sk_buff *context;
 };
 
-#include "decide.h"
+#include "change.bpf.h"
 #include "maps.bpf.h"
 #include "rewrite.bpf.h"
 #include "sockets.bpf.h"
@@ -24,9 +24,21 @@ struct packet {
 /* The kernel lends bpf_tcp_check_syncookie to programs under the GPL only. */
 char LICENSE[] SEC("license") = "GPL";
 
+/* Nearly always all headers lie in the first piece. */
 static __always_inline bool way_load(const struct packet *packet, uint32_t at, void *to, uint32_t len)
 {
-	return !bpf_skb_load_bytes(packet->context, at, to, len);
+	const void *from = bytes(packet, at, len);
+
+	if (!from)
+		return !bpf_skb_load_bytes(packet->context, at, to, len);
+	copy_words(to, from, len);
+	return true;
+}
+
+/* The sum over the whole packet, where the device has made one, is kept right. */
+static __always_inline bool way_store(const struct packet *packet, uint32_t at, const void *from, uint32_t len)
+{
+	return !bpf_skb_store_bytes(packet->context, at, from, len, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline bool way_is_super(const struct packet *packet)
@@ -39,52 +51,54 @@ static __always_inline bool way_leaves_fragments(void)
 	return false;
 }
 
-/* As the checksum helpers want it: the word as it lies in memory. */
-static __always_inline uint16_t raw16(glb_be16 word)
-{
-	uint16_t raw;
+/* The outer headers from the first byte on that changes when a packet goes on. */
+struct onward_v4 {
+	glb_be16 checksum;
+	uint8_t src[4], dst[4];
+	struct glb_udp udp;
+	struct glb_gue gue;
+};
 
-	__builtin_memcpy(&raw, &word, sizeof(raw));
-	return raw;
-}
+struct onward_v6 {
+	uint8_t src[16], dst[16];
+	struct glb_udp udp;
+	struct glb_gue gue;
+};
 
-/* Puts `dst`, and our own address as the source, into the outer IP header. */
-static __always_inline bool store_addresses(struct __sk_buff *skb, const struct outer *outer, const uint8_t dst[16])
-{
-	uint32_t at = outer->ip_at, gone, come;
-
-	if (outer->is_v6)
-		return !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv6, src), outer->dst, 16, 0) &&
-		       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv6, dst), dst, 16, 0);
-	__builtin_memcpy(&gone, outer->src, 4);
-	__builtin_memcpy(&come, dst, 4);
-	return !bpf_l3_csum_replace(skb, at + __builtin_offsetof(struct glb_ipv4, checksum), gone, come, 4) &&
-	       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv4, src), outer->dst, 4, 0) &&
-	       !bpf_skb_store_bytes(skb, at + __builtin_offsetof(struct glb_ipv4, dst), dst, 4, 0);
-}
-
-/* Rewrites the outer headers towards the next hop. Checksums change by the difference; a zero UDP checksum stays zero. */
-static __always_inline bool send_on(struct __sk_buff *skb, const struct decision *decision)
+/* Headers are put together from what the decision has read, and stored at once: what costs is each call, not the bytes. */
+static __always_inline bool send_on_v4(const struct packet *packet, const struct decision *decision)
 {
 	const struct outer *outer = &decision->outer;
-	uint32_t sum_at = outer->l4_at + __builtin_offsetof(struct glb_udp, checksum);
-	uint32_t index_at = outer->gue_at + __builtin_offsetof(struct glb_gue, next_hop);
-	uint8_t was[2] = {outer->gue.next_hop, outer->gue.hop_count}, now[2] = {decision->next_hop, outer->gue.hop_count};
-	uint16_t old_index, new_index;
-	uint32_t gone[4], come[4];
-	__s64 difference;
+	const uint64_t grown = addresses_grow(decision);
+	const uint32_t at = outer->ip_at + __builtin_offsetof(struct glb_ipv4, checksum);
+	struct onward_v4 now ALIGNED = {.udp = outer->udp, .gue = outer->gue};
 
-	/* Our address moves from destination to source, so for the sums only the source goes and the hop comes. */
-	__builtin_memcpy(gone, outer->src, 16);
-	__builtin_memcpy(come, decision->hop, 16);
-	__builtin_memcpy(&old_index, was, 2);
-	__builtin_memcpy(&new_index, now, 2);
-	difference = bpf_csum_diff(gone, 16, come, 16, 0);
-	return difference >= 0 &&
-	       !bpf_l4_csum_replace(skb, sum_at, 0, (uint64_t)difference, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) &&
-	       !bpf_l4_csum_replace(skb, sum_at, old_index, new_index, BPF_F_MARK_MANGLED_0 | 2) &&
-	       store_addresses(skb, outer, decision->hop) &&
-	       !bpf_skb_store_bytes(skb, index_at, &decision->next_hop, 1, 0);
+	now.checksum = change_sum(outer->ip_checksum, grown);
+	__builtin_memcpy(now.src, outer->dst, 4);
+	__builtin_memcpy(now.dst, decision->hop, 4);
+	step(&now.udp, &now.gue, decision, grown);
+	if (outer->l4_at == outer->ip_at + sizeof(struct glb_ipv4))
+		return way_store(packet, at, &now, sizeof(now));
+	/* options in between */
+	return way_store(packet, at, &now, __builtin_offsetof(struct onward_v4, udp)) &&
+	       way_store(packet, outer->l4_at, &now.udp, sizeof(now.udp) + sizeof(now.gue));
+}
+
+static __always_inline bool send_on_v6(const struct packet *packet, const struct decision *decision)
+{
+	const struct outer *outer = &decision->outer;
+	struct onward_v6 now ALIGNED = {.udp = outer->udp, .gue = outer->gue};
+
+	__builtin_memcpy(now.src, outer->dst, 16);
+	__builtin_memcpy(now.dst, decision->hop, 16);
+	step(&now.udp, &now.gue, decision, addresses_grow(decision));
+	return way_store(packet, outer->ip_at + __builtin_offsetof(struct glb_ipv6, src), &now, sizeof(now));
+}
+
+/* Rewrites the outer headers towards the next hop. */
+static __always_inline bool send_on(const struct packet *packet, const struct decision *decision)
+{
+	return decision->outer.is_v6 ? send_on_v6(packet, decision) : send_on_v4(packet, decision);
 }
 
 /* Removes everything between the Ethernet header and the client's packet.
@@ -108,36 +122,20 @@ static __always_inline bool decapsulate(struct __sk_buff *skb, const struct oute
 	return !bpf_skb_adjust_room(skb, -surplus, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
-/* Gives the client's packet the congestion mark of its outer header. */
-static __always_inline bool mark(struct __sk_buff *skb, const struct decision *decision)
-{
-	const uint32_t at = decision->outer.inner_at;
-	glb_be16 old = {}, now;
-
-	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
-		return false;
-	now = old;
-	merge_mark(decision, now.b);
-	if (decision->outer.inner_protocol == GLB_IPPROTO_IPV6)
-		return !bpf_skb_store_bytes(skb, at, &now, sizeof(now), BPF_F_RECOMPUTE_CSUM);
-	return !bpf_l3_csum_replace(skb, at + __builtin_offsetof(struct glb_ipv4, checksum), raw16(old), raw16(now), 2) &&
-	       !bpf_skb_store_bytes(skb, at, &now, sizeof(now), 0);
-}
-
 /* Changes the packet as was decided. Returns the reason, or why it could not. */
 static __always_inline enum glb_redirect_reason act(struct cursor *c, struct decision *decision)
 {
 	struct __sk_buff *skb = c->packet.context;
 
 	if (is_onward(decision->reason))
-		return send_on(skb, decision) ? decision->reason : GLB_REDIRECT_REWRITE_FAILED;
+		return send_on(&c->packet, decision) ? decision->reason : GLB_REDIRECT_REWRITE_FAILED;
 	if (decision->vip) { /* LOCAL_L3DSR, in words that the verifier follows */
 		c->at = decision->outer.l4_at;
 		return rewrite_l3dsr(c, &decision->outer, decision->vip);
 	}
 	if (!is_local(decision->reason))
 		return decision->reason;
-	if (takes_mark(decision) && !mark(skb, decision))
+	if (takes_mark(decision) && !change_mark(&c->packet, decision))
 		return GLB_REDIRECT_DECAP_FAILED;
 	return decapsulate(skb, &decision->outer) ? decision->reason : GLB_REDIRECT_DECAP_FAILED;
 }
@@ -150,22 +148,25 @@ static __always_inline bool is_done(struct __sk_buff *skb)
 	return (void *)(note + 1) <= (void *)(long)skb->data && *note == GLB_REDIRECT_NOTE;
 }
 
-SEC("tc")
-int glb_redirect(struct __sk_buff *skb)
+/* Is it one to look at closely? A tagged frame belongs to its VLAN device, a frame for another MAC to nobody here. */
+static __always_inline bool may_be_ours(const struct packet *packet, const struct glb_redirect_config *settings)
+{
+	const struct __sk_buff *skb = packet->context;
+	const bool is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+
+	if ((!is_v6 && skb->protocol != bpf_htons(ETH_P_IP)) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return false;
+	return settings->decap || settings->rewrites || may_be_to(packet, is_v6, settings->port);
+}
+
+/* Decides and acts; returns what tc is to do. */
+static __always_inline int handle(struct __sk_buff *skb, const struct glb_redirect_config *settings)
 {
 	struct cursor c = {.packet = {.context = skb}, .at = ETH_HLEN, .end = skb->len};
-	struct decision decision = {.reason = GLB_REDIRECT_NOT_GUE, .outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)}};
+	struct decision decision = {.outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)}};
 	enum glb_redirect_reason reason;
-	struct glb_redirect_config *settings;
-	uint32_t zero = 0;
 
-	if (is_done(skb))
-		return TC_ACT_UNSPEC;
-	/* A tagged frame belongs to its VLAN device, a frame for another MAC to nobody here. */
-	settings = bpf_map_lookup_elem(&config, &zero);
-	if (settings && skb->pkt_type == PACKET_HOST && !skb->vlan_present &&
-	    (skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6)))
-		decide(&c, settings, &decision);
+	decide(&c, settings, &decision);
 	reason = act(&c, &decision);
 	count(reason);
 	if (reason == GLB_REDIRECT_NOT_GUE)
@@ -174,9 +175,25 @@ int glb_redirect(struct __sk_buff *skb)
 	if (is_local(reason))
 		return TC_ACT_UNSPEC;
 	if (is_onward(reason))
-		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+		return (int)bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	report(&c.packet, reason, skb->len);
 	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int glb_redirect(struct __sk_buff *skb)
+{
+	const struct packet packet = {.context = skb};
+	const struct glb_redirect_config *settings;
+	uint32_t zero = 0;
+
+	if (is_done(skb))
+		return TC_ACT_UNSPEC;
+	settings = bpf_map_lookup_elem(&config, &zero);
+	if (settings && may_be_ours(&packet, settings))
+		return handle(skb, settings);
+	count(GLB_REDIRECT_NOT_GUE);
+	return TC_ACT_UNSPEC;
 }
 
 /* On the way out: replies of services with NAT. Those to directors and peers, who check this host's health, stay as they are. */
@@ -187,7 +204,7 @@ int glb_redirect_egress(struct __sk_buff *skb)
 	struct outer outer = {.is_v6 = skb->protocol == bpf_htons(ETH_P_IPV6)};
 	const struct glb_redirect_target *vip;
 	struct glb_redirect_match match = {};
-	glb_be16 port;
+	glb_be16 port ALIGNED;
 
 	if ((!outer.is_v6 && skb->protocol != bpf_htons(ETH_P_IP)) || !take_outer(&c, &outer) ||
 	    (outer.protocol != GLB_IPPROTO_TCP && outer.protocol != GLB_IPPROTO_UDP) || !take(&c, &port, sizeof(port)))

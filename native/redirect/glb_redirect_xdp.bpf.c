@@ -14,37 +14,36 @@ struct packet {
 	struct xdp_md *context;
 };
 
-#include "decide.h"
+#include "change.bpf.h"
 #include "maps.bpf.h"
 #include "sockets.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 enum {
-	FRAME_MAX = 0x3fff, /* bytes; the verifier wants to know */
 	LOOPBACK = 1,       /* its ifindex, in every namespace */
 	FAMILY_V4 = 2,      /* AF_INET, AF_INET6 */
 	FAMILY_V6 = 10,
 	SLACK = 4,          /* a VLAN tag, beyond the MTU */
 };
 
-/* `len` bytes from `at` on, or NULL. */
-static __always_inline void *bytes(struct xdp_md *xdp, uint32_t at, uint32_t len)
-{
-	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-
-	if (at > FRAME_MAX)
-		return NULL;
-	return data + at + len <= end ? data + at : NULL;
-}
-
 static __always_inline bool way_load(const struct packet *packet, uint32_t at, void *to, uint32_t len)
 {
-	void *from = bytes(packet->context, at, len);
+	const void *from = bytes(packet, at, len);
 
 	if (!from)
 		return false;
-	__builtin_memcpy(to, from, len);
+	copy_words(to, from, len);
+	return true;
+}
+
+static __always_inline bool way_store(const struct packet *packet, uint32_t at, const void *from, uint32_t len)
+{
+	void *to = bytes(packet, at, len);
+
+	if (!to)
+		return false;
+	copy_words(to, from, len);
 	return true;
 }
 
@@ -57,36 +56,6 @@ static __always_inline bool way_is_super(const struct packet *packet)
 static __always_inline bool way_leaves_fragments(void)
 {
 	return true; /* to tc, which has room for what they need */
-}
-
-/* Ones' complement: what a checksum becomes when `difference` is added to what it covers. */
-static __always_inline uint16_t folded(uint16_t checksum, uint64_t difference)
-{
-	uint64_t sum = (uint16_t)~checksum + (difference & 0xffffffff);
-
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
-static __always_inline void change_sum(glb_be16 *checksum, __s64 difference)
-{
-	uint16_t sum;
-
-	__builtin_memcpy(&sum, checksum, 2);
-	sum = folded(sum, (uint64_t)difference);
-	__builtin_memcpy(checksum, &sum, 2);
-}
-
-/* The same for UDP, where 0 means that there is none. */
-static __always_inline void change_udp_sum(struct glb_udp *udp, __s64 difference)
-{
-	if (!glb_be16_get(udp->checksum))
-		return;
-	change_sum(&udp->checksum, difference);
-	if (!glb_be16_get(udp->checksum))
-		udp->checksum = glb_be16_put(0xffff);
 }
 
 /* Where the next hop is: fills the MACs. False: tc must find out. */
@@ -109,93 +78,69 @@ static __always_inline bool find_neighbour(struct xdp_md *xdp, const struct deci
 	return bpf_fib_lookup(xdp, fib, sizeof(*fib), 0) == BPF_FIB_LKUP_RET_SUCCESS && fib->ifindex == xdp->ingress_ifindex;
 }
 
-/* The outer addresses: ours as the source, the next hop as the destination. `difference` is what that adds to checksums. */
-static __always_inline bool change_addresses(struct xdp_md *xdp, const struct decision *decision, __s64 difference)
+/* Rewrites the outer headers towards the next hop, in place: the stack has no room for a copy. */
+static __always_inline bool change_outer(const struct packet *packet, const struct decision *decision)
 {
 	const struct outer *outer = &decision->outer;
-	struct glb_ipv6 *v6;
+	const uint64_t grown = addresses_grow(decision);
+	struct glb_udp *udp = bytes(packet, outer->l4_at, sizeof(*udp) + sizeof(struct glb_gue));
 	struct glb_ipv4 *v4;
+	struct glb_ipv6 *v6;
 
+	if (!udp)
+		return false;
+	step(udp, (struct glb_gue *)(udp + 1), decision, grown);
 	if (outer->is_v6) {
-		v6 = bytes(xdp, ETH_HLEN, sizeof(*v6));
+		v6 = bytes(packet, ETH_HLEN, sizeof(*v6));
 		if (!v6)
 			return false;
 		__builtin_memcpy(v6->src, outer->dst, 16);
 		__builtin_memcpy(v6->dst, decision->hop, 16);
 		return true;
 	}
-	v4 = bytes(xdp, ETH_HLEN, sizeof(*v4));
+	v4 = bytes(packet, ETH_HLEN, sizeof(*v4));
 	if (!v4)
 		return false;
 	__builtin_memcpy(v4->src, outer->dst, 4);
 	__builtin_memcpy(v4->dst, decision->hop, 4);
-	change_sum(&v4->checksum, difference);
+	v4->checksum = change_sum(v4->checksum, grown);
 	return true;
 }
 
 /* Sends the packet to the next hop. XDP_PASS: not possible here, and nothing has been changed. */
-static __always_inline int send_on(struct xdp_md *xdp, const struct decision *decision, uint8_t forward)
+static __always_inline int send_on(struct packet *packet, const struct decision *decision, uint8_t forward)
 {
-	const struct outer *outer = &decision->outer;
 	struct bpf_fib_lookup fib = {};
-	uint32_t gone[5] = {}, come[5] = {};
-	__s64 addresses;
-	struct ethhdr *ethernet = bytes(xdp, 0, sizeof(*ethernet));
-	struct glb_udp *udp = bytes(xdp, outer->l4_at, sizeof(*udp) + sizeof(struct glb_gue));
-	struct glb_gue *gue = (void *)(udp + 1);
+	struct ethhdr *ethernet = bytes(packet, 0, sizeof(*ethernet));
 
-	if (forward == GLB_REDIRECT_XDP_TO_TC || !ethernet || !udp || !find_neighbour(xdp, decision, &fib))
+	if (forward == GLB_REDIRECT_XDP_TO_TC || !ethernet || !find_neighbour(packet->context, decision, &fib))
 		return XDP_PASS;
-	/* Our address moves from destination to source, so for the sums only the source goes and the hop comes. */
-	__builtin_memcpy(gone, outer->src, 16);
-	__builtin_memcpy(come, decision->hop, 16);
-	addresses = bpf_csum_diff(gone, 16, come, 16, 0);
-	if (!change_addresses(xdp, decision, addresses))
-		return XDP_PASS;
-	__builtin_memcpy((void *)&gone[4] + 2, &gue->next_hop, 2);
-	gue->next_hop = decision->next_hop;
-	__builtin_memcpy((void *)&come[4] + 2, &gue->next_hop, 2);
-	change_udp_sum(udp, bpf_csum_diff(gone, 20, come, 20, 0));
 	__builtin_memcpy(ethernet->h_dest, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, fib.smac, ETH_ALEN);
-	return forward == GLB_REDIRECT_XDP_TX ? XDP_TX : (int)bpf_redirect(xdp->ingress_ifindex, 0);
-}
-
-/* Gives the client's packet the congestion mark of its outer header. */
-static __always_inline bool mark(struct xdp_md *xdp, const struct decision *decision)
-{
-	uint8_t *first = bytes(xdp, decision->outer.inner_at, sizeof(struct glb_ipv4));
-	struct glb_ipv4 *ip = (void *)first;
-	uint32_t gone = 0, come = 0;
-
-	if (!first)
-		return false;
-	__builtin_memcpy(&gone, first, 2);
-	merge_mark(decision, first);
-	__builtin_memcpy(&come, first, 2);
-	if (decision->outer.inner_protocol == GLB_IPPROTO_IPIP)
-		change_sum(&ip->checksum, bpf_csum_diff(&gone, 4, &come, 4, 0));
-	return true;
+	if (!change_outer(packet, decision)) /* cannot be: those bytes have been read */
+		return XDP_ABORTED;
+	return forward == GLB_REDIRECT_XDP_TX ? XDP_TX : (int)bpf_redirect(packet->context->ingress_ifindex, 0);
 }
 
 /* Makes the frame the client's own, with a note for tc that it is done. Returns the reason, NOT_GUE when it is not possible here and
  * nothing has been changed, or DECAP_FAILED. */
-static __always_inline enum glb_redirect_reason deliver(struct xdp_md *xdp, const struct decision *decision)
+static __always_inline enum glb_redirect_reason deliver(struct packet *packet, const struct decision *decision)
 {
+	struct xdp_md *xdp = packet->context;
 	const struct outer *outer = &decision->outer;
 	struct ethhdr *ethernet, copy;
 	uint32_t *note;
 
 	if (bpf_xdp_adjust_meta(xdp, -(int)sizeof(*note)))
 		return GLB_REDIRECT_NOT_GUE;
-	ethernet = bytes(xdp, 0, sizeof(*ethernet));
-	if (!ethernet || (takes_mark(decision) && !mark(xdp, decision)))
+	ethernet = bytes(packet, 0, sizeof(*ethernet));
+	if (!ethernet || (takes_mark(decision) && !change_mark(packet, decision)))
 		return GLB_REDIRECT_DECAP_FAILED;
 	copy = *ethernet;
 	copy.h_proto = outer->inner_protocol == GLB_IPPROTO_IPV6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	if (bpf_xdp_adjust_head(xdp, (int)outer->inner_at - ETH_HLEN))
 		return GLB_REDIRECT_DECAP_FAILED;
-	ethernet = bytes(xdp, 0, sizeof(*ethernet));
+	ethernet = bytes(packet, 0, sizeof(*ethernet));
 	note = (void *)(long)xdp->data_meta;
 	if (!ethernet || (void *)(note + 1) > (void *)(long)xdp->data)
 		return GLB_REDIRECT_DECAP_FAILED;
@@ -205,10 +150,10 @@ static __always_inline enum glb_redirect_reason deliver(struct xdp_md *xdp, cons
 }
 
 /* Is the frame one to look at: for this host, and no longer than its interface sends them? */
-static __always_inline bool for_xdp(struct xdp_md *xdp, const struct glb_redirect_config *settings, bool *is_v6)
+static __always_inline bool for_xdp(const struct packet *packet, const struct glb_redirect_config *settings, bool *is_v6)
 {
-	const struct ethhdr *ethernet = bytes(xdp, 0, sizeof(*ethernet));
-	uint32_t length = (uint32_t)(xdp->data_end - xdp->data);
+	const struct ethhdr *ethernet = bytes(packet, 0, sizeof(*ethernet));
+	const uint32_t length = packet->context->data_end - packet->context->data;
 
 	if (!ethernet || length > settings->mtu + ETH_HLEN + SLACK)
 		return false;
@@ -219,28 +164,24 @@ static __always_inline bool for_xdp(struct xdp_md *xdp, const struct glb_redirec
 	return *is_v6 || ethernet->h_proto == bpf_htons(ETH_P_IP);
 }
 
-SEC("xdp")
-int glb_redirect_xdp(struct xdp_md *xdp)
+/* Decides and acts; returns what XDP is to do. */
+static __always_inline int handle(struct xdp_md *xdp, bool is_v6, const struct glb_redirect_config *settings)
 {
-	struct cursor c = {.packet = {.context = xdp}, .at = ETH_HLEN, .end = (uint32_t)(xdp->data_end - xdp->data)};
-	struct decision decision = {};
-	struct glb_redirect_config *settings;
-	uint32_t zero = 0;
+	struct cursor c = {.packet = {.context = xdp}, .at = ETH_HLEN, .end = xdp->data_end - xdp->data};
+	struct decision decision = {.outer = {.is_v6 = is_v6}};
 	int verdict = XDP_DROP;
 
-	settings = bpf_map_lookup_elem(&config, &zero);
-	if (!settings || !for_xdp(xdp, settings, &decision.outer.is_v6) || !take_outer(&c, &decision.outer) ||
-	    !take_udp(&c, &decision.outer, settings->port))
+	if (!take_outer(&c, &decision.outer) || !take_udp(&c, &decision.outer, settings->port))
 		return XDP_PASS;
 	decision.unlimited = settings->xdp_forward == GLB_REDIRECT_XDP_TO_TC;
 	decision.reason = decide_gue(&c, &decision, settings);
 	decision.reason = after_marks(&decision);
 	if (is_onward(decision.reason)) {
-		verdict = send_on(xdp, &decision, settings->xdp_forward);
+		verdict = send_on(&c.packet, &decision, settings->xdp_forward);
 		if (verdict == XDP_PASS)
 			return XDP_PASS;
 	} else if (is_local(decision.reason)) {
-		decision.reason = deliver(xdp, &decision);
+		decision.reason = deliver(&c.packet, &decision);
 		if (decision.reason == GLB_REDIRECT_NOT_GUE)
 			return XDP_PASS;
 		verdict = is_local(decision.reason) ? XDP_PASS : XDP_DROP;
@@ -250,6 +191,20 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 	count(GLB_REDIRECT_RECEIVED);
 	count(decision.reason);
 	if (verdict == XDP_DROP)
-		report(&c.packet, decision.reason, (uint32_t)(xdp->data_end - xdp->data));
+		report(&c.packet, decision.reason, xdp->data_end - xdp->data);
 	return verdict;
+}
+
+SEC("xdp")
+int glb_redirect_xdp(struct xdp_md *xdp)
+{
+	const struct packet packet = {.context = xdp};
+	const struct glb_redirect_config *settings;
+	uint32_t zero = 0;
+	bool is_v6;
+
+	settings = bpf_map_lookup_elem(&config, &zero);
+	if (!settings || !for_xdp(&packet, settings, &is_v6) || !may_be_to(&packet, is_v6, settings->port))
+		return XDP_PASS;
+	return handle(xdp, is_v6, settings);
 }

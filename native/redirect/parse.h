@@ -13,6 +13,9 @@ enum {
 	QUOTED_BYTES = 8, /* of its payload, that every ICMP error quotes */
 };
 
+/* Of what take() fills: ways copy by words. */
+#define ALIGNED __attribute__((aligned(4)))
+
 struct cursor {
 	struct packet packet;
 	uint32_t at;  /* bytes from the start of what the way was given */
@@ -38,6 +41,7 @@ struct outer {
 	uint32_t gue_at;
 	uint32_t hops_at;
 	uint32_t inner_at;
+	glb_be16 ip_checksum; /* IPv4 */
 	uint8_t inner_protocol; /* GLB_IPPROTO_IPIP or _IPV6 */
 	uint8_t protocol;
 	uint8_t tos;
@@ -61,7 +65,7 @@ struct inner {
 
 static __always_inline bool take_outer_v4(struct cursor *c, struct outer *outer)
 {
-	struct glb_ipv4 ip;
+	struct glb_ipv4 ip ALIGNED;
 	uint32_t header_len;
 
 	if (!take(c, &ip, sizeof(ip)))
@@ -74,6 +78,7 @@ static __always_inline bool take_outer_v4(struct cursor *c, struct outer *outer)
 	outer->first_fragment = glb_be16_get(ip.fragment) & GLB_IPV4_MF;
 	outer->protocol = ip.protocol;
 	outer->tos = ip.tos;
+	outer->ip_checksum = ip.checksum;
 	__builtin_memcpy(outer->src, ip.src, 4);
 	__builtin_memcpy(outer->dst, ip.dst, 4);
 	return true;
@@ -82,7 +87,7 @@ static __always_inline bool take_outer_v4(struct cursor *c, struct outer *outer)
 /* Extension headers are not looked behind: directors send none. */
 static __always_inline bool take_outer_v6(struct cursor *c, struct outer *outer)
 {
-	struct glb_ipv6 ip;
+	struct glb_ipv6 ip ALIGNED;
 
 	if (!take(c, &ip, sizeof(ip)) || ip.version_class_label.b[0] >> 4 != 6)
 		return false;
@@ -180,7 +185,7 @@ static __always_inline bool take_ipv4(struct cursor *c, struct inner *inner, boo
 /* Moves behind IPv6 extension headers, up to a fragment header. */
 static __always_inline bool skip_extensions(struct cursor *c, struct inner *inner)
 {
-	struct { uint8_t next, length; } header;
+	struct { uint8_t next, length; } header ALIGNED;
 
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
 		if (inner->protocol == GLB_IPPROTO_FRAGMENT) {

@@ -75,7 +75,7 @@ static __always_inline bool clear_dscp(struct __sk_buff *skb, const struct outer
 /* A first fragment's header before its transport header: the only extension header that a director lets through. */
 static __always_inline bool skip_fragment_header(struct cursor *c, struct outer *outer)
 {
-	struct { uint8_t next, reserved; glb_be16 offset; glb_be32 identification; } fragment;
+	struct { uint8_t next, reserved; glb_be16 offset; glb_be32 identification; } fragment ALIGNED;
 
 	if (!outer->is_v6 || outer->protocol != GLB_IPPROTO_FRAGMENT)
 		return true;

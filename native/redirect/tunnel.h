@@ -24,8 +24,8 @@ static __always_inline bool is_tunnel(const struct outer *outer, const struct gl
 /* Reads a GRE header; false when it is not exactly what the settings want. */
 static __always_inline bool take_gre(struct cursor *c, struct outer *outer, const struct glb_redirect_config *settings)
 {
-	struct glb_gre gre;
-	glb_be32 key;
+	struct glb_gre gre ALIGNED;
+	glb_be32 key ALIGNED;
 	uint16_t type;
 
 	if (!take(c, &gre, sizeof(gre)))

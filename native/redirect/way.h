@@ -60,7 +60,7 @@ static __always_inline bool limit_take(struct limit *limit, uint64_t now, uint32
 	return true;
 }
 
-/* Copies `len` bytes from `at` on. False: they are not there. */
+/* Copies `len` bytes from `at` on to where a multiple of 4 is. False: they are not there. */
 static __always_inline bool way_load(const struct packet *packet, uint32_t at, void *to, uint32_t len);
 /* Is the packet several that were merged? */
 static __always_inline bool way_is_super(const struct packet *packet);
