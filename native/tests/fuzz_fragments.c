@@ -1,7 +1,7 @@
 /* Fuzz target: any fragments in any order, with pauses, through the packet path with a fragment table that is as small as can be.
  *
  * Input: operations of eight bytes: how long since the last, then a frame's family and protocol, its datagram, offset, length and flags, and a byte
- * of it that is damaged. A shadow of the table says for each datagram what it may say at most: where its first fragment went, and which bytes
+ * of it that is damaged. Where the first operation says so the director has a peer, and frames may come from it, or from one that is none. A shadow of the table says for each datagram what it may say at most: where its first fragment went, and which bytes
  * have gone by since.
  */
 #include "fuzz.h"
@@ -18,6 +18,7 @@ struct datagram {
 
 struct box {
 	struct world world;
+	struct glb_peers peers;
 	struct glb_fragments fragments;
 	void *memory;
 	struct datagram datagrams[2][DATAGRAMS]; /* by family */
@@ -26,6 +27,25 @@ struct box {
 	uint32_t next_held, waiting;
 	uint64_t now;
 };
+
+/* The frame as a peer would send it on, or somebody who is none. */
+static struct frame wrapped(const struct frame *frame, bool listed)
+{
+	const struct glb_gue gue = {
+		.version_control_hlen = 1, .protocol = frame->bytes[12] == 0x86 ? GLB_IPPROTO_IPV6 : GLB_IPPROTO_IPIP,
+		.private_type = glb_be16_put(GLB_GUE_PRIVATE_FRAGMENT),
+	};
+	const struct glb_addr own = make_v4(10, 0, 0, 254), from = make_v4(10, 0, 0, listed ? 253 : 252);
+	struct frame outer = {.len = 0};
+
+	put_eth(&outer, GLB_ETHERTYPE_IPV4);
+	put_ipv4(&outer, GLB_IPPROTO_UDP, from.bytes, own.bytes, 0);
+	put_udp(&outer, 0x8000, GLB_GUE_PORT);
+	frame_put(&outer, &gue, sizeof(gue));
+	frame_put(&outer, frame->bytes + 14, frame->len - 14);
+	frame_close(&outer);
+	return outer;
+}
 
 /* What the operation says, as a frame. */
 static struct frame frame_of(const uint8_t *op)
@@ -59,6 +79,8 @@ static struct frame frame_of(const uint8_t *op)
 	put_zeros(&frame, 512);
 	frame.len = start + len;
 	frame_close(&frame);
+	if (op[1] & 0x10)
+		frame = wrapped(&frame, !(op[1] & 0x20));
 	if (op[6] != 0)
 		frame.bytes[14 + op[6] % (frame.len - 14)] ^= op[7];
 	return frame;
@@ -154,7 +176,13 @@ static void send_frame(struct box *box, struct frame *frame, uint32_t tag)
 		if (p.service != GLB_INDEX_NONE && p.service == 2)
 			check_gone(box, &p);
 		glb_path_encap(&box->world.path, &p, out);
+	} else if (p.reason == GLB_REASON_FRAGMENT_REDIRECTED) {
+		uint8_t header[GLB_PEER_HEADER_MAX];
+
+		MUST(p.fragment && !p.from_peer && p.peer != box->peers.own);
+		MUST(glb_path_redirect_header(&box->world.path, &p, header) <= sizeof(header));
 	}
+	MUST(!p.from_peer || (p.fragment && box->world.path.director.peers != NULL) || p.verdict == GLB_VERDICT_DROP);
 	packet_free(&p);
 }
 
@@ -190,6 +218,9 @@ static void run_op(struct box *box, const uint8_t *op)
 
 static void open_box(struct box *box)
 {
+	const struct glb_addr directors[] = {make_v4(10, 0, 0, 254), make_v4(10, 0, 0, 253)};
+
+	MUST(glb_peers_set(&box->peers, directors, 2, &directors[0], &directors[0], NULL) == 0);
 	make_services(&box->world.make);
 	for (unsigned i = 0; i < 3; i++)
 		box->world.make.services[i].fragments = 1;
@@ -211,6 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memset(box.waits, 0, sizeof(box.waits));
 	box.next_held = box.waiting = 0;
 	box.now = 0;
+	box.world.path.director.peers = len > 1 && (data[1] & 0x40) ? &box.peers : NULL;
 	while (input.left >= OP_BYTES) {
 		uint8_t op[OP_BYTES];
 
