@@ -67,23 +67,37 @@ def test_attach_again_keeps_counters_and_lists(redirect: Redirect) -> None:
     assert redirect.counters()["local_syn"] == 2
 
 
-def test_attach_replaces_without_a_gap(redirect: Redirect) -> None:
-    """Real frames all the while: none passes by the program."""
-    redirect.attach("--allow", DIRECTOR)
+modes = pytest.mark.parametrize("mode", ["tc", "xdp", "xdp-generic"])
+
+
+@modes
+def test_attach_replaces_without_a_gap(redirect: Redirect, mode: str) -> None:
+    """Real frames all the while: none passes by the programs, and each counts once."""
+    redirect.attach("--allow", DIRECTOR, "--mode", mode)
     redirect.namespace.ip("link", "set", "eth1", "up")
     wire = Wire(redirect.namespace, "eth1")
     mac = bytes.fromhex(MAC.replace(":", ""))
     command = [str(PROGRAM), "attach", "eth0", "--pin-dir", str(redirect.pin_dir), "--name", redirect.name]
-    sent = 0
+    command += ["--mode", mode]
+    sent, seen = 0, {programs(redirect)}
     for _ in range(5):
         replacing = subprocess.Popen(["ip", "netns", "exec", redirect.namespace.name, *command])
         while replacing.poll() is None:
             wire.send(p.ethernet(SYN, dst=mac))
             sent += 1
         assert replacing.returncode == 0
+        seen.add(programs(redirect))
     wire.close()
     assert sent > 100
-    assert redirect.counters()["local_syn"] == sent
+    assert len({pair[0] for pair in seen}) == 6
+    assert len({pair[1] for pair in seen}) == (1 if mode == "tc" else 6)
+    counters = redirect.counters()
+    assert counters["local_syn"] == counters["received"] == sent
+
+
+def programs(redirect: Redirect) -> tuple[int, int | None]:
+    report = redirect.status()
+    return report["program_id"], report["xdp_program_id"]
 
 
 def test_detach_leaves_nothing(redirect: Redirect) -> None:
@@ -127,14 +141,15 @@ def test_detach_refuses_while_packets_come(redirect: Redirect) -> None:
         wire.close()
 
 
-def test_stays_when_the_device_goes_down_and_up(redirect: Redirect) -> None:
-    redirect.attach("--allow", DIRECTOR)
+@modes
+def test_stays_when_the_device_goes_down_and_up(redirect: Redirect, mode: str) -> None:
+    redirect.attach("--allow", DIRECTOR, "--mode", mode)
     redirect.namespace.ip("link", "set", "eth1", "up")
     wire, mac = Wire(redirect.namespace, "eth1"), bytes.fromhex(MAC.replace(":", ""))
-    before = redirect.status()
+    before = programs(redirect)
     try:
         redirect.namespace.ip("link", "set", "eth0", "down")
-        assert redirect.status()["program_id"] == before["program_id"]
+        assert programs(redirect) == before
         redirect.namespace.ip("link", "set", "eth0", "up")
         until = time.monotonic() + 3
         while not redirect.counters()["local_syn"]:  # the other end notices a little later
@@ -142,7 +157,7 @@ def test_stays_when_the_device_goes_down_and_up(redirect: Redirect) -> None:
             wire.send(p.ethernet(SYN, dst=mac))
     finally:
         wire.close()
-    assert redirect.status()["program_id"] == before["program_id"]
+    assert programs(redirect) == before
 
 
 def test_detach_leaves_the_filters_of_others(redirect: Redirect) -> None:
