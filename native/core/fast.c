@@ -50,10 +50,7 @@ static int make_tables(struct glb_fast *fast, const struct glb_snapshot *snapsho
 			.row_bytes = (uint16_t)(table->hops * sizeof(uint16_t)),
 			.hops = table->hops,
 		};
-		if (table->hops > fast->hops_max)
-			fast->hops_max = table->hops;
-		if (i == 0 || table->hops < fast->hops_min)
-			fast->hops_min = table->hops;
+		fast->odd |= fast->tables[i].row_mask + 1 != table->rows;
 	}
 	return 0;
 }
@@ -122,6 +119,11 @@ static bool is_usual(const struct glb_snapshot *snapshot, const struct glb_servi
 	return service->alt_hash_fields == 0 && (service->flags & GLB_SERVICE_PROTECTED) == 0;
 }
 
+static bool is_pairs(const struct glb_fast_table *table)
+{
+	return table->hops == 2 && table->row_mask + 1 == table->row_count;
+}
+
 /* A slot's `table` for packets to a service by a VIP of `family`, or NOT_STRAIGHT. */
 static uint32_t table_of(struct glb_fast *fast, const struct glb_path *path, const struct glb_service *service, uint8_t family)
 {
@@ -133,13 +135,13 @@ static uint32_t table_of(struct glb_fast *fast, const struct glb_path *path, con
 	};
 	uint32_t index;
 
-	if (outer < 0 || !is_usual(path->snapshot, service) || service->table >> GLB_FAST_TABLE_BITS != 0)
+	if (outer < 0 || !is_usual(path->snapshot, service) || service->table >= GLB_FAST_PAIRS)
 		return NOT_STRAIGHT;
 	index = kind_of(fast, &kind);
 	if (index == GLB_FAST_KINDS_MAX)
 		return NOT_STRAIGHT;
 	note(fast, &kind, path->snapshot->tables[service->table].hops);
-	return service->table | index << GLB_FAST_TABLE_BITS;
+	return service->table | (is_pairs(&fast->tables[service->table]) ? GLB_FAST_PAIRS : 0) | index << GLB_FAST_TABLE_BITS;
 }
 
 /* ---- the index ---- */

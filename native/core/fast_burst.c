@@ -145,28 +145,42 @@ static bool any_strict(const struct glb_fast_burst *burst, unsigned n, bool v6)
 
 /* ---- classify ---- */
 
+/* What a slot says of its table, of four packets. Empty slots have the first, which is not looked at. */
+GLB_INLINE void put_tables(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work, unsigned i, u64x4 last)
+{
+	const uint64_t tables = (uint64_t)(uintptr_t)fast->tables;
+
+	*(u64x4 *)&work->of[i] = (last & (GLB_FAST_PAIRS - 1)) * sizeof(*fast->tables) + tables;
+	*(u32x4 *)&work->table[i] = narrow(last);
+	*(u32x4 *)&burst->service[i] = narrow(last >> 32);
+}
+
 /* Returns not 0 where a packet has no service here. */
 GLB_INLINE uint64_t read_slots_v4(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
 {
-	const struct glb_fast_slot_v4 *slots = fast->slots_v4;
-	uint64_t wrong = 0;
+	const u64x4 *slots = (const u64x4 *)fast->slots_v4;
+	const uint32_t *slot = work->slot;
+	u64x4 wrong = {0}, every = ~wrong;
 
-	for (unsigned i = 0; i < work->filled; i++) {
-		const struct glb_fast_slot_v4 *slot = &slots[work->slot[i]];
+	for (unsigned i = 0; i < work->filled; i += 4) {
+		u64x4 w[4] = {slots[slot[i]], slots[slot[i + 1]], slots[slot[i + 2]], slots[slot[i + 3]]};
 
-		wrong |= slot->key ^ work->key[i];
-		work->sip.key[0][i] = slot->hash_key[0];
-		work->sip.key[1][i] = slot->hash_key[1];
-		work->table[i] = slot->table;
-		burst->service[i] = slot->service;
+		transpose(w);
+		wrong |= w[0] ^ *(const u64x4 *)&work->key[i];
+		*(u64x4 *)&work->sip.key[0][i] = w[1];
+		*(u64x4 *)&work->sip.key[1][i] = w[2];
+		put_tables(fast, burst, work, i, w[3]);
+		every &= w[3];
 	}
-	return wrong;
+	work->pairs = (every[0] & every[1] & every[2] & every[3] & GLB_FAST_PAIRS) != 0;
+	return any_u64x4(&wrong);
 }
 
 GLB_INLINE uint64_t read_slots_v6(const struct glb_fast *fast, struct glb_fast_burst *burst, struct fast_work *work)
 {
 	const struct glb_fast_slot_v6 *slots = fast->slots_v6;
 	uint64_t wrong = 0;
+	uint32_t every = ~0U;
 
 	for (unsigned i = 0; i < work->filled; i++) {
 		const struct glb_fast_slot_v6 *slot = &slots[work->slot[i]];
@@ -176,9 +190,12 @@ GLB_INLINE uint64_t read_slots_v6(const struct glb_fast *fast, struct glb_fast_b
 			 (slot->key[2] ^ fast_key_v6_rest(load16(frame + V6_L4 + 2), frame[IP + 6]));
 		work->sip.key[0][i] = slot->hash_key[0];
 		work->sip.key[1][i] = slot->hash_key[1];
+		work->of[i] = &fast->tables[slot->table & (GLB_FAST_PAIRS - 1)];
 		work->table[i] = slot->table;
 		burst->service[i] = slot->service;
+		every &= slot->table;
 	}
+	work->pairs = (every & GLB_FAST_PAIRS) != 0;
 	return wrong;
 }
 
@@ -198,37 +215,45 @@ static void find_odd_rows(struct fast_work *work)
 
 GLB_INLINE void find_rows(const struct glb_fast *fast, struct fast_work *work)
 {
-	const struct glb_fast_table *tables = fast->tables;
-	uint32_t odd = 0;
-
 	for (unsigned i = 0; i < work->filled; i++) {
-		const struct glb_fast_table *table = &tables[work->table[i] & ((1U << GLB_FAST_TABLE_BITS) - 1)];
-		const uint64_t row = (uint64_t)((uint32_t)work->sip.hash[i] & table->row_mask) * table->row_bytes;
+		const struct glb_fast_table *table = work->of[i];
 
-		work->of[i] = table;
-		work->row[i] = (const uint16_t *)((const uint8_t *)table->rows + row);
-		odd |= table->row_mask + 1 - table->row_count;
+		work->row[i] = (const uint16_t *)((const uint8_t *)table->rows +
+						  (uint64_t)((uint32_t)work->sip.hash[i] & table->row_mask) * table->row_bytes);
 		__builtin_prefetch(work->row[i]);
 	}
-	if (odd != 0)
+	if (fast->odd)
 		find_odd_rows(work);
 }
 
-/* Where every row has exactly two hops: the addresses of both. Returns not 0 where one has fewer. */
-GLB_INLINE uint32_t select_two(struct glb_fast_burst *burst, struct fast_work *work)
+/* The same where every table is of GLB_FAST_PAIRS. */
+GLB_INLINE void find_pairs(struct fast_work *work)
 {
-	uint32_t wrong = 0;
+	for (unsigned i = 0; i < work->filled; i++) {
+		const struct glb_fast_table *table = work->of[i];
+
+		work->row[i] = table->rows + (uint64_t)((uint32_t)work->sip.hash[i] & table->row_mask) * 2;
+		__builtin_prefetch(work->row[i]);
+	}
+}
+
+/* The addresses of both hops of each. Returns not 0 where one is missing. */
+GLB_INLINE uint64_t select_pairs(struct glb_fast_burst *burst, struct fast_work *work)
+{
+	u16x16 wrong = {0};
 
 	for (unsigned i = 0; i < work->filled; i++) {
 		const struct glb_fast_table *table = work->of[i];
-		const uint32_t first = work->row[i][0], second = work->row[i][1];
+		const uint32_t pair = load32(work->row[i]) + 0x10001;
 
-		wrong |= (first + 1) | (second + 1);
-		work->first[i] = load64(table->backends + (uint16_t)(first + 1));
-		work->second[i] = table->backends[(uint16_t)(second + 1)].addr;
-		burst->backend[i] = table->backend_base + first;
+		work->pair[i] = pair;
+		work->first[i] = load64(table->backends + (uint16_t)pair);
+		work->second[i] = table->backends[pair >> 16].addr;
+		burst->backend[i] = table->backend_base + (uint16_t)pair - 1;
 	}
-	return wrong >> 16;
+	for (unsigned i = 0; i < work->filled; i += WIDTH)
+		wrong |= (u16x16)(*(const u16x16 *)&work->pair[i] == 0);
+	return any_u32x8((const u32x8 *)&wrong);
 }
 
 GLB_INLINE uint32_t count_further(const uint16_t *row, unsigned hops)
@@ -358,9 +383,12 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 	STAGE_END(recall);
 	fast_hash(fast, burst, work, v6);
 	STAGE_END(hash_flows);
-	find_rows(fast, work);
+	if (work->pairs)
+		find_pairs(work);
+	else
+		find_rows(fast, work);
 	STAGE_END(find_rows);
-	if (fast->hops_min == 2 && fast->hops_max == 2 && select_two(burst, work) == 0)
+	if (work->pairs && select_pairs(burst, work) == 0)
 		return forward(fast, path, flows, burst, work, longest, v6, true);
 	if (select_any(burst, work) != 0)
 		return -1;

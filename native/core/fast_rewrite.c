@@ -18,6 +18,7 @@ GLB_INLINE void send_on(const struct glb_fast_egress *egress, struct glb_fast_bu
 {
 	const u64x4 ip = *(const u64x4 *)&burst->data[i] + IP;
 
+	GLB_EACH_LANE
 	for (unsigned lane = 0; lane < 4; lane++)
 		memcpy((uint8_t *)ip[lane] - sizeof(link), &link, sizeof(link));
 	*(u64x4 *)&burst->data[i] = ip - egress->link_len;
@@ -82,6 +83,7 @@ GLB_INLINE void rewrite_v4(const struct glb_path *path, const struct glb_fast_ki
 	}
 	third = (third & 0xffff00000000) | (first & 0xffffffff) | port << DPORT;
 	second = (second & ~((uint64_t)0xffff << CHECKSUM)) | mended(second >> CHECKSUM & 0xffff, header) << CHECKSUM;
+	GLB_EACH_LANE
 	for (unsigned lane = 0; lane < 4; lane++) {
 		const u64x2 words = {second[lane], third[lane]};
 

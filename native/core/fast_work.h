@@ -30,10 +30,12 @@ struct fast_work {
 	const uint16_t *row[GLB_BURST_MAX];
 	const struct glb_fast_table *of[GLB_BURST_MAX]; /* the row's table */
 	uint32_t slot[GLB_BURST_MAX];
-	uint32_t table[GLB_BURST_MAX];    /* its index, with the kind above it */
-	uint32_t second[GLB_BURST_MAX];   /* where every packet has two hops: the second's address */
+	uint32_t table[GLB_BURST_MAX];    /* as in the slot */
+	uint32_t pair[GLB_BURST_MAX];     /* where every packet has two hops: both, + 1 */
+	uint32_t second[GLB_BURST_MAX];   /* the same: the second's address */
 	uint32_t further[GLB_BURST_MAX];  /* elsewhere: hops behind the first */
 	unsigned n, filled;               /* lanes that are packets; with the others */
+	bool pairs;                       /* every table is of GLB_FAST_PAIRS */
 	bool alike;                       /* fast_hash() sets it: all are of one kind */
 } __attribute__((aligned(64)));
 

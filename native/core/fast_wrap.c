@@ -24,18 +24,6 @@ GLB_INLINE uint64_t be16(uint16_t value)
 	return load16((const uint8_t[]){(uint8_t)(value >> 8), (uint8_t)value});
 }
 
-/* Four by four words: lane i of each of the four becomes word 0 to 3 of the i-th. */
-GLB_INLINE void transpose(u64x4 w[4])
-{
-	const u64x4 a = __builtin_shufflevector(w[0], w[1], 0, 4, 2, 6), b = __builtin_shufflevector(w[0], w[1], 1, 5, 3, 7);
-	const u64x4 c = __builtin_shufflevector(w[2], w[3], 0, 4, 2, 6), d = __builtin_shufflevector(w[2], w[3], 1, 5, 3, 7);
-
-	w[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-	w[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-	w[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-	w[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
-}
-
 /* IPv4's words, the third of them only half. `first` are struct glb_fast_backend; `tos` and `source`, as in the frame, are added to what `ip` has. */
 GLB_INLINE void put_ipv4(const struct glb_fast_ipv4 *ip, u64x4 length, u64x4 first, u64x4 tos, u64x4 source, u64x4 w[4])
 {
@@ -54,6 +42,7 @@ GLB_INLINE u64x4 tos_of(const struct glb_fast_kind *kind, uint8_t *const *frames
 {
 	u64x4 tos = {0};
 
+	GLB_EACH_LANE
 	for (unsigned lane = 0; lane < 4; lane++)
 		tos[lane] = fast_tos(kind, frames[lane] + IP, v6);
 	return tos;
@@ -85,6 +74,7 @@ GLB_INLINE void wrap_gue(const struct glb_fast_kind *kind, const struct glb_fast
 		w[2] |= sport << SPORT | dport << DPORT;
 		w[3] = swap16(length - sizeof(struct glb_ipv4)) | (gue + (further << GUE_FIRST));
 		transpose(w);
+		GLB_EACH_LANE
 		for (unsigned lane = 0; lane < 4; lane++) {
 			uint8_t *ip = (uint8_t *)at[lane];
 			const uint64_t word = last[lane];
@@ -94,7 +84,7 @@ GLB_INLINE void wrap_gue(const struct glb_fast_kind *kind, const struct glb_fast
 			memcpy(ip + sizeof(w[lane]), &word, two ? 8 : 4);
 		}
 		*(u64x4 *)&burst->data[i] = at - link_len;
-		*(u32x4 *)&burst->len[i] = __builtin_convertvector(length + link_len, u32x4);
+		*(u32x4 *)&burst->len[i] = narrow(length + link_len);
 	}
 }
 
@@ -130,8 +120,9 @@ void fast_gue(const struct glb_fast_kind *kind, const struct glb_fast_egress *eg
 
 GLB_INLINE u64x4 keys_of(const struct glb_service *services, const uint32_t *service)
 {
-	u64x4 keys;
+	u64x4 keys = {0};
 
+	GLB_EACH_LANE
 	for (unsigned lane = 0; lane < 4; lane++)
 		keys[lane] = services[service[lane]].encap_value;
 	return swap32(keys);
@@ -163,6 +154,7 @@ GLB_INLINE void wrap(const struct glb_fast *fast, const struct glb_path *path, c
 		w[2] |= gre ? type << GRE : 0;
 		w[3] = keyed ? keys_of(path->snapshot->services, &burst->service[i]) : none;
 		transpose(w);
+		GLB_EACH_LANE
 		for (unsigned lane = 0; lane < 4; lane++) {
 			uint8_t *ip = (uint8_t *)at[lane];
 
@@ -170,7 +162,7 @@ GLB_INLINE void wrap(const struct glb_fast *fast, const struct glb_path *path, c
 			memcpy(ip, &w[lane], bytes);
 		}
 		*(u64x4 *)&burst->data[i] = at - link_len;
-		*(u32x4 *)&burst->len[i] = __builtin_convertvector(length + link_len, u32x4);
+		*(u32x4 *)&burst->len[i] = narrow(length + link_len);
 	}
 }
 

@@ -7,6 +7,9 @@
 
 #define GLB_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop over four lanes: they stay in registers. */
+#define GLB_EACH_LANE _Pragma("GCC unroll 4")
+
 /* A function of these is compiled for several CPUs, and the loader picks one of them, once. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define GLB_LANES_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
@@ -16,6 +19,7 @@
 
 typedef uint8_t u8x16 __attribute__((vector_size(16), may_alias));
 typedef uint64_t u64x2 __attribute__((vector_size(16), may_alias));
+typedef uint16_t u16x16 __attribute__((vector_size(32), may_alias));
 typedef int32_t i32x8 __attribute__((vector_size(32), may_alias));
 typedef uint32_t u32x4 __attribute__((vector_size(16), may_alias));
 typedef uint32_t u32x8 __attribute__((vector_size(32), may_alias));
@@ -53,9 +57,16 @@ GLB_INLINE u8x16 load128(const void *at)
 	return value;
 }
 
+/* The words of half the size at `lanes`, and back. Written so that each becomes one instruction, which the compiler makes of __builtin_convertvector() only
+ * in later versions. */
 GLB_INLINE u64x4 widen(const uint32_t *lanes)
 {
-	return __builtin_convertvector(*(const u32x4 *)lanes, u64x4);
+	return (u64x4){lanes[0], lanes[1], lanes[2], lanes[3]};
+}
+
+GLB_INLINE u32x4 narrow(u64x4 words)
+{
+	return __builtin_shufflevector((u32x8)words, (u32x8)words, 0, 2, 4, 6);
 }
 
 /* Of lanes with no other bits. */
@@ -95,6 +106,18 @@ GLB_INLINE void scatter16(u64x4 at, u64x4 value)
 	store16(at[3], value[3]);
 }
 
+/* Four by four words: lane i of each of the four becomes word 0 to 3 of the i-th. */
+GLB_INLINE void transpose(u64x4 w[4])
+{
+	const u64x4 a = __builtin_shufflevector(w[0], w[1], 0, 4, 2, 6), b = __builtin_shufflevector(w[0], w[1], 1, 5, 3, 7);
+	const u64x4 c = __builtin_shufflevector(w[2], w[3], 0, 4, 2, 6), d = __builtin_shufflevector(w[2], w[3], 1, 5, 3, 7);
+
+	w[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+	w[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+	w[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+	w[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
 /* Not 0 if any bit is set. */
 GLB_INLINE uint64_t any_u8x16(const u8x16 *x)
 {
@@ -103,11 +126,16 @@ GLB_INLINE uint64_t any_u8x16(const u8x16 *x)
 	return halves[0] | halves[1];
 }
 
+GLB_INLINE uint64_t any_u64x4(const u64x4 *x)
+{
+	return (*x)[0] | (*x)[1] | (*x)[2] | (*x)[3];
+}
+
 GLB_INLINE uint64_t any_u32x8(const u32x8 *x)
 {
 	const u64x4 quarters = (u64x4)*x;
 
-	return quarters[0] | quarters[1] | quarters[2] | quarters[3];
+	return any_u64x4(&quarters);
 }
 
 #endif

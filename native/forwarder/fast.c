@@ -7,21 +7,26 @@
 
 #include <rte_ether.h>
 
-/* What is first in a buffer that may be written anew, all at once: offset of the frame, references, segments. */
-static inline uint64_t first_words(const struct rte_mbuf *mbuf)
-{
-	uint64_t words;
+/* Two words of a buffer that say whether it may be written anew: offset of the frame, references, segments and port; and flags. */
+typedef uint64_t words __attribute__((vector_size(16), may_alias));
 
-	memcpy(&words, (const uint8_t *)mbuf + offsetof(struct rte_mbuf, rearm_data), sizeof(words));
-	return words & 0xffffffffffff; /* without the port */
+static_assert(offsetof(struct rte_mbuf, ol_flags) == offsetof(struct rte_mbuf, rearm_data) + sizeof(uint64_t), "one behind the other");
+
+static inline words first_words(const struct rte_mbuf *mbuf)
+{
+	words found;
+
+	memcpy(&found, (const uint8_t *)mbuf + offsetof(struct rte_mbuf, rearm_data), sizeof(found));
+	return found;
 }
 
 /* Fills in what glb_fast_run() wants. Returns false where a buffer is shared, split, or has too little headroom. */
 static inline bool describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst *burst, unsigned n, uint64_t *bytes)
 {
 	const uint16_t data_off = mbufs[0]->data_off;
-	const uint64_t usual = data_off | UINT64_C(1) << 16 | UINT64_C(1) << 32;
-	uint64_t flags = 0, differ = 0;
+	const words usual = {data_off | UINT64_C(1) << 16 | UINT64_C(1) << 32, 0};
+	const words matters = {0xffffffffffff, RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL}; /* without the port */
+	words differ = {0, 0};
 
 	*bytes = 0;
 	for (unsigned i = 0; i < n; i++) {
@@ -30,12 +35,12 @@ static inline bool describe(struct rte_mbuf *const *mbufs, struct glb_fast_burst
 
 		rte_prefetch0(data);
 		differ |= first_words(mbuf) ^ usual;
-		flags |= mbuf->ol_flags;
 		burst->data[i] = data;
 		burst->len[i] = mbuf->data_len;
 		*bytes += mbuf->data_len;
 	}
-	return (differ | (flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL))) == 0 && data_off >= GLB_FAST_HEADROOM;
+	differ &= matters;
+	return (differ[0] | differ[1]) == 0 && data_off >= GLB_FAST_HEADROOM;
 }
 
 /* Makes buffers say what became of the frames. Returns bytes of these. */
@@ -52,14 +57,15 @@ static inline uint64_t finish(struct rte_mbuf *const *mbufs, const struct glb_fa
 	return bytes;
 }
 
-static inline void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst, unsigned n)
+/* `all` have counters. */
+static inline void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_fast_burst *burst, unsigned n, bool all)
 {
 	struct glb_traffic *services = worker->services, *backends = worker->backends;
 	const uint32_t *service_slot = loaded->service_slot, *backend_slot = loaded->backend_slot;
 
 	for (unsigned i = 0; i < n; i++) {
-		hand_on_count(services, service_slot[burst->service[i]], burst->l3_len[i]);
-		hand_on_count(backends, backend_slot[burst->backend[i]], burst->l3_len[i]);
+		hand_on_count(services, service_slot[burst->service[i]], burst->l3_len[i], all);
+		hand_on_count(backends, backend_slot[burst->backend[i]], burst->l3_len[i], all);
 	}
 }
 
@@ -101,7 +107,10 @@ static bool forward(struct worker *worker, const struct loaded *loaded, unsigned
 	STAGE_END(send);
 	if (sent != n)
 		tx_bytes -= drop(worker, mbufs, n, sent);
-	count_traffic(worker, loaded, &burst, sent);
+	if (loaded->all_counted)
+		count_traffic(worker, loaded, &burst, sent, true);
+	else
+		count_traffic(worker, loaded, &burst, sent, false);
 	count_add(&worker->passed_on[GLB_REASON_FORWARDED], sent);
 	count_add(&stats->tx_packets, sent);
 	count_add(&stats->tx_bytes, tx_bytes);

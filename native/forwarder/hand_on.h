@@ -27,12 +27,13 @@ static inline unsigned hand_on(struct worker *worker, unsigned port, struct rte_
 	return tx_send(&worker->ports->port[port], worker->index, mbufs, n);
 }
 
-/* A packet of `bytes` of a service or backend, given by its slot, or SLOT_NONE. Both words at once; each of them is stored whole. */
-static inline void hand_on_count(struct glb_traffic *traffic, uint32_t slot, uint32_t bytes)
+/* A packet of `bytes` of a service or backend, given by its slot, or SLOT_NONE, of which there are none where `all` is true. Both words at once; each
+ * of them is stored whole. */
+static inline void hand_on_count(struct glb_traffic *traffic, uint32_t slot, uint32_t bytes, bool all)
 {
 	typedef uint64_t both __attribute__((vector_size(16), aligned(8), may_alias));
 
-	if (slot != SLOT_NONE)
+	if (all || slot != SLOT_NONE)
 		*(both *)&traffic[slot] += (both){1, bytes};
 }
 

@@ -16,6 +16,7 @@ struct loaded {
 	struct glb_snapshot snapshot;            /* all zero when there is none */
 	uint32_t *service_slot;                  /* counter slot by index of the service; SLOT_NONE = not counted */
 	uint32_t *backend_slot;
+	bool all_counted;                        /* none of them is SLOT_NONE */
 	uint64_t *next_hops;                     /* by index of the backend (glb/next_hop.h), written by the main lcore while
 						  * workers read; NULL: everything goes to gateway_mac, by the port it came in on */
 	struct glb_backend_ids backend_ids;      /* where `id_slots` is */

@@ -98,12 +98,14 @@ static int assign_slots(struct swap *swap, struct loaded *fresh, struct glb_erro
 			       keep_since, clear_service, swap);
 	if (without != 0)
 		log_warning("%lld services are not counted: raise stats.service_slots", (long long)without);
+	fresh->all_counted = without == 0;
 	for (uint32_t i = 0; i < snapshot->backend_count; i++)
 		ids[i] = snapshot->backends[i].id;
 	without = slots_assign(swap->backends, ids, snapshot->backend_count, fresh->backend_slot, fresh->epoch,
 			       keep_since, clear_backend, swap);
 	if (without != 0)
 		log_warning("%lld backends are not counted: raise stats.backend_slots", (long long)without);
+	fresh->all_counted &= without == 0;
 	free(ids);
 	return 0;
 }

@@ -23,8 +23,8 @@ static bool holds_back(const struct worker *worker)
 
 static void count_traffic(struct worker *worker, const struct loaded *loaded, const struct glb_packet *packet)
 {
-	hand_on_count(worker->services, loaded->service_slot[packet->service], packet->l3_len);
-	hand_on_count(worker->backends, loaded->backend_slot[packet->chain[0]], packet->l3_len);
+	hand_on_count(worker->services, loaded->service_slot[packet->service], packet->l3_len, false);
+	hand_on_count(worker->backends, loaded->backend_slot[packet->chain[0]], packet->l3_len, false);
 }
 
 /* Returns how many were taken, from the front. packet_of[i] is the packet of mbufs[i]. */

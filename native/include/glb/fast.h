@@ -18,7 +18,8 @@ enum {
 };
 
 enum {
-	GLB_FAST_TABLE_BITS = 24, /* of a slot's `table`; its kind of hashing is above them */
+	GLB_FAST_TABLE_BITS = 24, /* of a slot's `table`; its kind is above them */
+	GLB_FAST_PAIRS = 1 << 23, /* the uppermost of them: the table's rows have two hops, and are a power of two */
 	GLB_FAST_KINDS_MAX = 256,
 };
 
@@ -26,7 +27,7 @@ enum {
 struct glb_fast_slot_v4 {
 	uint64_t key;      /* destination address, port and protocol as they lie in the frame */
 	uint64_t hash_key[2];
-	uint32_t table;    /* index into tables, and above it into kinds */
+	uint32_t table;    /* index into tables, GLB_FAST_PAIRS, and above it the index into kinds */
 	uint32_t service;  /* index into the snapshot's services */
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_fast_slot_v4) == 32, "half a cache line")
@@ -118,14 +119,14 @@ struct glb_fast {
 	struct glb_fast_ids *backend_ids;  /* by index in the snapshot; where `remembers`, else NULL */
 	uint32_t *service_ids;             /* the same */
 	uint32_t kind_count;
-	uint32_t hops_min, hops_max;       /* of any table */
 	uint32_t outer_max;                /* bytes of outer headers behind Ethernet, hops included */
 	uint32_t source_mask_v4;           /* bits of tunnels' outer sources that vary, in host order */
 	uint64_t source_mask_v6;           /* the same, of the lower half */
 	uint8_t usable;                    /* 0: nothing is ever taken */
 	uint8_t remembers;                 /* 1: some services' flows are remembered */
 	uint8_t on_link;                   /* 1: some services' backends must be on the link (l2dsr) */
-	uint8_t pad;
+	uint8_t odd;                       /* 1: some table's rows are no power of two */
+	uint8_t pad[4];
 };
 
 #ifndef GLB_CFFI
