@@ -5,8 +5,8 @@
 A replay runs the whole forwarder on a short file and on a longer one under callgrind; the difference is what
 the further packets cost in the worker, without DPDK's libraries. It is the same in every run, also on a busy
 machine, and 2 % more is a regression: exit code 1. The time beside it is one short round of cost.py, good for
-an impression only. valgrind offers AVX2 at most, so code for wider vectors is not what is counted, on no
-machine.
+an impression only, and not kept. valgrind offers AVX2 at most, so code for wider vectors is not what is
+counted, on no machine.
 
 --write makes the result the baseline, --functions shows where the instructions are.
 """
@@ -38,23 +38,17 @@ SAME = ("gue-v4-1k", "gue-v4-1m", "cache-hit-1m")  # others differ from these in
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of a packet."""
-
-    instructions: float
-    ns: float | None  # above testpmd; not comparable from machine to machine
-
-
-@dataclass(frozen=True)
 class Baseline:
+    """Without times, which are a machine's and an hour's."""
+
     compiler: str
-    costs: dict[str, Cost]
+    instructions: dict[str, float]  # of a packet, by case
 
 
 def read(path: Path) -> Baseline:
-    """Raises OSError, ValueError, KeyError or TypeError: not such a file."""
+    """Raises OSError, ValueError or TypeError: not such a file."""
     data = json.loads(path.read_text())
-    return Baseline(data["compiler"], {name: Cost(**cost) for name, cost in data["costs"].items()})
+    return Baseline(**data)
 
 
 def write(path: Path, baseline: Baseline) -> None:
@@ -130,26 +124,25 @@ def print_functions(found: Counter[str]) -> None:
 # ---- comparing ----
 
 
-def change(before: Cost | None, now: Cost) -> float | None:
-    return None if before is None else now.instructions / before.instructions - 1
+def change(before: float | None, now: float) -> float | None:
+    return None if before is None else now / before - 1
 
 
-def is_worse(before: Cost | None, now: Cost) -> bool:
+def is_worse(before: float | None, now: float) -> bool:
     found = change(before, now)
     return found is not None and found > WORSE
 
 
-def row(name: str, before: Cost | None, now: Cost) -> str:
-    """Return a line of the comparison."""
+def row(name: str, before: float | None, now: float, ns: float | None) -> str:
+    """Return a line of the comparison: instructions, and the time of now."""
     found = change(before, now)
-    then = f"{before.instructions:7.1f}" if before else "   none"
+    then = f"{before:7.1f}" if before else "   none"
     percent = "" if found is None else f"{found:+7.1%}"
-    times = ["-" if cost is None or cost.ns is None else f"{cost.ns:.1f}" for cost in (before, now)]
     verdict = "  REGRESSION" if is_worse(before, now) else ""
-    return f"{name:16} {then} {now.instructions:7.1f} {percent:8} {times[0]:>7} {times[1]:>7}{verdict}"
+    return f"{name:16} {then} {now:7.1f} {percent:8} {'-' if ns is None else f'{ns:.1f}':>7}{verdict}"
 
 
-HEADING = f"{'':16} {'instructions a packet':24} {'ns, one round':>15}\n{'':16} {'before':>7} {'now':>7}"
+HEADING = f"{'':16} {'instructions a packet':24} {'ns':>7}\n{'':16} {'before':>7} {'now':>7}"
 
 
 def main() -> int:
@@ -168,7 +161,7 @@ def main() -> int:
     if old.compiler != compiler():
         print(f"the baseline is {old.compiler}'s, this is {compiler()}: differences may be theirs")
     chosen = [case for case in CASES if case.name in (options.names or names)]
-    found: dict[str, Cost] = {}
+    found: dict[str, float] = {}
     print(HEADING)
     with work_folder() as folder:
         stock = Stock(folder)
@@ -178,14 +171,14 @@ def main() -> int:
                 ns = None if options.no_time else one_round(stock, case)
             except (Failed, ForwarderError, FileNotFoundError) as error:
                 raise SystemExit(str(error)) from error
-            found[case.name] = Cost(round(counted.total() / COUNTED_PACKETS, 2), ns)
-            print(row(case.name, old.costs.get(case.name), found[case.name]), flush=True)
+            found[case.name] = round(counted.total() / COUNTED_PACKETS, 2)
+            print(row(case.name, old.instructions.get(case.name), found[case.name], ns), flush=True)
             if options.functions:
                 print_functions(counted)
     if options.write:
-        kept = {} if old.compiler != compiler() else old.costs
+        kept = {} if old.compiler != compiler() else old.instructions
         write(BASELINE, Baseline(compiler(), kept | found))
-    return 1 if any(is_worse(old.costs.get(name), now) for name, now in found.items()) else 0
+    return 1 if any(is_worse(old.instructions.get(name), now) for name, now in found.items()) else 0
 
 
 def one_round(stock: Stock, case: Case) -> float:
