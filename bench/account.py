@@ -173,10 +173,10 @@ def count(stock: Stock, case: Case, flows: int) -> Account:
     for at, chain in functions_at(list(after)).items():
         more = {event: (n - before[at][event]) / flows for event, n in after[at].items()}
         stage = stage_of(chain)
-        found.instructions[stage] += more.get("Ir", 0)  # type: ignore[assignment]
-        found.misses[stage] += more.get("D1mr", 0) + more.get("D1mw", 0)  # type: ignore[assignment]
-        found.far[stage] += more.get("DLmr", 0) + more.get("DLmw", 0)  # type: ignore[assignment]
-        found.functions["/".join(chain[1:])] += more.get("Ir", 0)  # type: ignore[assignment]
+        found.instructions[stage] += more.get("Ir", 0)
+        found.misses[stage] += more.get("D1mr", 0) + more.get("D1mw", 0)
+        found.far[stage] += more.get("DLmr", 0) + more.get("DLmw", 0)
+        found.functions["/".join(chain[1:])] += more.get("Ir", 0)
     return found
 
 
