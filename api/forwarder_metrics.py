@@ -155,3 +155,16 @@ def next_hops(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
     yield whole
     yield lost
     yield each
+
+
+def path_mtus(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield the MTU of the ways to backends of which a router has said that it is smaller."""
+    family = GaugeMetricFamily(
+        "glb_path_mtu_bytes",
+        "MTU on the way to a backend, where a router has said that it is smaller.",
+        labels=["director", "backend"],
+    )
+    for director in directors:
+        for seen in director.path_mtus:
+            family.add_metric([director.name, seen.backend], seen.mtu)
+    yield family

@@ -983,6 +983,7 @@ class Decision:
     output: bytes | None  # the frame to send; of several the first
     further: tuple[bytes, ...] = ()  # the other pieces of a packet that goes in fragments
     by_id: bool = False  # the first hop is the one that the packet's QUIC connection id names
+    told_mtu: tuple[Address, int] | None = None  # about an outer packet: to whom, the MTU of the way there
 
 
 class PacketPath:
@@ -1064,7 +1065,15 @@ class PacketPath:
             by_id=bool(packet.by_id),
             output=self._output(packet),
             further=self._further(packet),
+            told_mtu=self._told_mtu(packet),
         )
+
+    def _told_mtu(self, packet: Any) -> tuple[Address, int] | None:
+        if packet.reason not in (lib.GLB_REASON_OUTER_TOO_BIG, lib.GLB_REASON_OUTER_TOO_BIG_IGNORED):
+            return None
+        said = ffi.new("struct glb_outer_too_big *")
+        lib.glb_outer_too_big(self._c, packet, said)
+        return _address_from_c(said.backend), said.mtu
 
     @staticmethod
     def _parsed(packet: Any) -> bool:

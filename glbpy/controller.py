@@ -125,6 +125,7 @@ class Controller:
             and record.health != Health.UNHEALTHY
             and backend.weight > 0,
             connections=self._drains.left(number),
+            path_mtus=tuple(way for d in self._directors.values() if (way := d.way_mtu(number))),
         )
 
     def allow_list(self, pool: str) -> str:

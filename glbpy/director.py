@@ -20,7 +20,7 @@ from glbpy.errors import ForwarderError, GlbError
 from glbpy.forwarder import ForwarderStatus, Loaded
 from glbpy.seen import details
 from glbpy.snapshot import Compiler, Snapshot, write_file
-from glbpy.status import DirectorStatus, FlowCacheUse, Trouble
+from glbpy.status import DirectorStatus, FlowCacheUse, Trouble, WayMtu
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,13 @@ class Director:
         """The wanted snapshot, if the forwarder forwards from it."""
         wanted, seen = self._wanted, self._seen
         return wanted if wanted is not None and seen is not None and seen.digest == wanted.digest else None
+
+    def way_mtu(self, number: int) -> WayMtu | None:
+        """Return what a router said of the way to the backend with this id, if one did."""
+        for seen in self._seen.path_mtus.backends if self._seen and self._seen.path_mtus else ():
+            if seen.id == number:
+                return WayMtu(director=self.name, mtu=seen.mtu, said_s=seen.said_s)
+        return None
 
     def status(self, paths: dict[int, str] | None = None) -> DirectorStatus:
         """Return what is known now, without asking the forwarder. ``paths`` are POOL/BACKEND by id."""

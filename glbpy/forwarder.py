@@ -160,6 +160,24 @@ class NextHops(Reply):
     missing: list[MissingNextHop]  # the first of them
 
 
+class PathMtu(Reply):
+    """A backend behind a link with a smaller MTU, as a router has said."""
+
+    id: int
+    name: str
+    address: str
+    mtu: int  # bytes of IP
+    said_s: float  # ago
+
+
+class PathMtus(Reply):
+    """What routers said of the ways to backends (ICMP too-big about outer packets)."""
+
+    known: int  # backends' addresses of which something is remembered
+    refused: int  # messages about nobody
+    backends: list[PathMtu]  # the first 256
+
+
 class PuntClassStatus(Reply):
     """Packets of one class on their way to the kernel."""
 
@@ -200,6 +218,7 @@ class ForwarderStatus(Reply):
     latency_ns: dict[str, int] = {}  # sampled bursts by upper bound
     ports: list[PortStatus]
     next_hops: NextHops | None = None  # None: from a release that had none
+    path_mtus: PathMtus | None = None
     punt: list[PuntStatus] = []
     counters: dict[str, int]  # packets by reason, over all workers
     stats_path: str

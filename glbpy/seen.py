@@ -93,9 +93,22 @@ class NextHopsSeen(Model):
     missing: tuple[MissingHop, ...] = Field(description="The first 16 of the unresolved.")
 
 
+class PathMtuSeen(Model):
+    """A backend that is behind a link with a smaller MTU: a router on the way has said so."""
+
+    backend: str = Field(
+        description="POOL/BACKEND; without POOL when it is not in the configuration any more."
+    )
+    id: int
+    address: str
+    mtu: int = Field(description="Bytes of IP, outer headers included.")
+    said_s: float = Field(description="Seconds ago; it is forgotten after `forward.path_mtu_seconds`.")
+
+
 def details(seen: ForwarderStatus, paths: dict[int, str]) -> dict[str, object]:
     """Return what of ``seen`` has a model here. ``paths`` are POOL/BACKEND by id."""
     error, load, hops = seen.last_error, seen.last_load, seen.next_hops
+    mtus = seen.path_mtus.backends if seen.path_mtus else []
     return {
         "muted": seen.muted,
         "last_error": None if error is None else LastErrorSeen.model_validate(error.model_dump()),
@@ -127,5 +140,11 @@ def details(seen: ForwarderStatus, paths: dict[int, str]) -> dict[str, object]:
                 MissingHop(backend=paths.get(m.id, m.name), id=m.id, address=m.address, why=m.why)
                 for m in hops.missing
             ),
+        ),
+        "path_mtus": tuple(
+            PathMtuSeen(
+                backend=paths.get(m.id, m.name), id=m.id, address=m.address, mtu=m.mtu, said_s=m.said_s
+            )
+            for m in mtus
         ),
     }  # fmt: skip

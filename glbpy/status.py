@@ -7,7 +7,7 @@ from pydantic import Field
 
 from glbpy.desired import Change
 from glbpy.models import Health, Model, State
-from glbpy.seen import LastErrorSeen, LastLoadSeen, LcoreSeen, NextHopsSeen, PortSeen, PuntSeen
+from glbpy.seen import LastErrorSeen, LastLoadSeen, LcoreSeen, NextHopsSeen, PathMtuSeen, PortSeen, PuntSeen
 
 
 class Trouble(Model):
@@ -26,6 +26,14 @@ class ConnectionsLeft(Model):
     error: str | None = Field(default=None, description="Why it does not say so any more.")
 
 
+class WayMtu(Model):
+    """The MTU of the way from a director to a backend, where a router has said that it is smaller."""
+
+    director: str
+    mtu: int = Field(description="Bytes of IP, outer headers included.")
+    said_s: float = Field(description="Seconds ago, when the director was last asked.")
+
+
 class BackendStatus(Model):
     """A backend's observed health. Changes neither revisions nor ETags."""
 
@@ -39,6 +47,9 @@ class BackendStatus(Model):
     available: bool = Field(description="Active, not unhealthy, weight above 0: it is given new connections.")
     connections: ConnectionsLeft | None = Field(
         default=None, description="What is left on it, while it drains and its pool has `report`."
+    )
+    path_mtus: tuple[WayMtu, ...] = Field(
+        default=(), description="Of directors that have a link with a smaller MTU on their way to it."
     )
 
 
@@ -95,6 +106,9 @@ class DirectorStatus(Model):
     ports: tuple[PortSeen, ...] = ()
     punt: tuple[PuntSeen, ...] = ()
     next_hops: NextHopsSeen | None = None
+    path_mtus: tuple[PathMtuSeen, ...] = Field(
+        default=(), description="Backends behind links with a smaller MTU, the first 256."
+    )
 
     def alarms(self, available: Collection[str]) -> Iterator[str]:
         """Yield what an operator should see to. ``available`` backends (POOL/BACKEND) can be reached."""

@@ -62,6 +62,10 @@ def explain(path: native.PacketPath, decision: native.Decision) -> list[tuple[st
         address = str(backend.address)
         name = "" if backend.name == address else f" {backend.name}"
         steps.append((f"hop {hop}", f"{address}{name}, {backend.state}, {backend.health}"))
+    if decision.told_mtu:
+        to, mtu = decision.told_mtu
+        names = [b.name for b in path.snapshot.backends if b.address == to] or ["no backend"]
+        steps.append(("about", f"an outer packet to {to}, {names[0]}; MTU {mtu}"))
     text = native.reason_text(native.REASONS.index(decision.reason))
     steps.append(("verdict", f"{decision.verdict} ({decision.reason}): {text}"))
     if decision.output is not None:

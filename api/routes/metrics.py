@@ -82,6 +82,7 @@ class Scrape(Collector):
         yield from forwarder_metrics.ports(self.directors)
         yield from forwarder_metrics.punt(self.directors)
         yield from forwarder_metrics.next_hops(self.directors)
+        yield from forwarder_metrics.path_mtus(self.directors)
         yield from self.traffic("service", ["service"], self.service_names())
         yield from self.refused()
         yield from self.traffic("backend", ["pool", "backend"], self.backend_names())

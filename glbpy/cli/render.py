@@ -131,7 +131,7 @@ def check(spec: Json | None) -> str:
 
 def backends(items: list[Json]) -> Table:
     return table(
-        ["backend", "address", "state", "health", "since", "detail", "connections", "revision"],
+        ["backend", "address", "state", "health", "since", "detail", "connections", "path MTU", "revision"],
         [
             [
                 f"{item['pool']}/{item['name']}",
@@ -141,11 +141,17 @@ def backends(items: list[Json]) -> Table:
                 short_time(item["status"]["since"]),
                 item["status"]["detail"],
                 connections(item["status"].get("connections")),
+                path_mtus(item["status"].get("path_mtus", [])),
                 item["revision"],
             ]
             for item in items
         ],
     )
+
+
+def path_mtus(ways: list[Json]) -> list[str]:
+    """What routers said of the way from each director."""
+    return [f"{way['mtu']} from {way['director']}, {duration(way['said_s'])} ago" for way in ways]
 
 
 def connections(left: Json | None) -> str | None:

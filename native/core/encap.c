@@ -136,16 +136,30 @@ static uint32_t longest(const struct glb_path *path, const struct glb_service *s
 	return bytes + (hops - 1) * (v4 ? GUE_V4_HOP_BYTES : GUE_V6_HOP_BYTES);
 }
 
-/* The longest packet that fits behind any outer header of its service: the same for all packets of a client. */
+static uint32_t lower_of(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The least MTU known of the ways to any backend of the service. */
+static uint32_t least_way(const struct glb_path *path, const struct glb_service *service)
+{
+	if (glb_path_mtus_least(path->mtus) == UINT32_MAX || !encap_rules[service->encap].outer)
+		return UINT32_MAX;
+	return lower_of(glb_path_mtu(path->mtus->tables, service->table), glb_path_mtu(path->mtus->tables, service->alt_table));
+}
+
+/* The longest packet that fits behind any outer header of its service, on any way: the same for all packets of a client. */
 static uint32_t always_fits(const struct glb_path *path, const struct glb_packet *packet, const struct glb_egress *egress)
 {
 	const struct glb_service *service = &path->snapshot->services[packet->service];
+	const uint32_t way = least_way(path, service);
 	const unsigned families = path->snapshot->tables[service->table].families |
 				  path->snapshot->tables[service->alt_table].families;
 	uint32_t fits = limit_of(egress, false);
 
 	for (uint8_t family = GLB_FAMILY_V4; family <= GLB_FAMILY_V6; family += GLB_FAMILY_V6 - GLB_FAMILY_V4) {
-		const uint32_t limit = limit_of(egress, family == GLB_FAMILY_V6), bytes = longest(path, service, family);
+		const uint32_t limit = lower_of(limit_of(egress, family == GLB_FAMILY_V6), way), bytes = longest(path, service, family);
 		const uint32_t left = limit > bytes ? limit - bytes : 0;
 
 		if ((families & encap_family(family)) != 0 && left < fits)
@@ -162,6 +176,31 @@ static enum glb_reason too_long(const struct glb_path *path, struct glb_packet *
 	return oversize(&path->snapshot->services[packet->service], packet, always_fits(path, packet, egress));
 }
 
+/* The least MTU known of the ways to the backends of a packet's chain. */
+static uint32_t own_way(const struct glb_path *path, const struct glb_packet *packet)
+{
+	uint32_t least = UINT32_MAX;
+
+	for (unsigned i = 0; i < packet->chain_len; i++)
+		least = lower_of(least, glb_path_mtu(path->mtus->backends, packet->chain[i]));
+	return least;
+}
+
+/* A packet that may be sent, but exceeds `least`, which is known of some way: whether it is too big for its own. Who has obeyed is not told
+ * again: what cannot be told less is sent. */
+static enum glb_reason check_way(const struct glb_path *path, struct glb_packet *packet, const struct glb_egress *egress)
+{
+	const struct glb_service *service = &path->snapshot->services[packet->service];
+	uint32_t told;
+
+	if (!encap_rules[service->encap].outer || outer_length(packet, egress) <= own_way(path, packet))
+		return GLB_REASON_FORWARDED;
+	told = always_fits(path, packet, egress);
+	if (packet->l3_len <= oversize_told(told, packet->family))
+		return GLB_REASON_FORWARDED;
+	return oversize(service, packet, told);
+}
+
 /* Whether packets of its service can go to a backend of `family`: not always, while a chain has members from before a change. */
 static bool reaches(const struct glb_packet *packet, uint8_t encap, uint8_t family)
 {
@@ -170,7 +209,7 @@ static bool reaches(const struct glb_packet *packet, uint8_t encap, uint8_t fami
 	return encap == GLB_ENCAP_L2DSR || family == packet->family;
 }
 
-static enum glb_reason measure_packet(const struct glb_path *path, struct glb_packet *packet)
+static enum glb_reason measure_packet(const struct glb_path *path, struct glb_packet *packet, uint32_t least)
 {
 	const struct glb_egress *egress = &path->egress[packet->next_hop.port];
 	const uint8_t encap = path->snapshot->services[packet->service].encap;
@@ -182,24 +221,26 @@ static enum glb_reason measure_packet(const struct glb_path *path, struct glb_pa
 		return GLB_REASON_NOT_ON_LINK;
 	if (outer_length(packet, egress) > limit_of(egress, packet->outer_family == GLB_FAMILY_V6))
 		return too_long(path, packet, egress);
-	return GLB_REASON_FORWARDED;
+	return outer_length(packet, egress) > least ? check_way(path, packet, egress) : GLB_REASON_FORWARDED;
 }
 
-static void measure_any(const struct glb_path *path, struct glb_packet *packets, unsigned n)
+static void measure_any(const struct glb_path *path, struct glb_packet *packets, unsigned n, uint32_t least)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct glb_packet *packet = &packets[i];
 
 		if (packet->verdict == GLB_VERDICT_FORWARD)
-			verdict_set(packet, measure_packet(path, packet));
+			verdict_set(packet, measure_packet(path, packet, least));
 	}
 }
 
 void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, unsigned n)
 {
+	const uint32_t least = glb_path_mtus_least(path->mtus); /* known of any way */
+
 	find_next_hops(path, packets, n);
 	if (!path->plain) {
-		measure_any(path, packets, n);
+		measure_any(path, packets, n, least);
 		return;
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -213,6 +254,8 @@ void glb_path_measure(const struct glb_path *path, struct glb_packet *packets, u
 					       (packet->chain_len - 1U) * GUE_V4_HOP_BYTES);
 		if (outer_length(packet, egress) > limit_of(egress, false))
 			verdict_set(packet, too_long(path, packet, egress));
+		else if (outer_length(packet, egress) > least)
+			verdict_set(packet, check_way(path, packet, egress));
 	}
 }
 

@@ -299,14 +299,31 @@ GLB_INLINE uint64_t find_next_hops(const struct glb_path *path, const struct glb
 	return wrong;
 }
 
-/* Whether all of them fit, each with the longest chain that its table has, and `more` hops. */
-static bool fit(const struct glb_fast *fast, const struct glb_fast_egress *egress, const struct glb_fast_burst *burst,
-		const struct fast_work *work, unsigned more)
+/* What is known of the ways to the backends of a packet's row, where its service has outer headers. With a flow cache it may go elsewhere. */
+static uint32_t way_of(const struct glb_path *path, const struct fast_work *work, unsigned lane, uint32_t least, unsigned more)
+{
+	const struct glb_fast_table *table = work->of[lane];
+	uint32_t way = UINT32_MAX;
+
+	if (more != 0 || least == UINT32_MAX)
+		return least;
+	for (unsigned hop = 0; hop < table->hops && work->row[lane][hop] != GLB_HOP_NONE; hop++) {
+		const uint32_t mtu = glb_path_mtu(path->mtus->backends, table->backend_base + work->row[lane][hop]);
+
+		way = mtu < way ? mtu : way;
+	}
+	return way;
+}
+
+/* Whether all of them fit, each with the longest chain that its table has, and `more` hops. `least`: known of any way to backends. */
+static bool fit(const struct glb_fast *fast, const struct glb_path *path, const struct glb_fast_egress *egress,
+		const struct glb_fast_burst *burst, const struct fast_work *work, unsigned more, uint32_t least)
 {
 	for (unsigned i = 0; i < work->n; i++) {
 		const struct glb_fast_kind *kind = fast_kind(fast, work, i);
+		const uint32_t length = burst->l3_len[i] + kind->outer + (work->of[i]->hops - 1U + more) * fast_hop_bytes(kind);
 
-		if (burst->l3_len[i] + kind->outer + (work->of[i]->hops - 1U + more) * fast_hop_bytes(kind) > egress->ip_max)
+		if (length > egress->ip_max || (length > least && length > way_of(path, work, i, least, more)))
 			return false;
 	}
 	return true;
@@ -340,8 +357,9 @@ GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path,
 {
 	const bool routed = path->next_hops != NULL;
 	const unsigned more = flows != NULL; /* hops, than the table has */
+	const uint32_t least = glb_path_mtus_least(path->mtus);
 	const struct glb_fast_egress *egress;
-	uint32_t port = path->gateway.port;
+	uint32_t port = path->gateway.port, fits;
 
 	STAGE_END(choose);
 	if (routed) {
@@ -350,7 +368,8 @@ GLB_INLINE int forward(const struct glb_fast *fast, const struct glb_path *path,
 		port = (uint32_t)(work->next_hop[0] >> 48 & 0xff);
 	}
 	egress = &fast->egress[port];
-	if (longest + fast->outer_max + more * GUE_V4_HOP_BYTES > egress->ip_max && !fit(fast, egress, burst, work, more))
+	fits = least < egress->ip_max ? least : egress->ip_max;
+	if (longest + fast->outer_max + more * GUE_V4_HOP_BYTES > fits && !fit(fast, path, egress, burst, work, more, least))
 		return -1;
 	if (fast->on_link && !are_on_link(fast, work))
 		return -1;

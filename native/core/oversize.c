@@ -15,7 +15,7 @@ enum {
 	PIECE_UNIT = 8,
 };
 
-static uint32_t at_least(uint32_t told, uint8_t family)
+uint32_t oversize_told(uint32_t told, uint8_t family)
 {
 	const uint32_t least = family == GLB_FAMILY_V4 ? MTU_V4_MIN : MTU_V6_MIN;
 
@@ -50,7 +50,7 @@ static bool may_be_cut(const struct glb_packet *packet, uint32_t told)
 
 enum glb_reason oversize(const struct glb_service *service, struct glb_packet *packet, uint32_t told)
 {
-	packet->mtu = at_least(told, packet->family);
+	packet->mtu = oversize_told(told, packet->family);
 	switch ((enum glb_oversize)service->oversize) {
 	case GLB_OVERSIZE_FRAGMENT:
 		if (may_be_cut(packet, told)) {

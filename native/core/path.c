@@ -75,6 +75,7 @@ int glb_path_init(struct glb_path *path, const struct glb_snapshot *snapshot,
 	path->plain = 1;
 	for (uint32_t i = 0; i < snapshot->service_count && status == 0; i++) {
 		status = check_service(snapshot, &snapshot->services[i], director, error);
+		path->encaps |= (uint16_t)(1U << snapshot->services[i].encap);
 		path->plain &= is_plain(snapshot, &snapshot->services[i]);
 		path->protects |= (snapshot->services[i].flags & GLB_SERVICE_PROTECTED) != 0;
 		path->follows |= (snapshot->services[i].flags & GLB_SERVICE_FRAGMENTS) != 0;

@@ -97,13 +97,21 @@ bool classify_alone(const struct glb_snapshot *snapshot, const struct glb_vip *v
 	return service_alone(snapshot, vip, protocol) != GLB_INDEX_NONE;
 }
 
+/* What is for no VIP is none of ours, but for what routers say about outer packets. */
+static enum glb_reason no_vip(const struct glb_path *path, const struct glb_packet *packet, uint8_t kind)
+{
+	struct glb_outer_too_big said;
+
+	return kind == GLB_PACKET_TOO_BIG ? glb_outer_too_big(path, packet, &said) : GLB_REASON_NOT_VIP;
+}
+
 enum glb_reason classify_as(const struct glb_path *path, struct glb_packet *packet, uint8_t kind)
 {
 	const struct glb_snapshot *snapshot = path->snapshot;
 	const uint32_t vip = glb_snapshot_find_vip(snapshot, &packet->vip);
 
 	if (vip == GLB_INDEX_NONE)
-		return GLB_REASON_NOT_VIP;
+		return no_vip(path, packet, kind);
 	switch ((enum glb_packet_kind)kind) {
 	case GLB_PACKET_TCP:
 	case GLB_PACKET_UDP:

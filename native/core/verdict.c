@@ -116,6 +116,10 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"a fragment redirected to this director from an address that is not in fragments.peers"},
 	[GLB_REASON_FRAGMENT_PEER_BAD] = {"fragment_peer_bad", GLB_VERDICT_DROP,
 		"redirected to this director by a peer, and not a fragment in IPv4 or IPv6"},
+	[GLB_REASON_OUTER_TOO_BIG] = {"outer_too_big", GLB_VERDICT_PUNT,
+		"a router on the way to a backend says that an encapsulated packet is too big there; the kernel gets this, too"},
+	[GLB_REASON_OUTER_TOO_BIG_IGNORED] = {"outer_too_big_ignored", GLB_VERDICT_PUNT,
+		"says that an encapsulated packet is too big for an MTU that cannot be: below 576 (IPv6: 1280), or not exceeded"},
 };
 
 const char *glb_reason_name(unsigned reason)

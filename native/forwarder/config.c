@@ -42,6 +42,7 @@ static const struct config_key keys[] = {
 	KEY("forward", "reject_rate", CONFIG_INTEGER, reject_rate, RANGE(1, 10000000)),
 	KEY("forward", "strict", CONFIG_BOOL, director.strict),
 	KEY("forward", "oversize_rate", CONFIG_INTEGER, oversize_rate, RANGE(1, 10000000)),
+	KEY("forward", "path_mtu_seconds", CONFIG_INTEGER, path_mtu_seconds, RANGE(0, 86400)),
 	KEY("forward", "mtu", CONFIG_INTEGER, mtu, RANGE(0, 65535)),
 	KEY("forward", "idle", CONFIG_CHOICE, idle, .words = idle_names),
 	KEY("forward", "run_model", CONFIG_CHOICE, run_model, .words = run_model_names),
@@ -116,6 +117,7 @@ static void set_defaults(struct config *config)
 	config->echo_rate = 1000;
 	config->reject_rate = 1000;
 	config->oversize_rate = 1000;
+	config->path_mtu_seconds = 600; /* RFC 1191, 6.3; RFC 8201, 4 */
 	config->main_lcore = -1;
 	config->senders = -1;
 	config->ring_size = 1024;

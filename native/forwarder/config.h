@@ -53,6 +53,7 @@ struct config {
 	int64_t idle; /* enum config_idle */
 	int64_t echo_rate; /* echo requests that a worker answers a second */
 	int64_t reject_rate; /* packets that a worker rejects a second */
+	int64_t path_mtu_seconds; /* that what a router says of the way to a backend is believed; 0: never */
 	int64_t oversize_rate; /* senders of packets that exceed the MTU that a worker tells so, a second */
 	int64_t run_model; /* enum config_run_model */
 	/* [eal] */

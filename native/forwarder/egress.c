@@ -119,12 +119,12 @@ json_t *egress_status(const struct nexthop *nexthop, const struct loaded *loaded
 			 backends, "unresolved", unresolved, "missing", missing);
 }
 
-int egress_wake(int fd, const struct nexthop *nexthop)
+int egress_wake(int fd, int other, const struct nexthop *nexthop)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 	int wake = epoll_create1(EPOLL_CLOEXEC);
 
-	if (wake >= 0 && (epoll_ctl(wake, EPOLL_CTL_ADD, fd, &event) != 0 ||
+	if (wake >= 0 && (epoll_ctl(wake, EPOLL_CTL_ADD, fd, &event) != 0 || epoll_ctl(wake, EPOLL_CTL_ADD, other, &event) != 0 ||
 			  (nexthop != NULL && epoll_ctl(wake, EPOLL_CTL_ADD, nexthop_fd(nexthop), &event) != 0))) {
 		close(wake);
 		wake = -1;

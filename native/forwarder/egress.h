@@ -22,8 +22,8 @@ int egress_adopt(struct nexthop *nexthop, struct loaded *loaded, struct glb_erro
 /* What `status` says of the snapshot in force. New reference. */
 json_t *egress_status(const struct nexthop *nexthop, const struct loaded *loaded);
 
-/* A descriptor that is readable when one of the two has something; `nexthop` may be NULL. -1 when it cannot be made. */
-int egress_wake(int fd, const struct nexthop *nexthop);
+/* A descriptor that is readable when one of them has something; `nexthop` may be NULL. -1 when it cannot be made. */
+int egress_wake(int fd, int other, const struct nexthop *nexthop);
 
 /* Takes up changes. Returns in how many ms it must be called again, at most `wait_ms`. */
 int egress_poll(struct nexthop *nexthop, int wait_ms);

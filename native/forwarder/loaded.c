@@ -88,6 +88,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 		if (ret == 0)
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
 		loaded->paths[i].service_slots = loaded->service_slot;
+		loaded->paths[i].mtus = snapshot != NULL ? &loaded->mtus : NULL;
 		if (loaded->id_slots != NULL)
 			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}
@@ -107,10 +108,14 @@ static int make_arrays(struct loaded *loaded, bool gateway, struct glb_error *er
 {
 	loaded->service_slot = calloc(loaded->snapshot.service_count + 1, sizeof(uint32_t));
 	loaded->backend_slot = calloc(loaded->snapshot.backend_count + 1, sizeof(uint32_t));
+	loaded->mtus.backends = calloc(loaded->snapshot.backend_count + 1, sizeof(uint32_t));
+	loaded->mtus.tables = calloc(loaded->snapshot.table_count + 1, sizeof(uint32_t));
 	if (!gateway)
 		loaded->next_hops = calloc(loaded->snapshot.backend_count + 1, sizeof(uint64_t));
-	if (loaded->service_slot == NULL || loaded->backend_slot == NULL || (!gateway && loaded->next_hops == NULL))
+	if (loaded->service_slot == NULL || loaded->backend_slot == NULL || (!gateway && loaded->next_hops == NULL) ||
+	    loaded->mtus.backends == NULL || loaded->mtus.tables == NULL)
 		return glb_error_set(error, -ENOMEM, "out of memory");
+	glb_path_mtus_clear(&loaded->mtus, &loaded->snapshot);
 	return 0;
 }
 
@@ -171,6 +176,8 @@ void loaded_free(struct loaded *loaded)
 	free(loaded->service_slot);
 	free(loaded->backend_slot);
 	free(loaded->next_hops);
+	free(loaded->mtus.backends);
+	free(loaded->mtus.tables);
 	free(loaded->id_slots);
 	free(loaded);
 }

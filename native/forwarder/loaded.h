@@ -19,6 +19,7 @@ struct loaded {
 	bool all_counted;                        /* none of them is SLOT_NONE */
 	uint64_t *next_hops;                     /* by index of the backend (glb/next_hop.h), written by the main lcore while
 						  * workers read; NULL: everything goes to gateway_mac, by the port it came in on */
+	struct glb_path_mtus mtus;               /* written by the main lcore while workers read */
 	struct glb_backend_ids backend_ids;      /* where `id_slots` is */
 	uint32_t *id_slots;                      /* its memory */
 	bool remembers;                          /* a service has flow_cache */

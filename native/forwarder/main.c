@@ -52,6 +52,7 @@ struct forwarder {
 	struct swap swap;
 	struct flows flows;
 	struct guards guards;
+	struct path_mtus path_mtus;
 	struct fragments fragments;
 	struct order order;
 	struct workers workers;
@@ -121,7 +122,7 @@ static int mend_port(struct forwarder *fwd, unsigned index, struct glb_error *er
 /* The main lcore's life: control, until it is asked to stop or, in a replay, the workers have ended. */
 static int serve(struct forwarder *fwd, struct control *control, int signals, struct glb_error *error)
 {
-	int ret = 0, wake = egress_wake(signals, fwd->nexthop);
+	int ret = 0, wake = egress_wake(signals, fwd->path_mtus.fd, fwd->nexthop);
 
 	while (!fwd->commands.stop && !signalled(signals)) {
 		bool busy = swap_reclaim(&fwd->swap) || fwd->opts.replay;
@@ -132,6 +133,7 @@ static int serve(struct forwarder *fwd, struct control *control, int signals, st
 			ret = error->code;
 			break;
 		}
+		path_mtus_poll(&fwd->path_mtus, fwd->swap.current);
 		swap_keep_again(&fwd->swap);
 		busy |= takeover_settle(&fwd->takeover, &fwd->config);
 		if (fwd->opts.replay && workers_done(&fwd->workers))
@@ -238,6 +240,10 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 	ret = swap_open(&fwd->swap, config, &fwd->ports, &fwd->stats, fwd->nexthop, &fwd->guards, error);
 	if (ret != 0)
 		goto close_guards;
+	ret = path_mtus_open(&fwd->path_mtus, config, error);
+	if (ret != 0)
+		goto close_swap;
+	fwd->swap.path_mtus = &fwd->path_mtus;
 	flows_open(&fwd->flows, config, &fwd->stats);
 	fwd->swap.flows = &fwd->flows;
 	fragments_open(&fwd->fragments, config);
@@ -249,6 +255,8 @@ static int run_ports(struct forwarder *fwd, int signals, struct glb_error *error
 		ret = serve_with_workers(fwd, signals, error);
 	order_close(&fwd->order);
 	telemetry_close();
+	path_mtus_close(&fwd->path_mtus);
+close_swap:
 	swap_close(&fwd->swap);
 	fragments_close(&fwd->fragments);
 	flows_close(&fwd->flows);

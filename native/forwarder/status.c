@@ -267,6 +267,7 @@ void status_add(json_t *reply, const struct commands *commands)
 	json_object_set_new(reply, "latency_ns", latency_status(&total));
 	json_object_set_new(reply, "ports", ports_status(commands->ports));
 	json_object_set_new(reply, "next_hops", egress_status(swap->nexthop, swap->current));
+	json_object_set_new(reply, "path_mtus", path_mtus_status(swap->path_mtus, swap->current));
 	json_object_set_new(reply, "punt", punt_status(commands->ports));
 	json_object_set_new(reply, "counters", reason_counters(&total));
 	json_object_set_new(reply, "stats_path", json_string(commands->stats->path));

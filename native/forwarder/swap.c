@@ -198,6 +198,7 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		refuse(swap, path, &error);
 		return ret;
 	}
+	path_mtus_adopt(swap->path_mtus, fresh);
 	result->load_us = now_us() - start;
 	result->switch_us = put_in_force(swap, fresh);
 	xdp_drop_vips(swap->ports);

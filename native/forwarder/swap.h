@@ -12,6 +12,7 @@
 #include "guards.h"
 #include "loaded.h"
 #include "nexthop.h"
+#include "path_mtus.h"
 #include "slots.h"
 #include "stats_file.h"
 
@@ -38,6 +39,7 @@ struct swap {
 	struct fragments *fragments;  /* the same */
 	struct flows *flows;          /* borrowed; its memory is taken when a snapshot wants it. never NULL once workers run */
 	struct guards *guards;        /* borrowed; never NULL */
+	struct path_mtus *path_mtus;  /* the same, once workers run */
 	uint64_t epoch;               /* loads tried */
 	uint64_t generation;          /* loads done */
 	struct glb_error last_error;  /* code 0 = the last load was good */

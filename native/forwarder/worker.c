@@ -237,9 +237,23 @@ static void send_pieces(struct worker *worker, const struct glb_path *path, uint
 		rte_pktmbuf_free(mbuf);
 }
 
-/* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order, and frees the rest.
- * Returns how many there are to send; what goes in pieces is sent already, and what came before it. A punted packet goes to the port's own way to the kernel; where there is none, it
- * is freed, too: on the drivers that share an interface with the kernel, the kernel has its own copy. */
+/* By the port's own way, `punt`. Where that is NULL the packet is freed: the kernel, which shares the interface, has its own copy. */
+static void leave_to_kernel(struct worker *worker, const struct glb_path *path, struct punt_port *punt, struct glb_packet *packet, struct rte_mbuf *mbuf)
+{
+	if (packet->reason == GLB_REASON_OUTER_TOO_BIG && !worker->lossless && worker->tracing == NULL)
+		path_mtus_tell(worker->mtu_box, path, packet, now_ns());
+	if (punt != NULL) {
+		if (packet->from_peer)
+			mbuf_unwrap(mbuf, packet);
+		packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbuf);
+		packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
+	}
+	if (punt == NULL || packet->verdict == GLB_VERDICT_DROP)
+		discard(worker, packet, mbuf);
+}
+
+/* Encapsulates what is to be forwarded and makes replies of what is to be answered, keeping the order; the rest is punted or freed.
+ * Returns how many there are to send; what goes in pieces is sent already, and what came before it. */
 static unsigned sort_out(struct worker *worker, const struct glb_path *path, unsigned came_by, struct punt_port *punt,
 			 struct rte_mbuf **mbufs, uint8_t *packet_of, unsigned n)
 {
@@ -268,13 +282,8 @@ static unsigned sort_out(struct worker *worker, const struct glb_path *path, uns
 		if (packet->verdict == GLB_VERDICT_FORWARD || packet->verdict == GLB_VERDICT_ANSWER) {
 			packet_of[ready] = (uint8_t)i;
 			mbufs[ready++] = mbufs[i];
-		} else if (packet->verdict == GLB_VERDICT_PUNT && punt != NULL) {
-			if (packet->from_peer)
-				mbuf_unwrap(mbufs[i], packet);
-			packet->reason = (uint8_t)punt_offer(punt, worker->index, packet, mbufs[i]);
-			packet->verdict = (uint8_t)glb_reason_verdict(packet->reason);
-			if (packet->verdict == GLB_VERDICT_DROP)
-				discard(worker, packet, mbufs[i]);
+		} else if (packet->verdict == GLB_VERDICT_PUNT) {
+			leave_to_kernel(worker, path, punt, packet, mbufs[i]);
 		} else {
 			discard(worker, packet, mbufs[i]);
 		}

@@ -60,6 +60,7 @@ struct worker {
 	struct fragment_worker *const *fragment_place; /* and its fragment table */
 	uint64_t *passed_on;             /* by reason, what it passed on: its counters, or `unread`, where its sender counts that */
 	struct glb_guard guard;          /* services' limits; its place's */
+	struct path_mtu_box *mtu_box;    /* for what routers say of ways to backends */
 	/* its own */
 	struct timing timing;
 	struct flow_worker *flows;       /* for this turn of the loop, or NULL */

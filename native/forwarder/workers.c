@@ -57,6 +57,7 @@ static void make_worker(const struct making *making, unsigned index)
 	worker->swap = making->swap;
 	worker->flow_place = &making->swap->flows->of[index];
 	worker->guard = making->swap->guards->of[index];
+	worker->mtu_box = &making->swap->path_mtus->box[index];
 	worker->lossless = making->replay;
 	worker->fragment_place = &making->swap->fragments->of[index];
 	limit(&worker->echo, making->config->echo_rate);

@@ -14,6 +14,7 @@
 #include "next_hop.h"
 #include "packet.h"
 #include "peers.h"
+#include "path_mtu.h"
 #include "snapshot.h"
 
 enum {
@@ -75,9 +76,11 @@ struct glb_path {
 	uint8_t plain;                       /* 1: every service is GUE over IPv4 with TOS 0 */
 	uint8_t follows;                     /* 1: some service follows fragments */
 	uint8_t protects;                    /* 1: some service has a protection */
+	uint16_t encaps;                     /* those that services have: bits by enum glb_encap_kind */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
 	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: nothing is remembered */
 	const uint32_t *service_slots;       /* borrowed: what a guard's arrays go by; NULL: no guard is used */
+	const struct glb_path_mtus *mtus;    /* borrowed, of the snapshot; NULL: nothing is known of the ways behind the egress ports */
 	struct glb_egress egress[GLB_PORTS_MAX]; /* by index of the port */
 };
 

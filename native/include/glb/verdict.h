@@ -97,6 +97,9 @@ enum glb_reason {
 	GLB_REASON_FRAGMENT_PEER_TOO_LONG, /* drop: on the way to the peer, it would exceed the egress MTU */
 	GLB_REASON_FRAGMENT_PEER_UNKNOWN, /* drop: redirected to this director, by one that is not in fragments.peers */
 	GLB_REASON_FRAGMENT_PEER_BAD,  /* drop: redirected to this director, and no fragment */
+	/* punt: ICMP about outer packets (path_mtu.h) */
+	GLB_REASON_OUTER_TOO_BIG,      /* a router says that one was too big; the kernel gets it, too */
+	GLB_REASON_OUTER_TOO_BIG_IGNORED, /* the same, but what it claims cannot be */
 	GLB_REASON_COUNT
 };
 
