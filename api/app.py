@@ -18,6 +18,7 @@ from api.routes import (
     backends,
     directors,
     health,
+    lists,
     metrics,
     plan,
     pools,
@@ -31,7 +32,9 @@ from glbpy.controller import Controller
 
 __all__ = ["Settings", "create_app", "make_server"]
 
-ROUTES = (services, pools, allow_list, backends, quic, directors, revisions, apply, plan, health, metrics)
+ROUTES = (
+    services, pools, allow_list, backends, quic, lists, directors, revisions, apply, plan, health, metrics,
+)  # fmt: skip
 
 
 def create_app(controller: Controller, settings: Settings | None = None) -> FastAPI:

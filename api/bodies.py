@@ -18,6 +18,15 @@ async def read_json(request: Request) -> Any:
     return parse_json(await read_bytes(request, request.app.state.settings.max_body_bytes))
 
 
+async def read_text(request: Request) -> bytes:
+    """Return a source list's body, plain text, or refuse with 413 or 415."""
+    given = request.headers.get("content-type", "")
+    if given.split(";")[0].strip().lower() != "text/plain" or "content-encoding" in request.headers:
+        detail = f"send Content-Type: text/plain and no Content-Encoding; this is {given or 'not said'}"
+        raise Problem("unsupported-media-type", detail, headers={"Accept": "text/plain"})
+    return await read_bytes(request, request.app.state.settings.max_list_bytes)
+
+
 async def read_bytes(request: Request, limit: int) -> bytes:
     """Return the body, at most ``limit`` bytes of it, or refuse."""
     detail = f"at most {limit} bytes are taken"

@@ -61,6 +61,29 @@ def lcores(stats: Mapping[str, Counters]) -> Iterator[Metric]:
     yield busy
 
 
+def lists(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
+    """Yield what source lists each director has in force."""
+    texts = {
+        "generation": "Lists files loaded since it started.",
+        "prefixes": "Prefixes of all source lists in force.",
+        "in_force": "1 when its source lists are the newest.",
+        "missing": "Source lists that services name and that are not there.",
+        "refused": "1 while the newest lists file is one that it refused.",
+    }
+    gauges = {
+        name: GaugeMetricFamily(f"glb_director_lists_{name}", text, labels=["director"])
+        for name, text in texts.items()
+    }
+    for director in directors:
+        seen = director.lists
+        if seen is None:
+            continue
+        values = (seen.generation, seen.prefixes, seen.in_force, len(seen.missing), seen.error is not None)
+        for gauge, value in zip(gauges.values(), values, strict=True):
+            gauge.add_metric([director.name], float(value))
+    yield from gauges.values()
+
+
 def loads(directors: Sequence[DirectorStatus]) -> Iterator[Metric]:
     """Yield what the last load took, whether one was refused, and what is wrong."""
     load = GaugeMetricFamily(

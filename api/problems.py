@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "guard-rail": Kind(409, "The change would certainly cost clients something"),
     "precondition-failed": Kind(412, "The resource is not in the state that the request expects"),
     "content-too-large": Kind(413, "The body is larger than the server takes"),
-    "unsupported-media-type": Kind(415, "The body must be application/json"),
+    "unsupported-media-type": Kind(415, "The body must be application/json, of a source list text/plain"),
     "invalid": Kind(422, "A field of the body is wrong"),
     "invalid-parameter": Kind(422, "A parameter of the URL is wrong"),
     "precondition-required": Kind(428, "The write must say which state it expects"),

@@ -65,7 +65,7 @@ ENCAPSULATIONS = _constants(
 HASH_FIELDS = _constants("HASH", "src_addr", "dst_addr", "src_port", "dst_port")
 OUTER_CHECKSUMS = _constants("OUTER_CHECKSUM", "zero", "computed")
 ECHOES = _constants("ECHO", "forward", "punt", "answer")
-REFUSALS = ("packets_limited", "flows_limited")  # of struct glb_refused
+REFUSALS = ("packets_limited", "flows_limited", "blocked", "not_allowed")  # of struct glb_refused
 KINDS = _constants("PACKET", "other", "tcp", "udp", "echo", "too_big", "icmp", "fragment", "error")
 
 
@@ -140,12 +140,14 @@ class QuicInput:
 
 @dataclass(frozen=True, slots=True)
 class ProtectionInput:
-    """Limits of a service on each director: a second, and at once; both 0 for none."""
+    """Limits of a service on each director: a second, and at once; both 0 for none. Lists go by name."""
 
     packets_per_second: int = 0
     packets_burst: int = 0
     flows_per_second: int = 0
     flows_burst: int = 0
+    block: str | None = None
+    allow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,6 +520,10 @@ def _protection(arena: _Arena, protection: ProtectionInput, where: str) -> Any:
     out = arena.new("struct glb_protection_config *", {})
     for name in ("packets_per_second", "packets_burst", "flows_per_second", "flows_burst"):
         setattr(out, name, _number(getattr(protection, name), 0, LIMIT_MAX, where + name))
+    for name in ("block", "allow"):
+        value = getattr(protection, name)
+        if value is not None:
+            setattr(out, name, arena.text(value))
     return out
 
 
@@ -716,7 +722,8 @@ class Snapshot:
         if not found:
             return None
         names = ("packets_per_second", "packets_burst", "flows_per_second", "flows_burst")
-        return ProtectionInput(*(getattr(found, name) for name in names))
+        lists = (self._string(offset) if offset else None for offset in (found.block, found.allow))
+        return ProtectionInput(*(getattr(found, name) for name in names), *lists)
 
     @cached_property
     def services(self) -> tuple[ServiceInfo, ...]:
@@ -989,9 +996,13 @@ class Decision:
 class PacketPath:
     """A snapshot joined with a director: the forwarder's packet path, one frame at a time."""
 
-    def __init__(self, snapshot: Snapshot, director: DirectorInput) -> None:
-        """Raises InvalidInputError when the snapshot needs what the director does not have."""
+    def __init__(self, snapshot: Snapshot, director: DirectorInput, lists: Lists | None = None) -> None:
+        """Raises InvalidInputError when the snapshot needs what the director, or ``lists``, do not have.
+
+        Without ``lists`` services' source lists are not looked at.
+        """
         self.snapshot = snapshot
+        self.lists = lists
         c = ffi.new("struct glb_director *")
         self._set_sources(c, director)
         ffi.buffer(c.local_mac)[:] = _mac(director.local_mac)
@@ -1011,6 +1022,18 @@ class PacketPath:
             raise InvalidInputError(_message(error))
         if director.neighbours is not None:
             self._set_next_hops(director, director.neighbours)
+        if lists is not None:
+            self._set_filters(lists)
+
+    def _set_filters(self, lists: Lists) -> None:
+        self._filters = ffi.new("struct glb_filter[]", self.snapshot.c.protection_count + 1)
+        missing = ffi.new("struct glb_list_missing *")
+        if lib.glb_filters_bind(self.snapshot.c, lists.c, self._filters, missing, 1) != 0:
+            service = self.snapshot.services[missing.service].name
+            name = ffi.string(missing.name).decode(errors="replace")
+            raise InvalidInputError(f"service {service} wants the list {name}: give --list {name}=FILE")
+        self._filter = ffi.new("struct glb_filter *[1]", [self._filters])
+        self._c.filters = ffi.cast("struct glb_filter **", self._filter)
 
     @staticmethod
     def _set_sources(c: Any, director: DirectorInput) -> None:

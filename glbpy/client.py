@@ -108,10 +108,15 @@ class Client:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        text: bytes | None = None,
     ) -> httpx.Response:
-        """Send one request; a problem becomes an ApiError."""
+        """Send one request, with a body as JSON or as plain text; a problem becomes an ApiError."""
+        if text is not None:
+            headers = {"Content-Type": "text/plain", **(headers or {})}
         try:
-            response = self.http.request(method, path, json=body, headers=headers, params=params)
+            response = self.http.request(
+                method, path, json=body, content=text, headers=headers, params=params
+            )
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             where = f"{self.target.url!r} ({self.target.origin})"
             raise InvalidInputError(f"{where} is not an http URL") from None
@@ -155,6 +160,21 @@ class Client:
                 text = f"revision {revision} is not everywhere after {timeout_s:g} s: {'; '.join(why)}"
                 raise ApiError(text, "late")
             time.sleep(0.05)
+
+    def get_text(self, path: str) -> str:
+        return self.request("GET", path).text
+
+    def put_text(self, path: str, text: bytes) -> Json:
+        """Create or replace, whichever it is."""
+        try:
+            return as_object(self.request("PUT", path, headers={"If-Match": "*"}, text=text))
+        except ApiError as error:
+            if error.kind != "precondition-failed":
+                raise
+        return as_object(self.request("PUT", path, headers={"If-None-Match": "*"}, text=text))
+
+    def post_text(self, path: str, text: bytes) -> Json:
+        return as_object(self.request("POST", path, text=text))
 
     def delete(self, path: str, etag: str = "*", **params: Any) -> Json:
         return as_object(self.request("DELETE", path, headers={"If-Match": etag}, params=params))

@@ -20,7 +20,18 @@ from glbpy._native import (
 )
 from glbpy.desired import Desired, backend_path, service_path
 from glbpy.errors import InvalidInputError
-from glbpy.models import Document, Health, Pool, Service, State, burst_of, check_whole, parse_range
+from glbpy.models import (
+    Document,
+    Health,
+    Limits,
+    Pool,
+    Service,
+    State,
+    burst_of,
+    check_whole,
+    lists_of,
+    parse_range,
+)
 from glbpy.prior import Member, Prior
 from glbpy.snapshot import Snapshot
 from glbpy.status import Leaver
@@ -211,14 +222,16 @@ def _service(
 
 
 def _protection(service: Service) -> ProtectionInput | None:
-    limits = service.limits
-    if limits is None:
+    limits = service.limits or Limits.model_construct()
+    if service.limits is None and not lists_of(service):
         return None
     return ProtectionInput(
         packets_per_second=limits.packets_per_second or 0,
         packets_burst=burst_of(limits.packets_per_second, limits.packets_burst),
         flows_per_second=limits.new_flows_per_second or 0,
         flows_burst=burst_of(limits.new_flows_per_second, limits.new_flows_burst),
+        block=service.block,
+        allow=service.allow,
     )
 
 

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from glbpy import allow_list, desired, draining, guard, settling
+from glbpy._native import tidy_prefixes
 from glbpy.desired import Desired, Edit, Expect
 from glbpy.director import Director
 from glbpy.drain_watch import DrainWatch
@@ -27,6 +28,7 @@ from glbpy.plan import Plan, Side, make_plan
 from glbpy.quic import remarks
 from glbpy.report import Report, report
 from glbpy.snapshot import Compiler, Snapshot
+from glbpy.source_lists import Change, ListInfo, ListsFile, ListWritten, compile_file
 from glbpy.status import BackendStatus, ControllerStatus, DirectorStatus, Leaver, Trouble, WriteResult
 from glbpy.store import HealthRecord, Store, Written, utc_now
 from glbpy.tunnel_check import endpoints
@@ -71,6 +73,8 @@ class Controller:
         self._found = Report()
         self._trouble: Trouble | None = None
         self._unsaved: dict[int, HealthRecord] = {}
+        self._lists_dirty = asyncio.Event()
+        self._lists: ListsFile | None = None
         self._running = False
         self.compiles, self.compile_s = 0, 0.0  # so many, good or bad; the time that they took
 
@@ -78,10 +82,11 @@ class Controller:
     async def run(self) -> AsyncIterator["Controller"]:
         """Run health checks, compiler and directors until the block ends. Forwarders go on after it."""
         self._dirty.set()
+        self._lists_dirty.set()
         self._running = True
         directors = (director.run() for director in self._directors.values())
         watch = self._drains.run(lambda: self.desired)
-        work = [self._compile_loop(), self._settle_loop(), watch, *directors]
+        work = [self._compile_loop(), self._lists_loop(), self._settle_loop(), watch, *directors]
         tasks = [asyncio.create_task(one) for one in work]
         try:
             yield self
@@ -284,6 +289,60 @@ class Controller:
             lambda state: desired.undrain(state, pool, name),
             action="undrain", actor=actor, path=desired.backend_path(pool, name),
         )
+
+    # ---- source lists ----
+
+    def lists(self) -> list[ListInfo]:
+        """Return all source lists by name, without prefixes."""
+        return self.store.lists()
+
+    def lists_in_force(self) -> bool:
+        """Tell whether every director has the newest lists."""
+        newest = self._lists is not None and not self._lists_dirty.is_set()
+        return newest and all(director.lists_confirmed for director in self._directors.values())
+
+    async def list_text(self, name: str) -> tuple[ListInfo, bytes]:
+        """Return a list, and its prefixes as text. Raises NotFoundError."""
+        return await asyncio.to_thread(self.store.list_text, name)
+
+    async def write_list(
+        self, name: str, change: Change, text: bytes, *, expect: Expect | None = None, actor: str = "-"
+    ) -> ListWritten:
+        """Put a list's prefixes, or add or remove some. Raises InvalidInputError with line and fix, too."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> ListWritten:
+            tidy, _ = tidy_prefixes(text)
+            written = self.store.write_list(name, change, tidy, expect=expect, actor=actor)
+            if written.changed:
+                loop.call_soon_threadsafe(self._lists_dirty.set)
+            return written
+
+        written = await asyncio.to_thread(work)
+        if written.changed:
+            log.info("list %s by %s: %s, %d prefixes", name, actor, change, written.after.prefixes)
+        return written
+
+    async def delete_list(self, name: str, *, expect: Expect | None = None, actor: str = "-") -> None:
+        """Delete a list that no service names."""
+        await asyncio.to_thread(self.store.delete_list, name, expect=expect)
+        log.info("list %s by %s: deleted", name, actor)
+        self._lists_dirty.set()
+
+    async def _lists_loop(self) -> None:
+        while True:
+            await self._lists_dirty.wait()
+            self._lists_dirty.clear()
+            self._lists = None  # none are the newest until they are compiled
+            try:
+                lists = await asyncio.to_thread(lambda: compile_file(self.store.list_texts()))
+            except GlbError as error:
+                log.error("the lists do not compile: %s", error)
+                continue
+            for director in self._directors.values():
+                director.want_lists(lists)
+            self._lists = lists
+            await asyncio.sleep(self._gap_s)
 
     async def rollback(
         self, number: int, *, dry_run: bool = False, force: bool = False, actor: str = "-"

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from glbpy.errors import ForwarderError, GlbError
-from glbpy.forwarder import ForwarderStatus, Loaded
+from glbpy.forwarder import ForwarderStatus, Loaded, LoadedLists
 from glbpy.seen import details
 from glbpy.snapshot import Compiler, Snapshot, write_file
-from glbpy.status import DirectorStatus, FlowCacheUse, Trouble, WayMtu
+from glbpy.source_lists import ListsFile
+from glbpy.status import DirectorStatus, FlowCacheUse, ListMissing, ListsSeen, Trouble, WayMtu
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Client(Protocol):
     """glbpy.forwarder.Forwarder, or what a test injects. Methods block."""
 
     def load(self, path: str | os.PathLike[str]) -> Loaded: ...
+
+    def load_lists(self, path: str | os.PathLike[str]) -> LoadedLists: ...
 
     def status(self) -> ForwarderStatus: ...
 
@@ -57,6 +60,7 @@ class Director:
         self._compiler = compiler
         self._launch = launch
         self._wanted: Snapshot | None = None
+        self._wanted_lists: ListsFile | None = None
         self._seen: ForwarderStatus | None = None
         self._trouble: Trouble | None = None
         self._wake = asyncio.Event()
@@ -68,6 +72,19 @@ class Director:
         """Make ``snapshot`` the wanted one. Returns at once; run() does the work."""
         self._wanted = snapshot
         self._wake.set()
+
+    def want_lists(self, lists: ListsFile) -> None:
+        """Make these source lists the wanted ones. Returns at once."""
+        self._wanted_lists = lists
+        self._wake.set()
+
+    @property
+    def lists_confirmed(self) -> bool:
+        """Whether the forwarder has the wanted lists, or none where none are wanted."""
+        wanted, seen = self._wanted_lists, self._seen
+        if wanted is None or seen is None or seen.lists is None:
+            return False
+        return seen.lists.digest == wanted.digest or (wanted.count == 0 and seen.lists.digest is None)
 
     @property
     def confirmed(self) -> Snapshot | None:
@@ -94,6 +111,7 @@ class Director:
             "confirmed_revision": seen.revision,
             "counters": seen.counters,
             "flow_cache": _flow_cache(seen),
+            "lists": _lists(seen, self.lists_confirmed),
             "stats_path": seen.stats_path,
             **details(seen, paths or {}),
         }
@@ -158,6 +176,40 @@ class Director:
         seen = await self._look()
         if self.running is None or self.running.digest != seen.digest:
             self.running = await asyncio.to_thread(self._find_running, seen)
+        late = await self._converge_lists()
+        await self._converge_snapshot(seen)
+        if late is not None:  # the lists did without one that the former snapshot wanted
+            late = await self._converge_lists()
+        if late is not None:
+            raise late
+
+    async def _converge_lists(self) -> ForwarderError | None:
+        """Load the wanted lists if the forwarder has others; return why it refuses them."""
+        wanted, seen = self._wanted_lists, self._seen
+        if wanted is None or seen is None or seen.lists is None or self.lists_confirmed:
+            return None
+        if wanted.count == 0 and (self._wanted is None or self._wanted.revision == 0):
+            return None  # a lost store takes nothing from a forwarder
+        try:
+            await asyncio.to_thread(self._load_lists, wanted)
+        except ForwarderError as error:
+            if error.code != "lists_refused":
+                raise
+            return error
+        self._seen = await asyncio.to_thread(self._client.status)
+        return None
+
+    def _load_lists(self, lists: ListsFile) -> None:
+        pending = self.snapshot_path.with_name("lists.glbl.next")
+        pending.parent.mkdir(parents=True, exist_ok=True)
+        write_file(pending, lists.data)
+        loaded = self._client.load_lists(pending)
+        if loaded.kept:
+            pending.unlink()
+        now = loaded.lists
+        log.info("director %s: %d source lists, %d prefixes", self.name, now.count, now.prefixes)
+
+    async def _converge_snapshot(self, seen: ForwarderStatus) -> None:
         wanted = self._wanted
         if wanted is None:
             return
@@ -219,6 +271,19 @@ class Director:
         if loaded.kept:  # else a forwarder that could not keep it has no other
             pending.unlink()
         log.info("director %s: revision %d is generation %d", self.name, loaded.revision, loaded.generation)
+
+
+def _lists(seen: ForwarderStatus, in_force: bool) -> ListsSeen | None:
+    lists = seen.lists
+    return None if lists is None else ListsSeen(
+        generation=lists.generation,
+        digest=lists.digest,
+        count=lists.count,
+        prefixes=lists.prefixes,
+        in_force=in_force,
+        missing=tuple(ListMissing(service=one.service, list=one.list) for one in lists.missing),
+        error=lists.last_error.message if lists.last_error else None,
+    )
 
 
 def _flow_cache(seen: ForwarderStatus) -> FlowCacheUse | None:

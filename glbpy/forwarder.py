@@ -50,6 +50,36 @@ class Loaded(Reply):
     kept: bool  # it is at director.snapshot: a restart begins from it
 
 
+class MissingList(Reply):
+    """A source list that a service names and that is not there: it blocks, or allows, nobody."""
+
+    service: str
+    list: str
+
+
+class ListsStatus(Reply):
+    """The source lists in force."""
+
+    generation: int  # lists files loaded since start; 0 = none
+    digest: str | None
+    count: int
+    prefixes: int
+    path: str | None
+    missing: tuple[MissingList, ...] = ()  # the first of them
+    refused: int = 0
+    last_error: "LastError | None" = None
+    keep_error: str | None = None
+
+
+class LoadedLists(Reply):
+    """The answer to ``load_lists``."""
+
+    load_us: int
+    switch_us: int
+    kept: bool  # it is at director.lists: a restart begins from it
+    lists: ListsStatus
+
+
 class CaptureStarted(Reply):
     path: str
 
@@ -211,6 +241,7 @@ class ForwarderStatus(Reply):
     last_error: LastError | None
     keep_error: str | None = None  # why a restart would begin from an older snapshot
     last_load: LastLoad | None = None
+    lists: ListsStatus | None = None
     muted: bool = False  # waits to take over from the process that forwards
     workers: list[WorkerStatus]
     flow_cache: FlowCacheStatus | None = None
@@ -234,6 +265,10 @@ class Forwarder:
     def load(self, path: str | os.PathLike[str]) -> Loaded:
         """Load a snapshot file. Raises ForwarderError (code ``snapshot_refused``) while the old one stays."""
         return self._ask(Loaded, command="load", path=os.path.abspath(path))
+
+    def load_lists(self, path: str | os.PathLike[str]) -> LoadedLists:
+        """Load a lists file. Raises ForwarderError (code ``lists_refused``) while the old ones stay."""
+        return self._ask(LoadedLists, command="load_lists", path=os.path.abspath(path))
 
     def status(self) -> ForwarderStatus:
         return self._ask(ForwarderStatus, command="status")

@@ -8,7 +8,7 @@ state, by :func:`check_whole`; a document alone may name pools that the store al
 import ipaddress
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -535,6 +535,12 @@ class Service(Model):
     limits: Limits | None = Field(
         default=None, description="What each director lets through, at most; left out: any number of packets."
     )
+    block: Name | None = Field(
+        default=None, description="The source list whose addresses may not reach it; dropped and counted."
+    )
+    allow: Name | None = Field(
+        default=None, description="The source list whose addresses alone may reach it; left out: all may."
+    )
     seed: Hex16 | None = Field(default=None, description="Row seed, 32 hex digits; default from secret.")
     hash_key: Hex16 | None = Field(default=None, description="Flow key, 32 hex digits; default from secret.")
 
@@ -752,5 +758,24 @@ def check_whole(document: Document, sent: Mapping[str, str] | None = None) -> No
                     wrong.append(FieldError(f"{place}/vips/{position}", text))
     for service, (where, text) in encapsulations.shared_faults(document, order):
         wrong.append(FieldError(sent.get(service.name, places[service.name]) + pointer(where), text))
+    if wrong:
+        raise DocumentError(wrong)
+
+
+def lists_of(service: Service) -> dict[str, str]:
+    """Return the source lists that a service names, by field."""
+    named = {"block": service.block, "allow": service.allow}
+    return {field: name for field, name in named.items() if name is not None}
+
+
+def check_lists(document: Document, known: Collection[str], sent: Mapping[str, str] | None = None) -> None:
+    """Check that the source lists that services name are ``known``. ``sent`` as for check_whole()."""
+    wrong = []
+    for index, service in enumerate(document.services):
+        place = (sent or {}).get(service.name, f"/services/{index}")
+        for field, name in lists_of(service).items():
+            if name not in known:
+                text = f"there is no list {name}; make it first: glb list put {name} FILE"
+                wrong.append(FieldError(f"{place}/{field}", text))
     if wrong:
         raise DocumentError(wrong)

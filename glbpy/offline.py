@@ -8,7 +8,7 @@ of the kernel are not known, so that all goes to one gateway, but for neighbours
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from glbpy import compat, document
 from glbpy.compiler import configuration, offline_health
 from glbpy.compiler import offline as standalone
 from glbpy.errors import DocumentError, FieldError, InvalidInputError
+from glbpy.models import Document, lists_of
 
 
 def parse_mac(value: Any) -> bytes:
@@ -97,17 +98,22 @@ EXAMPLE = Forward(outer_source_v4=IPv4Address("10.0.0.2"), outer_source_v6=IPv6A
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A compiled snapshot, and a director. ``mtu`` is its egress MTU in bytes of IP; 0 is none."""
+    """A compiled snapshot, and a director. ``mtu`` is its egress MTU in bytes of IP; 0 is none.
+
+    ``lists`` are the bytes of a lists file.
+    """
 
     snapshot: bytes
     forward: Forward
     mtu: int = 0
+    lists: bytes = field(default_factory=lambda: native.compile_lists({}))
 
     def path(
         self, neighbours: Mapping[IPv4Address | IPv6Address, bytes] | None = None
     ) -> native.PacketPath:
         """Raises InvalidInputError when the snapshot needs what the director does not have."""
-        return native.PacketPath(native.Snapshot(self.snapshot), self.forward.director(neighbours, self.mtu))
+        director = self.forward.director(neighbours, self.mtu)
+        return native.PacketPath(native.Snapshot(self.snapshot), director, native.Lists(self.lists))
 
 
 def from_glb(
@@ -139,6 +145,7 @@ def from_document(
     *,
     mtu: int = 0,
     oversize: str | None = None,
+    lists: Sequence[str] = (),
 ) -> Case:
     """Return what a document describes, for a director with this TOML file; None: the example's addresses.
 
@@ -146,7 +153,30 @@ def from_document(
     """
     state, secret = standalone(document.read(file))
     made = configuration(state, secret, offline_health(state, unhealthy)).with_oversize(oversize)
-    return Case(native.compile_snapshot(made), read_forward(director) if director else EXAMPLE, mtu)
+    forward = read_forward(director) if director else EXAMPLE
+    return Case(native.compile_snapshot(made), forward, mtu, compile_lists(lists, state.document))
+
+
+def compile_lists(given: Sequence[str], needed: Document | None = None) -> bytes:
+    """Return a lists file of what NAME=FILE say. Raises InvalidInputError, also where ``needed`` has more."""
+    texts = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not name or not path or name in texts:
+            raise InvalidInputError(f"--list {text}: write NAME=FILE, each name once")
+        try:
+            texts[name] = Path(path).read_bytes()
+            native.tidy_prefixes(texts[name])
+        except OSError as error:
+            raise InvalidInputError(f"--list {text}: {error.strerror}") from error
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}: {error.detail}") from error
+    for service in needed.services if needed else ():
+        for name in lists_of(service).values():
+            if name not in texts:
+                text = f"service {service.name} wants the list {name}: give --list {name}=FILE"
+                raise InvalidInputError(text)
+    return native.compile_lists(texts)
 
 
 def read_forward(path: Path) -> Forward:
@@ -189,6 +219,7 @@ def open_case(
     *,
     mtu: int = 0,
     oversize: str | None = None,
+    lists: Sequence[str] = (),
 ) -> Case:
     """Return the case that a command's options name: -f, or --table. Raises InvalidInputError.
 
@@ -201,6 +232,8 @@ def open_case(
             raise InvalidInputError("--table needs --director, GLB's director.conf with local_mac")
         if unhealthy:
             raise InvalidInputError("--unhealthy is for -f: GLB's file says which backends are healthy")
+        if lists:
+            raise InvalidInputError("--list is for -f: GLB's services have no source lists")
         return from_glb(
             table, director, policy or "glb", outer_udp_checksum or "zero", mtu=mtu, oversize=oversize
         )
@@ -209,4 +242,4 @@ def open_case(
         raise InvalidInputError("--policy is for --table: a document's services have their own")
     if outer_udp_checksum is not None:
         raise InvalidInputError("--outer-udp-checksum is for --table: set it in --director's [forward]")
-    return from_document(file, director, unhealthy, mtu=mtu, oversize=oversize)
+    return from_document(file, director, unhealthy, mtu=mtu, oversize=oversize, lists=lists)

@@ -102,6 +102,7 @@ def replay_case(
     with tempfile.TemporaryDirectory(prefix="glb-replay-") as folder:
         work = Path(folder)
         (work / "snapshot.glb").write_bytes(case.snapshot)
+        (work / "lists.glbl").write_bytes(case.lists)
         _reserve(work / "order", 8 * _most_out(capture, case.mtu))
         queues = _split(capture, workers if run_model == "run-to-completion" else 1)
         if len(queues) == 1 and capture.plain and source.is_file():
@@ -169,6 +170,7 @@ def _director(
 [director]
 name = {text(_name(work))}
 snapshot = {text(str(work / "snapshot.glb"))}
+lists = {text(str(work / "lists.glbl"))}
 run_dir = "/proc/self/cwd/run"
 {case.forward.toml(case.mtu)}run_model = {text(run_model)}
 [eal]

@@ -78,6 +78,25 @@ class FlowCacheUse(Model):
     evicted_established: int = Field(description="Established flows that had to make room.")
 
 
+class ListMissing(Model):
+    """A source list that a service names and the director does not have: it blocks, or allows, nobody."""
+
+    service: str
+    list: str
+
+
+class ListsSeen(Model):
+    """The source lists that a director has in force."""
+
+    generation: int = Field(description="Lists files that it has loaded since it started.")
+    digest: str | None = Field(description="Of the lists file; null: none.")
+    count: int
+    prefixes: int = Field(description="Of all lists.")
+    in_force: bool = Field(description="They are the newest.")
+    missing: tuple[ListMissing, ...] = ()
+    error: str | None = Field(default=None, description="Why it refused the last file; null: it did not.")
+
+
 class DirectorStatus(Model):
     """A director as last seen: what it forwards from, and whether that is what is wanted."""
 
@@ -96,6 +115,7 @@ class DirectorStatus(Model):
     flow_cache: FlowCacheUse | None = Field(
         default=None, description="Null until a service with flow_cache has come."
     )
+    lists: ListsSeen | None = Field(default=None, description="Source lists; null: it has not said yet.")
     stats_path: str | None = Field(default=None, description="Its counter file, on its machine.")
     muted: bool = Field(default=False, description="It waits to take over from the process that forwards.")
     last_error: LastErrorSeen | None = Field(
@@ -114,6 +134,9 @@ class DirectorStatus(Model):
         """Yield what an operator should see to. ``available`` backends (POOL/BACKEND) can be reached."""
         if self.trouble is not None:
             yield f"director {self.name}: {self.trouble.message}"
+        for missing in self.lists.missing if self.lists else ():
+            wants = f"service {missing.service} wants the list {missing.list}"
+            yield f"director {self.name}: {wants}, which is not there"
         for lcore in self.lcores:
             if lcore.stuck:
                 who = f"{lcore.role} {lcore.worker} (lcore {lcore.lcore})"

@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from glbpy import desired, keys, settling
-from glbpy.desired import Desired, Edit
-from glbpy.errors import ConflictError, NotFoundError, StoreError
-from glbpy.models import Backend, Document, Health, Model, State, check_whole
+from glbpy import desired, keys, settling, source_lists
+from glbpy.desired import Desired, Edit, Expect
+from glbpy.errors import ConflictError, NotFoundError, StaleError, StoreError
+from glbpy.models import Backend, Document, Health, Model, State, check_lists, check_whole, lists_of
 from glbpy.prior import Member, Prior
+from glbpy.source_lists import ListInfo, ListWritten
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -35,6 +37,14 @@ CREATE TABLE revision (
     ids TEXT NOT NULL,
     versions TEXT NOT NULL,
     settling TEXT NOT NULL
+) STRICT;
+CREATE TABLE list (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    prefixes INTEGER NOT NULL,
+    updated_at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    text BLOB NOT NULL
 ) STRICT;
 CREATE TABLE health (
     backend INTEGER PRIMARY KEY,
@@ -187,6 +197,7 @@ class Store:
             with self._transaction(keep=not dry_run):
                 document, filling = edit(before), before.filling
                 check_whole(document, sent)
+                check_lists(document, self._list_names(), sent)
                 if secret is not None:
                     self._adopt_secret(secret, before)
                 if fill_first:
@@ -374,6 +385,69 @@ class Store:
                     (backend, record.health.value, record.since.isoformat(), record.detail),
                 )
 
+    # ---- source lists: no part of a revision ----
+
+    def lists(self) -> list[ListInfo]:
+        """Return all lists by name, without prefixes."""
+        query = "SELECT name, version, prefixes, updated_at, actor FROM list ORDER BY name"
+        with self._lock:
+            rows = self._db.execute(query).fetchall()
+        return [_list_info(row) for row in rows]
+
+    def list_text(self, name: str) -> tuple[ListInfo, bytes]:
+        """Return a list, and its prefixes as text. Raises NotFoundError."""
+        with self._lock:
+            found = self._list(name)
+        if found is None:
+            raise NotFoundError(f"lists/{name}")
+        return found
+
+    def list_texts(self) -> dict[str, bytes]:
+        """Return the prefixes of all lists as text."""
+        with self._lock:
+            return dict(self._db.execute("SELECT name, text FROM list ORDER BY name"))
+
+    def write_list(
+        self, name: str, change: source_lists.Change, text: bytes, *, expect: Expect | None = None, actor: str
+    ) -> ListWritten:
+        """Replace a list's prefixes, or add or remove some; ``text`` is tidy. ``put`` makes one.
+
+        Raises NotFoundError, StaleError, StoreError. Nothing changes, and no version, where nothing differs.
+        """
+        with self._transaction():
+            before = self._list(name)
+            _check_list_version(name, before, expect)
+            if before is None and change != "put":
+                raise NotFoundError(f"lists/{name}")
+            fresh, prefixes = source_lists.changed_text(change, before[1] if before else b"", text)
+            if before is not None and fresh == before[1]:
+                return ListWritten(before[0], before[0])
+            version = self._new_id("list_version")
+            row = (name, version, prefixes, self._now().isoformat(), actor)
+            self._db.execute("INSERT OR REPLACE INTO list VALUES (?, ?, ?, ?, ?, ?)", (*row, fresh))
+            return ListWritten(before[0] if before else None, _list_info(row))
+
+    def delete_list(self, name: str, *, expect: Expect | None = None) -> None:
+        """Raises NotFoundError, StaleError, StoreError; ConflictError while a service names it."""
+        with self._transaction():
+            before = self._list(name)
+            if before is None:
+                raise NotFoundError(f"lists/{name}")
+            _check_list_version(name, before, expect)
+            users = list_users(self._current.document, name)
+            if users:
+                text = f"list {name} is used by service {', '.join(users)}; change or delete that first"
+                raise ConflictError(text)
+            self._db.execute("DELETE FROM list WHERE name = ?", (name,))
+
+    def _list(self, name: str) -> tuple[ListInfo, bytes] | None:
+        query = "SELECT name, version, prefixes, updated_at, actor, text FROM list WHERE name = ?"
+        row = self._db.execute(query, (name,)).fetchone()
+        return None if row is None else (_list_info(row[:5]), bytes(row[5]))
+
+    def _list_names(self) -> set[str]:
+        return {name for (name,) in self._db.execute("SELECT name FROM list")}
+
     # ---- small things ----
 
     def _meta(self, key: str) -> bytes | None:
@@ -382,6 +456,22 @@ class Store:
 
     def _set_meta(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def list_users(document: Document, name: str) -> list[str]:
+    """Return the services that name a source list."""
+    return [service.name for service in document.services if name in lists_of(service).values()]
+
+
+def _list_info(row: Sequence[Any]) -> ListInfo:
+    name, version, prefixes, updated_at, actor = row
+    return ListInfo(name=name, version=version, prefixes=prefixes, updated_at=updated_at, actor=actor)
+
+
+def _check_list_version(name: str, before: tuple[ListInfo, bytes] | None, expect: Expect | None) -> None:
+    version = before[0].version if before else None
+    if expect is not None and not expect.holds(None if version is None else str(version)):
+        raise StaleError(f"lists/{name}", version)
 
 
 def _settling_to_json(state: Desired) -> dict[str, object]:

@@ -74,6 +74,7 @@ class Scrape(Collector):
         yield from self.work.collect()
         yield from self.director_gauges()
         yield from forwarder_metrics.loads(self.directors)
+        yield from forwarder_metrics.lists(self.directors)
         yield from self.backend_gauges()
         yield from self.packets()
         yield from self.effort()
@@ -187,7 +188,7 @@ class Scrape(Collector):
         """Packets that services' limits and lists refused."""
         family = CounterMetricFamily(
             "glb_service_refused_packets",
-            "Client packets that the service's own limits refused.",
+            "Client packets that the service's own limits and source lists refused.",
             labels=["director", "service", "reason"],
         )
         names = self.service_names()

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     POOL = "pool"
     BACKEND = "backend"
+    LIST = "list"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +47,7 @@ def register(app: typer.Typer) -> None:
         url: Url = None,
         token: Token = None,
     ) -> None:
-        """Delete a service, a pool that no service uses, or a backend. Drain a backend first."""
+        """Delete a service, a pool or list that no service uses, or a backend. Drain a backend first."""
         from glbpy.cli import render
         from glbpy.cli.remote import split_backend
         from glbpy.client import path_of
@@ -64,4 +65,5 @@ def register(app: typer.Typer) -> None:
             render.data(result, output)
             return
         typer.echo(f"{kind.value} {name} is deleted")
-        render.remarks(result)
+        if kind is not Kind.LIST:
+            render.remarks(result)

@@ -1,4 +1,4 @@
-"""`glb get`: list or show services, pools, backends, directors and revisions."""
+"""`glb get`: list or show services, pools, backends, directors, revisions and source lists."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ class Kind(StrEnum):
     REVISIONS = "revisions"
     QUIC = "quic"
     ALLOW_LIST = "allow-list"
+    LISTS = "lists"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
             Kind.DIRECTORS: render.directors,
             Kind.REVISIONS: render.revisions,
             Kind.QUIC: render.quic,
+            Kind.LISTS: render.lists,
         }
         render.show(value, output, show[kind])
 

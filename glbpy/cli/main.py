@@ -17,6 +17,7 @@ MODULES: list[str] = [
     "serve",
     "status",
     "get",
+    "lists",
     "apply",
     "plan",
     "drain",

@@ -65,6 +65,13 @@ CaseOversize = Annotated[
         help="What becomes of packets that would exceed it; default as each service says, for GLB's icmp.",
     ),
 ]  # fmt: skip
+CaseLists = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--list", metavar="NAME=FILE", rich_help_panel=OFFLINE,
+        help="A source list that services block or allow: one prefix in a line. Repeatable.",
+    ),
+]  # fmt: skip
 CaseTable = Annotated[
     Path | None,
     typer.Option(

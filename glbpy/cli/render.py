@@ -205,6 +205,19 @@ def missing_hops(hops: Json | None) -> list[str]:
     return [*names, f"{more} more"] if more > 0 else names
 
 
+def lists(items: list[Json]) -> Table:
+    return table(
+        ["list", "prefixes", "version", "updated", "by", "used by", "in force"],
+        [
+            [
+                item["name"], item["prefixes"], item["version"], short_time(item["updated_at"]),
+                item["actor"], ", ".join(item["status"]["used_by"]), item["status"]["in_force"],
+            ]
+            for item in items
+        ],
+    )  # fmt: skip
+
+
 def revisions(items: list[Json]) -> Table:
     return table(
         ["revision", "created", "by", "action"],

@@ -10,6 +10,7 @@ from glbpy.cli.options import (
     CaseChecksum,
     CaseDirector,
     CaseFile,
+    CaseLists,
     CaseMtu,
     CaseOversize,
     CasePolicy,
@@ -41,6 +42,7 @@ def replay(
     ] = 1,
     egress_mtu: CaseMtu = 0,
     oversize: CaseOversize = None,
+    lists: CaseLists = None,
     table: CaseTable = None,
     outer_udp_checksum: CaseChecksum = None,
     policy: CasePolicy = None,
@@ -60,8 +62,9 @@ def replay(
     from glbpy.cli.signals import interruptible
 
     case = offline.open_case(
-        file, table, director, unhealthy or (), policy, outer_udp_checksum, mtu=egress_mtu, oversize=oversize
-    )
+        file, table, director, unhealthy or (), policy, outer_udp_checksum, mtu=egress_mtu,
+        oversize=oversize, lists=lists or (),
+    )  # fmt: skip
     with interruptible():
         result = engine.replay_case(case, source, target, run_model=run_model.value, workers=workers)
     typer.echo(json.dumps(result.to_json()))

@@ -12,6 +12,7 @@ from glbpy.cli.options import (
     CaseChecksum,
     CaseDirector,
     CaseFile,
+    CaseLists,
     CaseMtu,
     CaseOversize,
     CasePolicy,
@@ -51,6 +52,7 @@ def trace(
     ] = None,
     egress_mtu: CaseMtu = 0,
     oversize: CaseOversize = None,
+    lists: CaseLists = None,
     table: CaseTable = None,
     outer_udp_checksum: CaseChecksum = None,
     policy: CasePolicy = None,
@@ -109,8 +111,8 @@ def trace(
         "client_port": client_port, "syn": syn,
     }  # fmt: skip
     if live:
-        if file or table or director:
-            raise InvalidInputError("--live: -f, --table and --director are for a trace from files")
+        if file or table or director or lists:
+            raise InvalidInputError("--live: -f, --table, --list and --director are for a trace from files")
         found, said = live_trace.run_for(socket, **packet, on=on, queue=queue, send=send)
         steps = live_trace.explain(found)
     else:
@@ -123,6 +125,7 @@ def trace(
             outer_udp_checksum,
             mtu=egress_mtu,
             oversize=oversize,
+            lists=lists or (),
         )
         path = case.path(offline.parse_neighbours(neighbour or ()))
         decision = path.decide(live_trace.frame_for(path.snapshot, **packet))

@@ -204,5 +204,30 @@ bool glb_list_has(const struct glb_list *list, const struct glb_addr *addr)
 {
 	if (addr->family == GLB_FAMILY_V4)
 		return rank(&list->v4, list_key_of(addr), false) & 1;
-	return rank(&list->v6, list_key_of(addr), true) & 1;
+	return addr->family == GLB_FAMILY_V6 && (rank(&list->v6, list_key_of(addr), true) & 1) != 0;
+}
+
+uint32_t glb_filters_bind(const struct glb_snapshot *snapshot, const struct glb_lists *lists, struct glb_filter *filters,
+			  struct glb_list_missing *missing, uint32_t capacity)
+{
+	static const struct glb_lists none;
+	uint32_t count = 0;
+
+	memset(filters, 0, snapshot->protection_count * sizeof(*filters));
+	for (uint32_t i = 0; i < snapshot->protection_count; i++) {
+		const struct glb_protection *protection = &snapshot->protections[i];
+		struct glb_list *const list[] = {&filters[i].block, &filters[i].allow};
+		const uint32_t name[] = {protection->block, protection->allow};
+
+		for (unsigned kind = 0; kind < 2; kind++) {
+			const char *text = snapshot->strings + name[kind];
+
+			if (name[kind] == 0 || glb_lists_find(lists != NULL ? lists : &none, text, list[kind]))
+				continue;
+			if (count < capacity)
+				missing[count] = (struct glb_list_missing){protection->service, text};
+			count++;
+		}
+	}
+	return count;
 }

@@ -141,7 +141,7 @@ void glb_path_burst_with(const struct glb_path *path, const struct glb_path_memo
 		glb_path_redirect(path, packets, n);
 	if (follows)
 		glb_path_follow(path, memory->fragments, memory->fragments_now, packets, n);
-	if (guard != NULL)
+	if (guard != NULL || (path->protects && path->filters != NULL))
 		glb_path_guard(path, guard, can_remember, packets, n);
 	STAGE_END(classify);
 	flags = glb_path_hash(path, packets, n);

@@ -1,4 +1,4 @@
-/* The guard stage: limits of services that have some. A packet's service is known, its backend not yet.
+/* The guard stage: source lists and limits of services that have some. A packet's service is known, its backend not yet.
  *
  * New flows of services with a flow cache are known in the remember stage only, which asks guard_admits_flow().
  */
@@ -47,6 +47,23 @@ static bool admits_packet(const struct glb_guard *guard, uint32_t slot)
 	return false;
 }
 
+/* By the lists alone. A packet's source is its flow's: of an ICMP error the client's whose packet it quotes. */
+static enum glb_reason judge_source(const struct glb_protection *protection, const struct glb_filter *filter, const struct glb_packet *packet)
+{
+	if (protection->block != 0 && glb_list_has(&filter->block, &packet->src))
+		return GLB_REASON_BLOCKED;
+	if (protection->allow != 0 && !glb_list_has(&filter->allow, &packet->src))
+		return GLB_REASON_NOT_ALLOWED;
+	return GLB_REASON_FORWARDED;
+}
+
+static void count_source(const struct glb_path *path, const struct glb_guard *guard, uint32_t service, enum glb_reason reason)
+{
+	struct glb_refused *refused = &guard->refused[slot_of(path, service)];
+
+	count(reason == GLB_REASON_BLOCKED ? &refused->blocked : &refused->not_allowed);
+}
+
 static enum glb_reason judge(const struct glb_path *path, const struct glb_guard *guard, const struct glb_protection *protection,
 			     const struct glb_packet *packet, bool remembers)
 {
@@ -62,16 +79,24 @@ static enum glb_reason judge(const struct glb_path *path, const struct glb_guard
 void glb_path_guard(const struct glb_path *path, const struct glb_guard *guard, bool remembers, struct glb_packet *packets,
 		    unsigned n)
 {
+	const struct glb_filter *filters = path->filters != NULL ? __atomic_load_n(path->filters, __ATOMIC_ACQUIRE) : NULL;
 	const struct glb_protection *protection = NULL;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct glb_packet *packet = &packets[i];
+		enum glb_reason reason = GLB_REASON_FORWARDED;
 
 		if (packet->verdict != GLB_VERDICT_FORWARD ||
 		    (path->snapshot->services[packet->service].flags & GLB_SERVICE_PROTECTED) == 0)
 			continue;
 		if (protection == NULL || protection->service != packet->service)
 			protection = glb_snapshot_protection(path->snapshot, packet->service);
-		verdict_set(packet, judge(path, guard, protection, packet, remembers));
+		if (filters != NULL)
+			reason = judge_source(protection, &filters[protection - path->snapshot->protections], packet);
+		if (reason != GLB_REASON_FORWARDED && guard != NULL)
+			count_source(path, guard, packet->service, reason);
+		if (reason == GLB_REASON_FORWARDED && guard != NULL)
+			reason = judge(path, guard, protection, packet, remembers);
+		verdict_set(packet, reason);
 	}
 }

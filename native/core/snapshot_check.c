@@ -51,7 +51,7 @@ static bool addr_ok(const struct glb_addr *addr, unsigned bits)
 }
 
 /* Names begin right behind a NUL and end within GLB_NAME_MAX bytes; the strings' last byte is NUL. */
-static bool name_ok(const struct glb_snapshot *s, uint32_t name)
+bool snapshot_name_ok(const struct glb_snapshot *s, uint32_t name)
 {
 	if (name == 0 || name >= count_of(s, GLB_SECTION_STRINGS) || s->strings[name - 1] != '\0')
 		return false;
@@ -88,7 +88,7 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 
 		if (service->id <= (i > 0 ? s->services[i - 1].id : GLB_ID_NONE))
 			return REFUSE("service %u: id %u does not ascend from 1", i, service->id);
-		if (!name_ok(s, service->name))
+		if (!snapshot_name_ok(s, service->name))
 			return REFUSE("service %u: no name at string offset %u", i, service->name);
 		if (service->table >= s->table_count || service->alt_table >= s->table_count)
 			return REFUSE("service %u: table %u or %u of %u", i, service->table, service->alt_table,
@@ -120,7 +120,7 @@ static int check_backends(const struct glb_snapshot *s, struct glb_error *error)
 
 		if (backend->id == GLB_ID_NONE)
 			return REFUSE("backend %u: 0 is no id", i);
-		if (!name_ok(s, backend->name))
+		if (!snapshot_name_ok(s, backend->name))
 			return REFUSE("backend %u: no name at string offset %u", i, backend->name);
 		if (!addr_ok(&backend->addr, glb_addr_len(backend->addr.family) * 8))
 			return REFUSE("backend %u: malformed address", i);
@@ -164,7 +164,7 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 		return REFUSE("table %u: %u hops with policy %u", t, table->hops, table->policy);
 	if (!zero(table->pad, sizeof(table->pad)))
 		return REFUSE("table %u: padding is not zero", t);
-	if (!name_ok(s, table->pool_name))
+	if (!snapshot_name_ok(s, table->pool_name))
 		return REFUSE("table %u: no pool name at string offset %u", t, table->pool_name);
 	if (table->backend_count > GLB_POOL_BACKENDS_MAX || table->backend_base > s->backend_count ||
 	    table->backend_count > s->backend_count - table->backend_base)

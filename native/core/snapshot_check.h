@@ -8,4 +8,7 @@
  * the file. Returns 0, or -EINVAL with the element in *error. */
 int glb_snapshot_check(const struct glb_snapshot *snapshot, struct glb_error *error);
 
+/* Whether a name begins at this offset of the strings. */
+bool snapshot_name_ok(const struct glb_snapshot *snapshot, uint32_t name);
+
 #endif

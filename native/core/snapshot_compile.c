@@ -109,7 +109,7 @@ static void count_backends_and_strings(struct plan *plan)
 			plan->string_bytes += strlen(pool->backends[b].name) + 1;
 	}
 	for (uint32_t s = 0; s < config->service_count; s++) {
-		plan->string_bytes += strlen(config->services[s].name) + 1;
+		plan->string_bytes += strlen(config->services[s].name) + 1 + protection_string_bytes(config->services[s].protection);
 		if (config->services[s].udp_timeout != 0)
 			plan->udp_timeouts = config->service_count;
 		quic_config_count(&config->services[s], &plan->quics, &plan->quic_servers);
@@ -291,6 +291,19 @@ static void put_alt(const struct plan *plan, uint32_t s, struct glb_service *out
 	memcpy(out->alt_hash_key, alt != NULL ? alt->hash_key : service->hash_key, sizeof(out->alt_hash_key));
 }
 
+/* 0 for none. */
+static uint32_t put_list_name(struct writer *writer, const char *name)
+{
+	return name != NULL ? put_string(writer, name) : 0;
+}
+
+static struct glb_protection make_protection(struct writer *writer, const struct glb_protection_config *config, uint32_t service)
+{
+	const uint32_t block = put_list_name(writer, config->block);
+
+	return protection_make(config, service, block, put_list_name(writer, config->allow));
+}
+
 static void put_services(const struct plan *plan, struct writer *writer)
 {
 	struct glb_service *out = section(writer, GLB_SECTION_SERVICES);
@@ -326,7 +339,7 @@ static void put_services(const struct plan *plan, struct writer *writer)
 			udp_timeouts[s] = service->udp_timeout;
 		quic_config_put(service, s, plan->backend_base[service->pool], &quic);
 		if (service->protection != NULL)
-			*protection++ = protection_make(service->protection, s);
+			*protection++ = make_protection(writer, service->protection, s);
 	}
 }
 

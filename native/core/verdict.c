@@ -120,6 +120,8 @@ static const struct reason reasons[GLB_REASON_COUNT] = {
 		"a router on the way to a backend says that an encapsulated packet is too big there; the kernel gets this, too"},
 	[GLB_REASON_OUTER_TOO_BIG_IGNORED] = {"outer_too_big_ignored", GLB_VERDICT_PUNT,
 		"says that an encapsulated packet is too big for an MTU that cannot be: below 576 (IPv6: 1280), or not exceeded"},
+	[GLB_REASON_BLOCKED] = {"blocked", GLB_VERDICT_DROP, "the source address is in the service's block list"},
+	[GLB_REASON_NOT_ALLOWED] = {"not_allowed", GLB_VERDICT_DROP, "the source address is not in the service's allow list"},
 };
 
 const char *glb_reason_name(unsigned reason)

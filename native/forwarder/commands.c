@@ -70,6 +70,24 @@ static json_t *do_load(struct commands *commands, json_t *request)
 	return reply;
 }
 
+static json_t *do_load_lists(struct commands *commands, json_t *request)
+{
+	const char *path = json_string_value(json_object_get(request, "path"));
+	struct swap *swap = commands->swap;
+	bool kept;
+	json_t *reply;
+
+	if (path == NULL || path[0] != '/' || strlen(path) >= CONFIG_PATH_MAX)
+		return refuse("bad_request", "path: must be the absolute path of a lists file");
+	if (swap_load_lists(swap, path) != 0)
+		return refuse("lists_refused", swap->lists.last_error.text);
+	kept = commands->takeover->state != TAKEOVER_WAITING && lists_keep(&swap->lists, commands->config->lists) == 0;
+	reply = json_pack("{s:i, s:b, s:I, s:I, s:b, s:o}", "version", GLB_CONTROL_VERSION, "ok", 1, "load_us",
+			  (json_int_t)swap->lists.load_us, "switch_us", (json_int_t)swap->lists.switch_us, "kept", kept, "lists",
+			  status_lists(swap));
+	return reply;
+}
+
 static json_t *do_status(struct commands *commands, json_t *request)
 {
 	json_t *reply = json_pack("{s:i, s:b}", "version", GLB_CONTROL_VERSION, "ok", 1);
@@ -164,6 +182,7 @@ struct command {
 
 static const struct command table[] = {
 	{"load", "path", do_load},
+	{"load_lists", "path", do_load_lists},
 	{"status", NULL, do_status},
 	{"takeover", NULL, do_takeover},
 	{"yield", NULL, do_yield},
@@ -198,7 +217,7 @@ static json_t *dispatch(struct commands *commands, json_t *request)
 	if (!json_is_string(name))
 		return refuse("bad_request", "command: missing, or not a string");
 	if (command == NULL)
-		return refuse("unknown_command", "command: must be load, status, capture, trace, takeover, yield or stop");
+		return refuse("unknown_command", "command: must be load, load_lists, status, capture, trace, takeover, yield or stop");
 	json_object_foreach(request, field, value) {
 		if (strcmp(field, "version") == 0 || strcmp(field, "command") == 0 ||
 		    (command->argument != NULL && strcmp(field, command->argument) == 0))

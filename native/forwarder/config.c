@@ -27,6 +27,7 @@ static const char *const punt_names[] = {"none", "tap", "virtio-user", NULL};
 static const struct config_key keys[] = {
 	KEY("director", "name", CONFIG_NAME, name, .required = true),
 	KEY("director", "snapshot", CONFIG_PATH, snapshot),
+	KEY("director", "lists", CONFIG_PATH, lists),
 	KEY("director", "run_dir", CONFIG_PATH, run_dir),
 	KEY("forward", "outer_source_v4", CONFIG_IPV4, director.outer_source_v4),
 	KEY("forward", "outer_source_v6", CONFIG_IPV6, director.outer_source_v6),
@@ -386,6 +387,9 @@ static int complete(struct config *config, const char *origin, struct glb_error 
 		return ret;
 	if (config->snapshot[0] == '\0')
 		snprintf(config->snapshot, sizeof(config->snapshot), "/var/lib/glb/%s/snapshot.glb", config->name);
+	if (config->lists[0] == '\0' && snprintf(config->lists, sizeof(config->lists), "%.*s/lists.glbl",
+						 (int)(strrchr(config->snapshot, '/') - config->snapshot), config->snapshot) >= CONFIG_PATH_MAX)
+		return glb_error_set(error, -EINVAL, "%s: director.snapshot: too long; or give director.lists", origin);
 	if (config->run_dir[0] == '\0')
 		snprintf(config->run_dir, sizeof(config->run_dir), "/run/glb/%s", config->name);
 	if (strlen(config->run_dir) + sizeof("/next/control.sock") > sizeof(((struct sockaddr_un *)0)->sun_path))

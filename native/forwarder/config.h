@@ -46,6 +46,7 @@ struct config {
 	/* [director] */
 	char name[CONFIG_NAME_MAX + 1]; /* [a-z0-9-]+ */
 	char snapshot[CONFIG_PATH_MAX];
+	char lists[CONFIG_PATH_MAX];
 	char run_dir[CONFIG_PATH_MAX];
 	/* [forward]; local_mac all zero = the port's own, gateway_mac all zero = next hops from the kernel */
 	struct glb_director director;

@@ -79,7 +79,7 @@ static int replace(const char *folder, const char *name, const void *bytes, size
 	return ret;
 }
 
-int keep_file(const char *path, const void *bytes, size_t len, struct glb_error *error)
+int keep_file(const char *path, const char *key, const void *bytes, size_t len, struct glb_error *error)
 {
 	char folder[PATH_MAX], *name;
 	int ret = -ENAMETOOLONG;
@@ -93,6 +93,6 @@ int keep_file(const char *path, const void *bytes, size_t len, struct glb_error 
 	}
 	if (ret == 0)
 		return 0;
-	return glb_error_set(error, ret, "director.snapshot: what was loaded cannot be kept at %.100s: %s; a restart would begin "
-			     "from an older one", path, strerror(-ret));
+	return glb_error_set(error, ret, "%s: what was loaded cannot be kept at %.100s: %s; a restart would begin "
+			     "from an older one", key, path, strerror(-ret));
 }

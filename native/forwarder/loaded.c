@@ -1,62 +1,14 @@
 /* Snapshot files into memory (loaded.h). */
 #include "loaded.h"
-#include "pages.h"
+#include "file.h"
+#include "lists.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define FILE_MAX ((off_t)16 << 30) /* bytes of a snapshot */
-
-static int read_whole(int fd, uint8_t *out, size_t len)
-{
-	size_t got = 0;
-
-	while (got < len) {
-		ssize_t n = read(fd, out + got, len - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n == 0 ? -EINVAL : -errno; /* 0: it shrank meanwhile */
-		got += (size_t)n;
-	}
-	return 0;
-}
-
-/* O_NONBLOCK: a FIFO under this name must not stop the main lcore. */
-static int read_file(struct loaded *loaded, const char *path, size_t *len, struct glb_error *error)
-{
-	struct stat stat;
-	int ret = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return glb_error_set(error, -errno, "%.100s: %s", path, strerror(errno));
-	if (fstat(fd, &stat) != 0)
-		ret = glb_error_set(error, -errno, "%.100s: %s", path, strerror(errno));
-	else if (!S_ISREG(stat.st_mode))
-		ret = glb_error_set(error, -EINVAL, "%.100s: not a regular file", path);
-	else if (stat.st_size == 0)
-		ret = glb_error_set(error, -EINVAL, "%.100s: the file is empty", path);
-	else if (stat.st_size > FILE_MAX)
-		ret = glb_error_set(error, -EFBIG, "%.100s: too large for a snapshot", path);
-	if (ret == 0) {
-		*len = (size_t)stat.st_size;
-		loaded->bytes = pages_map(*len, PAGES_ANY_NODE, &loaded->map_len);
-		if (loaded->bytes == NULL)
-			ret = glb_error_set(error, -ENOMEM, "%.100s: no memory for %zu bytes", path, *len);
-		else
-			ret = read_whole(fd, loaded->bytes, *len);
-		if (ret != 0 && loaded->bytes != NULL)
-			glb_error_set(error, ret, "%.100s: cannot be read: %s", path, strerror(-ret));
-	}
-	close(fd);
-	return ret;
-}
 
 static void set_local_mac(uint8_t mac[6], const struct glb_director *director, const struct port *port)
 {
@@ -89,6 +41,7 @@ static int join(struct loaded *loaded, const struct glb_director *director, cons
 			glb_path_route(&loaded->paths[i], loaded->next_hops, egress, ports->count);
 		loaded->paths[i].service_slots = loaded->service_slot;
 		loaded->paths[i].mtus = snapshot != NULL ? &loaded->mtus : NULL;
+		loaded->paths[i].filters = &loaded->filter;
 		if (loaded->id_slots != NULL)
 			loaded->paths[i].backend_ids = &loaded->backend_ids;
 	}
@@ -148,7 +101,7 @@ struct loaded *loaded_read(const char *path, const struct config *config, const 
 		return NULL;
 	}
 	if (path != NULL) {
-		ret = read_file(loaded, path, &len, error);
+		ret = file_read(path, FILE_MAX, "a snapshot", &loaded->bytes, &len, &loaded->map_len, error);
 		if (ret == 0)
 			ret = glb_snapshot_open(loaded->bytes, len, &loaded->snapshot, error);
 		if (ret == 0) {
@@ -172,6 +125,7 @@ void loaded_free(struct loaded *loaded)
 		return;
 	if (loaded->bytes != NULL)
 		munmap(loaded->bytes, loaded->map_len);
+	filters_free(loaded->filters);
 	glb_fast_free(&loaded->fast);
 	free(loaded->service_slot);
 	free(loaded->backend_slot);

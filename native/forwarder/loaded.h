@@ -23,6 +23,8 @@ struct loaded {
 	struct glb_backend_ids backend_ids;      /* where `id_slots` is */
 	uint32_t *id_slots;                      /* its memory */
 	bool remembers;                          /* a service has flow_cache */
+	struct filters *filters;                 /* owned: source lists (lists.h); the main lcore's */
+	const struct glb_filter *filter;         /* the same as the workers read them, atomically; NULL: none yet */
 	void *bytes;                             /* mapping of map_len bytes, huge pages where the kernel has them */
 	size_t map_len;
 	uint64_t epoch;                          /* number of this load, ascending */

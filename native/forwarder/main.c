@@ -90,6 +90,12 @@ static int load_first(struct forwarder *fwd, struct glb_error *error)
 {
 	struct swap_result result;
 
+	/* first, since the snapshot's services may name some; a bad file is logged, and status says why */
+	if ((access(fwd->config.lists, F_OK) == 0 || errno != ENOENT) && swap_load_lists(&fwd->swap, fwd->config.lists) != 0 &&
+	    fwd->opts.replay) {
+		*error = fwd->swap.lists.last_error;
+		return error->code;
+	}
 	if (!fwd->opts.replay && access(fwd->config.snapshot, F_OK) != 0 && errno == ENOENT) {
 		log_info("no snapshot at %s yet: everything is left to the kernel", fwd->config.snapshot);
 	} else if (swap_load(&fwd->swap, fwd->config.snapshot, &result) == 0) {

@@ -257,6 +257,7 @@ void status_add(json_t *reply, const struct commands *commands)
 	status_add_snapshot(reply, swap);
 	json_object_set_new(reply, "snapshot_path",
 			    swap->current->path[0] != '\0' ? json_string(swap->current->path) : json_null());
+	json_object_set_new(reply, "lists", status_lists(swap));
 	json_object_set_new(reply, "last_error", last_error(swap));
 	json_object_set_new(reply, "keep_error", keep_error(swap));
 	json_object_set_new(reply, "last_load", last_load(swap));

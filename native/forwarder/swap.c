@@ -187,6 +187,8 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		ret = flows_want(swap->flows, &error);
 	if (ret == 0)
 		ret = fragments_want(swap->fragments, &fresh->snapshot, &error);
+	if (ret == 0) /* with nothing in force there is nothing to stay with */
+		ret = lists_bind(&swap->lists, fresh, swap->current->snapshot.header != NULL, &error);
 	if (ret == 0)
 		ret = xdp_add_vips(swap->ports, &fresh->snapshot, &error);
 	if (ret == 0)
@@ -209,6 +211,11 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 	return 0;
 }
 
+int swap_load_lists(struct swap *swap, const char *path)
+{
+	return lists_load(&swap->lists, swap->current, swap->workers, path);
+}
+
 int swap_keep(struct swap *swap)
 {
 	struct loaded *current = swap->current;
@@ -219,7 +226,7 @@ int swap_keep(struct swap *swap)
 	if (current->snapshot.header == NULL)
 		return 0;
 	if (!keep_is_same(current->path, place))
-		ret = keep_file(place, current->bytes, current->snapshot.header->file_bytes, &error);
+		ret = keep_file(place, "director.snapshot", current->bytes, current->snapshot.header->file_bytes, &error);
 	if (ret == 0)
 		snprintf(current->path, sizeof(current->path), "%s", place);
 	else if (strcmp(error.text, swap->keep_error.text) != 0)
@@ -269,7 +276,7 @@ bool swap_reclaim(struct swap *swap)
 		*link = old->next;
 		loaded_free(old);
 	}
-	return swap->waiting != NULL;
+	return lists_reclaim(&swap->lists, swap->workers) || swap->waiting != NULL;
 }
 
 void swap_close(struct swap *swap)
@@ -281,6 +288,7 @@ void swap_close(struct swap *swap)
 		loaded_free(old);
 	}
 	loaded_free(swap->current);
+	lists_close(&swap->lists);
 	slots_free(swap->services);
 	slots_free(swap->backends);
 	rte_free(swap->workers);

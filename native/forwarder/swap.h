@@ -10,6 +10,7 @@
 #include "flows.h"
 #include "fragments.h"
 #include "guards.h"
+#include "lists.h"
 #include "loaded.h"
 #include "nexthop.h"
 #include "path_mtus.h"
@@ -40,6 +41,7 @@ struct swap {
 	struct flows *flows;          /* borrowed; its memory is taken when a snapshot wants it. never NULL once workers run */
 	struct guards *guards;        /* borrowed; never NULL */
 	struct path_mtus *path_mtus;  /* the same, once workers run */
+	struct lists lists;           /* source lists in force; main lcore only */
 	uint64_t epoch;               /* loads tried */
 	uint64_t generation;          /* loads done */
 	struct glb_error last_error;  /* code 0 = the last load was good */
@@ -68,6 +70,9 @@ int swap_open(struct swap *swap, const struct config *config, const struct ports
 /* Loads the file at `path` and puts it in force. Returns 0, or a negative errno with swap->last_error filled: then what was
  * in force stays. */
 int swap_load(struct swap *swap, const char *path, struct swap_result *result);
+
+/* The same for a lists file; the snapshot in force stays. What went wrong is in swap->lists.last_error. */
+int swap_load_lists(struct swap *swap, const char *path);
 
 /* Puts what is in force at director.snapshot, from which the next start begins, unless it came from there. Returns 0, or a
  * negative errno with swap->keep_error filled: then swap_keep_again() tries again from time to time. */

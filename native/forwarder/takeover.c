@@ -83,12 +83,23 @@ static bool same_snapshot(const struct swap *swap, const json_t *theirs)
 	return same;
 }
 
+/* The old one may have loaded others since we started, and kept them where we look. */
+static void follow_lists(struct swap *swap, const struct config *config, const json_t *theirs)
+{
+	json_t *ours = status_lists(swap);
+
+	if (!json_equal(json_object_get(ours, "digest"), json_object_get(json_object_get(theirs, "lists"), "digest")))
+		swap_load_lists(swap, config->lists);
+	json_decref(ours);
+}
+
 /* The old one may have loaded another since we started. */
 static int follow_snapshot(struct swap *swap, const struct config *config, const json_t *theirs, struct glb_error *error)
 {
 	const char *path = json_string_value(json_object_get(theirs, "snapshot_path"));
 	struct swap_result result;
 
+	follow_lists(swap, config, theirs);
 	if (!same_snapshot(swap, theirs))
 		swap_load(swap, config->snapshot, &result);
 	if (!same_snapshot(swap, theirs) && path != NULL)

@@ -49,6 +49,7 @@ static void minimal_has_defaults(void)
 	CHECK(read_text(MINIMAL, NULL, 0) == 0);
 	CHECK(strcmp(config.name, "d1") == 0);
 	CHECK(strcmp(config.snapshot, "/var/lib/glb/d1/snapshot.glb") == 0);
+	CHECK(strcmp(config.lists, "/var/lib/glb/d1/lists.glbl") == 0);
 	CHECK(strcmp(config.run_dir, "/run/glb/d1") == 0);
 	CHECK(config.director.outer_source_v4.family == GLB_FAMILY_V4);
 	CHECK(config.director.outer_source_v4.bytes[3] == 2);
@@ -79,7 +80,7 @@ static void everything_is_taken(void)
 		"[stats]\nservice_slots=2\nbackend_slots=3\n";
 
 	CHECK(read_text(text, NULL, 0) == 0);
-	CHECK(strcmp(config.snapshot, "/a/b") == 0 && strcmp(config.run_dir, "/c/d") == 0);
+	CHECK(strcmp(config.snapshot, "/a/b") == 0 && strcmp(config.lists, "/a/lists.glbl") == 0 && strcmp(config.run_dir, "/c/d") == 0);
 	CHECK(config.director.outer_source_v6.family == GLB_FAMILY_V6 && config.director.local_mac[5] == 15);
 	CHECK(config.director.outer_prefix_v4.bits == 12 && config.director.outer_prefix_v4.addr.bytes[1] == 16);
 	CHECK(config.director.outer_prefix_v6.bits == 64 && config.director.outer_prefix_v6.addr.bytes[0] == 1);

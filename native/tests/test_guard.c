@@ -140,6 +140,60 @@ static enum glb_reason guarded(struct stage *s, const struct frame *frame)
 	return (enum glb_reason)p.reason;
 }
 
+/* To TCP port 80, from an address with this last byte. */
+static struct frame frame_from(unsigned family, uint8_t last)
+{
+	struct frame frame = tcp_frame(family, 1, 80);
+
+	frame.bytes[family == 4 ? 14 + 15 : 14 + 23] = last;
+	return frame;
+}
+
+static struct glb_prefix source_of(struct stage *s, const struct frame *frame)
+{
+	struct glb_packet p = {.data = frame->bytes, .data_len = frame->len, .frame_len = frame->len};
+
+	glb_path_burst(&s->w.path, &p, 1);
+	return (struct glb_prefix){.addr = p.src, .bits = p.src.family == GLB_FAMILY_V4 ? 32 : 128};
+}
+
+/* Client 1 of both families is in `block`, clients 1 and 2 are in `allow`; lists come before limits. */
+static void sources_are_blocked_and_allowed(void)
+{
+	const struct frame first[] = {frame_from(4, 1), frame_from(6, 1)}, second[] = {frame_from(4, 2), frame_from(6, 2)},
+			   third = frame_from(4, 3), other = tcp_frame(4, 1, 443);
+	struct glb_prefix sources[4];
+	struct glb_filter filters[1];
+	const struct glb_filter *filter = filters;
+	struct glb_list_missing missing;
+	struct glb_buffer buffer;
+	struct glb_lists lists;
+	struct stage s;
+
+	CHECK(stage_open(&s, (struct glb_protection_config){.block = "bots", .allow = "office", .packets_per_second = 1, .packets_burst = 2}));
+	CHECK(guarded(&s, &first[0]) == GLB_REASON_FORWARDED); /* nobody has given it lists */
+	CHECK(glb_filters_bind(&s.w.snapshot, NULL, filters, &missing, 1) == 2 && missing.service == 0 && strcmp(missing.name, "bots") == 0);
+	s.w.path.filters = &filter;
+	CHECK(guarded(&s, &first[0]) == GLB_REASON_NOT_ALLOWED); /* what is missing blocks nobody, and allows nobody */
+	for (unsigned i = 0; i < 2; i++) {
+		sources[i] = source_of(&s, &first[i]);
+		sources[2 + i] = source_of(&s, &second[i]);
+	}
+	CHECK(glb_lists_compile((struct glb_list_config[]){{"bots", sources, 2}, {"office", sources, 4}}, 2, &buffer, NULL) == 0);
+	CHECK(glb_lists_open(buffer.data, buffer.len, &lists, NULL) == 0);
+	CHECK(glb_filters_bind(&s.w.snapshot, &lists, filters, &missing, 1) == 0);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK(guarded(&s, &first[i]) == GLB_REASON_BLOCKED);
+		CHECK(guarded(&s, &third) == GLB_REASON_NOT_ALLOWED);
+	}
+	CHECK(guarded(&s, &second[1]) == GLB_REASON_FORWARDED); /* the bucket had two, and the first packet took one */
+	CHECK(guarded(&s, &second[0]) == GLB_REASON_PACKETS_LIMITED);
+	CHECK(guarded(&s, &first[0]) == GLB_REASON_BLOCKED && guarded(&s, &other) == GLB_REASON_FORWARDED);
+	CHECK(s.refused[5].blocked == 3 && s.refused[5].not_allowed == 3 && s.refused[5].packets_limited == 1);
+	world_close(&s.w);
+	glb_buffer_free(&buffer);
+}
+
 static void packets_above_the_rate_are_dropped(void)
 {
 	const struct frame limited = tcp_frame(4, 1, 80), other = tcp_frame(4, 1, 443);
@@ -241,7 +295,8 @@ int main(void)
 		{"shares add up", shares_add_up},
 		{"below the limit all get what they ask for", below_the_limit_all_get_what_they_ask_for},
 		{"above it parts follow the traffic", above_it_parts_follow_the_traffic},
-		{"packets above the rate are dropped", packets_above_the_rate_are_dropped},
+		{"sources are blocked and allowed", sources_are_blocked_and_allowed},
+	{"packets above the rate are dropped", packets_above_the_rate_are_dropped},
 		{"only packets that begin a connection are new flows", only_packets_that_begin_a_connection_are_new_flows},
 		{"with a cache unknown flows are new", with_a_cache_unknown_flows_are_new},
 		{"what is wrong is refused", what_is_wrong_is_refused},

@@ -37,10 +37,10 @@ static void makes_its_directory_and_replaces(void)
 	struct glb_error error;
 	struct stat stat;
 
-	CHECK(keep_file(at("a/b/snapshot.glb"), "first", 5, &error) == 0);
+	CHECK(keep_file(at("a/b/snapshot.glb"), "director.snapshot", "first", 5, &error) == 0);
 	CHECK(holds("a/b/snapshot.glb", "first"));
 	CHECK(lstat(at("a/b/snapshot.glb"), &stat) == 0 && (stat.st_mode & 07) == 0); /* it has keys in it */
-	CHECK(keep_file(at("a/b/snapshot.glb"), "no 2", 4, &error) == 0);
+	CHECK(keep_file(at("a/b/snapshot.glb"), "director.snapshot", "no 2", 4, &error) == 0);
 	CHECK(holds("a/b/snapshot.glb", "no 2"));
 	CHECK(access(at("a/b/.snapshot.glb.tmp"), F_OK) != 0);
 }
@@ -51,7 +51,7 @@ static void a_crash_before_leaves_no_obstacle(void)
 	FILE *file = fopen(at("a/b/.snapshot.glb.tmp"), "w");
 
 	CHECK(file != NULL && fputs("half of a longer one", file) >= 0 && fclose(file) == 0);
-	CHECK(keep_file(at("a/b/snapshot.glb"), "third", 5, &error) == 0);
+	CHECK(keep_file(at("a/b/snapshot.glb"), "director.snapshot", "third", 5, &error) == 0);
 	CHECK(holds("a/b/snapshot.glb", "third"));
 }
 
@@ -62,7 +62,7 @@ static void a_symbolic_link_stays_one(void)
 
 	CHECK(symlink(at("a/b/snapshot.glb"), at("link")) == 0);
 	CHECK(keep_is_same(at("link"), at("a/b/snapshot.glb")));
-	CHECK(keep_file(at("link"), "fourth", 6, &error) == 0);
+	CHECK(keep_file(at("link"), "director.snapshot", "fourth", 6, &error) == 0);
 	CHECK(lstat(at("link"), &stat) == 0 && S_ISLNK(stat.st_mode));
 	CHECK(holds("a/b/snapshot.glb", "fourth"));
 	CHECK(!keep_is_same(at("link"), at("nothing")));
@@ -72,12 +72,12 @@ static void a_failure_says_what_and_changes_nothing(void)
 {
 	struct glb_error error;
 
-	CHECK(keep_file(at("a/b/snapshot.glb/x"), "fifth", 5, &error) == -ENOTDIR);
+	CHECK(keep_file(at("a/b/snapshot.glb/x"), "director.snapshot", "fifth", 5, &error) == -ENOTDIR);
 	CHECK(strstr(error.text, "director.snapshot:") == error.text);
 	CHECK(strstr(error.text, "Not a directory") != NULL);
 	CHECK(holds("a/b/snapshot.glb", "fourth"));
 	CHECK(mkdir(at("a/b/.snapshot.glb.tmp"), 0755) == 0);
-	CHECK(keep_file(at("a/b/snapshot.glb"), "fifth", 5, &error) == -EISDIR);
+	CHECK(keep_file(at("a/b/snapshot.glb"), "director.snapshot", "fifth", 5, &error) == -EISDIR);
 	CHECK(holds("a/b/snapshot.glb", "fourth"));
 }
 

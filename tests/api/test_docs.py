@@ -21,7 +21,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def test_the_console_blocks_show_what_happens(tmp_path: Path) -> None:
-    assert len(commands()) == 8
+    assert len(commands()) == 11
     server = Serve(tmp_path, "--no-forwarder")
     try:
         for command, expected in commands():

@@ -94,13 +94,17 @@ def same(documented: Any, real: Any, key: str = "") -> None:
 
 def test_documented_examples(director: Director, line: Line, tmp_path: Path) -> None:
     snapshot(tmp_path / "snapshot.glb", revision=7)
+    lists = {"bots": b"192.0.2.0/24\n192.0.2.7\n", "office": b"2001:db8::/32\n"}
+    (tmp_path / "lists.glbl").write_bytes(native.compile_lists(lists))
     (tmp_path / "damaged.glb").write_bytes(director.snapshot.read_bytes()[:100])
     pairs = examples()
-    assert len(pairs) == 14
+    assert len(pairs) == 16
     for request, reply in pairs:
         real = line.ask(request.replace("/tmp/example", str(tmp_path)).encode())
         text = json.dumps(real).replace(f"{director.run_dir}/capture", "/run/glb/director1/capture")
         text = text.replace(str(director.snapshot), "/var/lib/glb/director1/snapshot.glb")
+        kept = str(director.snapshot.with_name("lists.glbl"))
+        text = text.replace(kept, "/var/lib/glb/director1/lists.glbl")
         text = text.replace(str(tmp_path), "/tmp/example")
         same(json.loads(reply), json.loads(text), request)
     assert director.wait() == 0  # the last one was stop
@@ -110,7 +114,7 @@ def test_documented_codes() -> None:
     codes = set(re.findall(r"^\| `(\w+)` \| [^|]* \| (?:stays|is closed) \|", PAGE, re.MULTILINE))
     assert codes == {
         "bad_request", "unsupported_version", "unknown_command", "snapshot_refused", "takeover_failed",
-        "too_long", "busy", "capture_failed", "trace_failed",
+        "too_long", "busy", "capture_failed", "trace_failed", "lists_refused",
     }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def test_vectors_reach_every_reason_of_the_packet_path() -> None:
         "traced", "oversize_limited", "oversize_fragmented", "no_buffer",  # test_oversize.py
         "outer_too_big", "outer_too_big_ignored",  # test_path_mtu.c, dataplane/test_path_mtus.py
         "packets_limited", "flows_limited",  # test_guard.c, dataplane/test_limits.py
+        "blocked", "not_allowed",  # test_guard.c, dataplane/test_source_lists_live.py
         # dataplane/test_fragments.py
         "fragment_tiny", "fragment_bad_length", "fragment_endless", "fragment_overlap", "fragment_timeout",
         "fragment_no_room",

@@ -102,7 +102,27 @@ struct glb_list {
 /* The list of this name. Returns false, and the empty list, when there is none. */
 bool glb_lists_find(const struct glb_lists *lists, const char *name, struct glb_list *list);
 
-/* Whether `addr` is in the list. Any thread, no locks. */
+/* Whether `addr` is in the list; an address without family is in none. Any thread, no locks. */
 bool glb_list_has(const struct glb_list *list, const struct glb_addr *addr);
+
+/* ---- with a snapshot ---- */
+
+/* The lists of a service that has some; which of the two it has is in its protection. */
+struct glb_filter {
+	struct glb_list block;
+	struct glb_list allow;
+};
+
+/* A list that a service names, and that is not there. */
+struct glb_list_missing {
+	uint32_t service;  /* index */
+	const char *name;  /* of the list; borrowed from the snapshot */
+};
+
+/* Finds the lists that a snapshot's services name: one filter for each of its protections, in their order. One that is missing is empty: as a
+ * block list it blocks nobody, as an allow list it allows nobody. `lists` may be NULL: all are missing. Writes up to `capacity` of them; returns
+ * how many there are. The filters borrow from the lists. */
+uint32_t glb_filters_bind(const struct glb_snapshot *snapshot, const struct glb_lists *lists, struct glb_filter *filters,
+			  struct glb_list_missing *missing, uint32_t capacity);
 
 #endif

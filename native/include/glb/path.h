@@ -11,6 +11,7 @@
 #include "flow_cache.h"
 #include "fragments.h"
 #include "guard.h"
+#include "lists.h"
 #include "next_hop.h"
 #include "packet.h"
 #include "peers.h"
@@ -77,6 +78,8 @@ struct glb_path {
 	uint8_t follows;                     /* 1: some service follows fragments */
 	uint8_t protects;                    /* 1: some service has a protection */
 	uint16_t encaps;                     /* those that services have: bits by enum glb_encap_kind */
+	const struct glb_filter *const *filters; /* borrowed: a filter for each protection, which may be replaced at any time; NULL: lists are
+						  * not looked at */
 	const uint64_t *next_hops;           /* borrowed: struct glb_next_hop by index of the backend; NULL: gateway */
 	const struct glb_backend_ids *backend_ids; /* borrowed, of the snapshot; NULL: nothing is remembered */
 	const uint32_t *service_slots;       /* borrowed: what a guard's arrays go by; NULL: no guard is used */
@@ -115,7 +118,8 @@ void glb_path_recall(const struct glb_path *path, struct glb_flow_cache *cache, 
 void glb_path_remember(const struct glb_path *path, struct glb_flow_cache *cache, uint32_t now, const struct glb_guard *guard,
 		       struct glb_packet *packets, unsigned n); /* `guard` may be NULL */
 
-/* Limits of services (guard.h), between classify and hash; of use only where path->protects and path->service_slots are set. With `remembers`, new flows of
+/* Services' source lists (lists.h), then their limits (guard.h), between classify and hash; of use only where path->protects is set. `guard` may be NULL:
+ * no limits, and nothing is counted by service; else path->service_slots is set. With `remembers`, new flows of
  * services with a flow cache are left to the remember stage. */
 void glb_path_guard(const struct glb_path *path, const struct glb_guard *guard, bool remembers, struct glb_packet *packets,
 		    unsigned n);

@@ -212,14 +212,16 @@ struct glb_quic_server {
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_quic_server) == 20, "QUIC server")
 
-/* What each director lets through to a service; 0 for no limit. docs/protection.md. */
+/* What each director lets through to a service; 0 for no limit and no list. docs/protection.md. */
 struct glb_protection {
 	uint32_t service;            /* index into services */
 	uint32_t packets_per_second; /* up to GLB_LIMIT_MAX */
 	uint32_t packets_burst;      /* at once; 0 where there is no limit */
 	uint32_t flows_per_second;   /* new ones */
 	uint32_t flows_burst;
-	uint32_t pad[3];
+	uint32_t block;              /* offset into strings: the source list whose addresses may not reach it */
+	uint32_t allow;              /* the same: the list whose addresses alone may */
+	uint32_t pad[1];
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_protection) == 32, "half a cache line")
 
@@ -295,6 +297,8 @@ struct glb_protection_config {
 	uint32_t packets_burst;
 	uint32_t flows_per_second;
 	uint32_t flows_burst;
+	const char *block; /* name of a source list; NULL = none */
+	const char *allow;
 };
 
 struct glb_service_config {

@@ -100,6 +100,9 @@ enum glb_reason {
 	/* punt: ICMP about outer packets (path_mtu.h) */
 	GLB_REASON_OUTER_TOO_BIG,      /* a router says that one was too big; the kernel gets it, too */
 	GLB_REASON_OUTER_TOO_BIG_IGNORED, /* the same, but what it claims cannot be */
+	/* drop: services with source lists */
+	GLB_REASON_BLOCKED,            /* from a source in the service's block list */
+	GLB_REASON_NOT_ALLOWED,        /* from a source that is not in the service's allow list */
 	GLB_REASON_COUNT
 };
 
