@@ -8,11 +8,15 @@ import pytest
 from tests.api.harness import Api
 from tests.api.live import Serve
 
-NAMES = {"service": "www", "pool": "web", "backend": "web1", "name": "director1", "revision": "1"}
+NAMES = {
+    "service": "www", "pool": "web", "backend": "web1", "name": "director1", "revision": "1", "list": "bots"
+}  # fmt: skip
 
 
 def test_every_path_that_takes_get(api: Api) -> None:
     api.apply()
+    text = {"Content-Type": "text/plain", "If-None-Match": "*"}
+    api("PUT", "/v1/lists/bots", headers=text, content=b"192.0.2.0/24\n", status=201)
     api.wait(lambda: api.controller.director_status("director1").in_force)
     paths = [path for path, operations in api.app.openapi()["paths"].items() if "get" in operations]
     assert len(paths) >= 14
