@@ -165,15 +165,32 @@ static void check_vips(struct findings *found, const struct rewrites *rewrites)
 		     "ip address add VIP/32 dev lo, or say --vip VIP where it is elsewhere");
 }
 
+/* GUE's port is the program's alone, or, with --deliver kernel, a tunnel of the kernel's must have it. */
+static void check_port(struct findings *found, uint32_t port, bool leaves_outer)
+{
+	const bool bound = machine_udp_bound(port);
+
+	if (leaves_outer && bound)
+		find(found, "UDP port", OK, "%u has a socket, which unwraps what is for this host", port);
+	else if (leaves_outer)
+		mend(find(found, "UDP port", FAIL, "nothing has UDP port %u, and with --deliver kernel glb-redirect unwraps nothing", port),
+		     "ip fou add port %u gue, and ip link set tunl0 up (sit0 for IPv6)", port);
+	else if (bound)
+		mend(find(found, "UDP port", WARN, "a socket has UDP port %u, the kernel's fou or a program: it gets nothing beside glb-redirect", port),
+		     "`ip fou show` and `ss -ulnp sport = %u` say whose it is; ip fou del port %u", port, port);
+}
+
 static void check_attached(struct findings *found)
 {
 	struct rewrites rewrites = {0};
 	struct instance instance;
 	uint32_t port = found->options->port, program = 0;
+	bool leaves_outer = false;
 
 	if (!instance_open(&instance, found->options->pin_dir, found->name)) {
 		program = instance_running(&instance);
 		port = instance.config.port;
+		leaves_outer = instance.config.leaves_outer;
 		rewrites_read(instance.rewrites_fd, &rewrites);
 		if (program)
 			find(found, "attached", OK, "as program %u", program);
@@ -188,9 +205,7 @@ static void check_attached(struct findings *found)
 		     "glb-redirect attach %s --allow DIRECTOR… --peer BACKEND…", found->device);
 	check_vips(found, &rewrites);
 	rewrites_free(&rewrites);
-	if (machine_udp_bound(port))
-		mend(find(found, "UDP port", WARN, "a socket has UDP port %u, the kernel's fou or a program: it gets nothing beside glb-redirect", port),
-		     "`ip fou show` and `ss -ulnp sport = %u` say whose it is; ip fou del port %u", port, port);
+	check_port(found, port, leaves_outer);
 }
 
 /* Has the route an MSS by which whole packets fit behind the outer headers? A family without a route needs none. */

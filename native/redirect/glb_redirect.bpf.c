@@ -123,7 +123,8 @@ static __always_inline bool decapsulate(struct __sk_buff *skb, const struct oute
 }
 
 /* Changes the packet as was decided. Returns the reason, or why it could not. */
-static __always_inline enum glb_redirect_reason act(struct cursor *c, struct decision *decision)
+static __always_inline enum glb_redirect_reason act(struct cursor *c, struct decision *decision,
+						    const struct glb_redirect_config *settings)
 {
 	struct __sk_buff *skb = c->packet.context;
 
@@ -133,7 +134,7 @@ static __always_inline enum glb_redirect_reason act(struct cursor *c, struct dec
 		c->at = decision->outer.l4_at;
 		return rewrite_l3dsr(c, &decision->outer, decision->vip);
 	}
-	if (!is_local(decision->reason))
+	if (!is_local(decision->reason) || settings->leaves_outer)
 		return decision->reason;
 	if (takes_mark(decision) && !change_mark(&c->packet, decision))
 		return GLB_REDIRECT_DECAP_FAILED;
@@ -167,7 +168,7 @@ static __always_inline int handle(struct __sk_buff *skb, const struct glb_redire
 	enum glb_redirect_reason reason;
 
 	decide(&c, settings, &decision);
-	reason = act(&c, &decision);
+	reason = act(&c, &decision, settings);
 	count(reason);
 	if (reason == GLB_REDIRECT_NOT_GUE)
 		return TC_ACT_UNSPEC;

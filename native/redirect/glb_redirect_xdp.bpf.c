@@ -181,6 +181,8 @@ static __always_inline int handle(struct xdp_md *xdp, bool is_v6, const struct g
 		if (verdict == XDP_PASS)
 			return XDP_PASS;
 	} else if (is_local(decision.reason)) {
+		if (settings->leaves_outer)
+			return XDP_PASS;
 		decision.reason = deliver(&c.packet, &decision);
 		if (decision.reason == GLB_REDIRECT_NOT_GUE)
 			return XDP_PASS;

@@ -256,6 +256,11 @@ bool judged_local(enum glb_redirect_reason reason)
 	return is_local(reason);
 }
 
+bool judged_as_it_is(const struct judge *judge, enum glb_redirect_reason reason)
+{
+	return reason == GLB_REDIRECT_NOT_GUE || (is_local(reason) && judge->settings.leaves_outer);
+}
+
 bool judged_onward(enum glb_redirect_reason reason)
 {
 	return is_onward(reason);
@@ -284,6 +289,8 @@ void judge(struct judge *judge, const uint8_t *data, uint32_t length, struct jud
 	judgement->reason = decision.reason;
 	if (is_onward(decision.reason))
 		judgement->length = make_onward(judgement->packet, data, &decision);
+	else if (is_local(decision.reason) && judge->settings.leaves_outer)
+		memcpy(judgement->packet, data, judgement->length = length);
 	else if (is_local(decision.reason))
 		judgement->length = make_local(judgement->packet, data, inner_end(data, &decision), &decision);
 }

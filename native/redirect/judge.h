@@ -35,7 +35,7 @@ struct judge {
 struct judgement {
 	enum glb_redirect_reason reason;
 	uint32_t length;         /* of `packet`; 0: nothing is to be sent */
-	uint8_t packet[JUDGED_MAX]; /* the client's own, or for the next hop */
+	uint8_t packet[JUDGED_MAX]; /* the client's own, or for the next hop, or as it came */
 };
 
 /* judge.c: decides about an IP packet and makes what is to be sent in its place. Judgement is big: not for the stack. */
@@ -43,6 +43,8 @@ void judge(struct judge *judge, const uint8_t *data, uint32_t length, struct jud
 /* Is that reason a delivery to this host, or a packet for the next hop? */
 bool judged_local(enum glb_redirect_reason reason);
 bool judged_onward(enum glb_redirect_reason reason);
+/* Does the kernel go on with the packet as it came? */
+bool judged_as_it_is(const struct judge *judge, enum glb_redirect_reason reason);
 
 /* diag.c: a socket to ask the kernel about sockets by (sock_diag), or -errno. */
 int sockets_open(void);

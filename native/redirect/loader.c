@@ -158,6 +158,7 @@ static int load_and_attach(const struct options *options, const char *name, int 
 		.rewrites = has_kind(&options->rewrites, true),
 		.xdp_forward = xdp_forward(options),
 		.services = options->services.count > 0,
+		.leaves_outer = options->leaves_outer,
 	};
 	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
 	uint32_t zero = 0;

@@ -138,17 +138,19 @@ static void look(struct worker *worker)
 static bool work(struct worker *worker, const struct queued *queued)
 {
 	struct judgement *judgement = worker->judgement;
+	bool stays;
 
 	if (queued->device == LOOPBACK) /* what we delivered, and may look like GUE itself; or the host's own */
 		return true;
 	judge(&worker->judge, queued->data, queued->length, judgement);
-	if (judgement->length && !send_packet(worker, judgement->packet, judgement->length))
+	stays = judged_as_it_is(&worker->judge, judgement->reason);
+	if (!stays && judgement->length && !send_packet(worker, judgement->packet, judgement->length))
 		judgement->reason = judged_local(judgement->reason) ? GLB_REDIRECT_DECAP_FAILED : GLB_REDIRECT_REWRITE_FAILED;
 	worker->counters[judgement->reason]++;
 	if (judgement->reason != GLB_REDIRECT_NOT_GUE)
 		worker->counters[GLB_REDIRECT_RECEIVED]++;
 	worker->changed = true;
-	return judgement->reason == GLB_REDIRECT_NOT_GUE;
+	return stays;
 }
 
 static int serve(struct worker *worker)
@@ -250,6 +252,7 @@ int command_nfqueue(const struct options *options)
 		.judge = {.settings = {.port = options->port, .last_hop_rate = options->last_hop_rate,
 				       .forward_rate = options->forward_rate, .gre_key = options->gre_key,
 				       .gre_has_key = options->gre_has_key, .decap = options->decap,
+				       .leaves_outer = options->leaves_outer,
 				       .services = options->services.count > 0},
 			  .services = &services, .hunts = calloc(HUNTS, sizeof(struct hunt)),
 			  .moved = calloc(MOVED, sizeof(struct moved)),

@@ -30,7 +30,8 @@ enum {
 	{"forward-rate", required_argument, NULL, 'w'}, \
 	{"decap", required_argument, NULL, 'D'}, \
 	{"gre-key", required_argument, NULL, 'k'}, \
-	{"service", required_argument, NULL, 's'}
+	{"service", required_argument, NULL, 's'}, \
+	{"deliver", required_argument, NULL, 'v'}
 
 static const struct option attach_known[] = {
 	DECISION,
@@ -132,6 +133,7 @@ struct choice {
 };
 
 static const struct choice modes[] = {{"tc", MODE_TC}, {"xdp", MODE_XDP}, {"xdp-generic", MODE_XDP_GENERIC}, {0}};
+static const struct choice deliveries[] = {{"inner", false}, {"kernel", true}, {0}};
 static const struct choice forwards[] = {{"auto", XDP_FORWARD_AUTO}, {"tc", GLB_REDIRECT_XDP_TO_TC}, {"tx", GLB_REDIRECT_XDP_TX},
 					 {"redirect", GLB_REDIRECT_XDP_REDIRECT}, {0}};
 
@@ -289,6 +291,10 @@ static int read_option(struct reading *reading, int option)
 	case 'm':
 		number = read_choice(reading, "mode", modes);
 		options->mode = (enum mode)number;
+		return number < 0 ? EXIT_USAGE : EXIT_DONE;
+	case 'v':
+		number = read_choice(reading, "deliver", deliveries);
+		options->leaves_outer = number > 0;
 		return number < 0 ? EXIT_USAGE : EXIT_DONE;
 	case 'x':
 		number = read_choice(reading, "xdp-forward", forwards);

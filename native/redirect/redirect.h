@@ -77,7 +77,8 @@ struct glb_redirect_config {
 	uint8_t mac[6];          /* of the interface, for XDP */
 	uint16_t mtu;            /* of the interface, for XDP */
 	uint8_t services;        /* 1: map `services` has entries */
-	uint8_t pad[3];          /* 0 */
+	uint8_t leaves_outer;    /* 1: what is for here keeps its outer headers, for the kernel's own tunnels */
+	uint8_t pad[2];          /* 0 */
 	uint32_t forward_rate;   /* forwarded packets per second and CPU; 0 = no limit */
 	uint8_t reserved[16];    /* 0 */
 };

@@ -74,7 +74,7 @@ static json_t *report_json(const struct report *report)
 		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
 			json_array_append_new(peers, json_string(text));
 	}
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "interface", report->interface,
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:s}", "interface", report->interface,
 			 "attached", report->program_id != 0,
 			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
 			 "counters", counters, "allow", allow, "peers", peers,
@@ -86,7 +86,8 @@ static json_t *report_json(const struct report *report)
 			 "forward_rate", config ? (int)config->forward_rate : 0, "decap", decap_json(config),
 			 "gre_key", config && config->gre_has_key ? json_integer(config->gre_key) : json_null(),
 			 "l3dsr", rewrites_json(&report->rewrites, true), "nat", rewrites_json(&report->rewrites, false),
-			 "services", services_json(&report->services));
+			 "services", services_json(&report->services),
+			 "deliver", config && config->leaves_outer ? "kernel" : "inner");
 }
 
 static void report_text(const struct report *report)
@@ -103,6 +104,8 @@ static void report_text(const struct report *report)
 		printf("  %s XDP in front, as program %u\n", report->xdp.native ? "native" : "generic", report->xdp.program_id);
 	printf("  UDP port %u; at most %u unknown packets per second and CPU to the stack, %u to the next hop (0 = no limit)\n",
 	       report->instance->config.port, report->instance->config.last_hop_rate, report->instance->config.forward_rate);
+	if (report->instance->config.leaves_outer)
+		printf("  what is for this host keeps its outer headers, for the kernel's own tunnels\n");
 	for (size_t i = 0; i < report->allow.count; i++) {
 		prefix_format(&report->allow.items[i], text);
 		printf("  allow %-18s %s\n", text, report->allow.roles[i] & GLB_REDIRECT_PEER ? "peer" : "source");

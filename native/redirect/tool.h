@@ -77,6 +77,7 @@ struct options {
 	uint32_t gre_key;
 	bool gre_has_key;
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
+	bool leaves_outer;      /* --deliver kernel */
 	enum mode mode;
 	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */

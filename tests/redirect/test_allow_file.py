@@ -179,5 +179,3 @@ def test_wrong_words(redirect: Redirect) -> None:
         done = subprocess.run([str(PROGRAM), "allow", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 2, words
     assert "which instance?" in done.stderr
-
-
