@@ -185,6 +185,7 @@ static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, s
 {
 	const bool services = settings->services;
 	struct inner inner = {.is_v6 = decision->outer.inner_protocol == GLB_IPPROTO_IPV6};
+	enum quic_owner owner;
 
 	if (!take_ip(c, &inner, false))
 		return GLB_REDIRECT_BAD_INNER;
@@ -195,7 +196,10 @@ static __always_inline enum glb_redirect_reason decide_inner(struct cursor *c, s
 	case GLB_IPPROTO_TCP:
 		return decide_tcp(c, &inner, decision, services);
 	case GLB_IPPROTO_UDP:
-		return decide_udp(c, &inner, decision, services);
+		owner = settings->quic ? owner_of(c, &inner) : QUIC_NOBODYS;
+		if (owner == QUIC_NOBODYS)
+			return decide_udp(c, &inner, decision, services);
+		return owner == QUIC_ANOTHERS && find_hop(&c->packet, decision) ? GLB_REDIRECT_RECEIVED : GLB_REDIRECT_LOCAL_UDP;
 	case GLB_IPPROTO_ICMP:
 		return inner.is_v6 ? GLB_REDIRECT_LOCAL_OTHER : decide_icmp(c, false, services);
 	case GLB_IPPROTO_ICMPV6:

@@ -51,6 +51,19 @@ static __always_inline bool way_leaves_fragments(void)
 	return false;
 }
 
+/* A global function, which the verifier follows once and by itself; in place it would do so with every state that comes before. */
+__attribute__((noinline)) int glb_redirect_owner(struct __sk_buff *skb, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+{
+	const struct packet packet = {.context = skb};
+
+	return key ? (int)quic_owner_of(&packet, key, at, end) : QUIC_NOBODYS;
+}
+
+static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+{
+	return (enum quic_owner)glb_redirect_owner(packet->context, key, at, end);
+}
+
 /* The outer headers from the first byte on that changes when a packet goes on. */
 struct onward_v4 {
 	glb_be16 checksum;

@@ -58,6 +58,19 @@ static __always_inline bool way_leaves_fragments(void)
 	return true; /* to tc, which has room for what they need */
 }
 
+/* A global function, which the verifier follows once and by itself; in place it would do so with every state that comes before. */
+__attribute__((noinline)) int glb_redirect_owner(struct xdp_md *xdp, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+{
+	const struct packet packet = {.context = xdp};
+
+	return key ? (int)quic_owner_of(&packet, key, at, end) : QUIC_NOBODYS;
+}
+
+static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+{
+	return (enum quic_owner)glb_redirect_owner(packet->context, key, at, end);
+}
+
 /* Where the next hop is: fills the MACs. False: tc must find out. */
 static __always_inline bool find_neighbour(struct xdp_md *xdp, const struct decision *decision, struct bpf_fib_lookup *fib)
 {

@@ -1,4 +1,4 @@
-/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,fragments,limits,events}.
+/* One attachment's pinned maps: PIN_DIR/NAME/{config,counters,allow,rewrites,services,hunted,quic,fragments,limits,events}.
  *
  * Pins are how the maps outlive a replaced program, and how commands and exporters find them. Whether an
  * instance is in use is asked of the kernel: a loaded program uses its maps, or none does.
@@ -18,7 +18,7 @@
 
 enum { MAPS_OF_PROGRAM = 16 };
 
-static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "fragments", "limits", "events"};
+static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "quic", "fragments", "limits", "events"};
 
 static int open_pin(const struct instance *instance, const char *map)
 {

@@ -3,6 +3,7 @@
  * sock_diag tells the state of a socket, but neither a request's sequence number nor TIME_WAIT's window, and cannot check SYN
  * cookies. It sends nothing; who calls does.
  */
+#include <glb/quic.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -98,6 +99,27 @@ static __always_inline struct glb_redirect_service *way_service(const struct pac
 		if (!memcmp(&services->items[i].key, key, sizeof(*key)))
 			return &services->items[i].service;
 	return NULL;
+}
+
+static __always_inline const struct glb_redirect_quic *way_quic(const struct packet *packet, const struct glb_redirect_quic_key *key)
+{
+	const struct quic *quic = quics_find(packet->judge->quics, key);
+
+	return quic ? &quic->value : NULL;
+}
+
+static __always_inline bool way_is_own_id(const struct packet *packet, const struct glb_redirect_quic *value, uint32_t at)
+{
+	const struct quic *quic = (const struct quic *)((const char *)value - offsetof(struct quic, value));
+	uint8_t server_id[16];
+
+	glb_quic_decode(&quic->how, packet->data + at, server_id);
+	return !memcmp(server_id, value->server_id, sizeof(server_id));
+}
+
+static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+{
+	return quic_owner_of(packet, key, at, end);
 }
 
 static __always_inline bool way_leaves_fragments(void)

@@ -26,6 +26,7 @@ struct judge {
 	struct glb_redirect_config settings;
 	const struct prefixes *allow;
 	struct services *services; /* their thresholds move */
+	const struct quics *quics;
 	struct hunt *hunts;      /* HUNTS of them */
 	struct moved *moved;     /* MOVED of them */
 	int sockets_fd;          /* of sockets_open */

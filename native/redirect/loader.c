@@ -159,6 +159,7 @@ static int load_and_attach(const struct options *options, const char *name, int 
 		.xdp_forward = xdp_forward(options),
 		.services = options->services.count > 0,
 		.leaves_outer = options->leaves_outer,
+		.quic = options->quics.count > 0,
 	};
 	struct glb_redirect_bpf *skeleton = glb_redirect_bpf__open();
 	uint32_t zero = 0;
@@ -177,6 +178,8 @@ static int load_and_attach(const struct options *options, const char *name, int 
 		err = glb_redirect_bpf__load(skeleton);
 	if (!err)
 		err = services_become(bpf_map__fd(skeleton->maps.services), &options->services);
+	if (!err)
+		err = quics_become(bpf_map__fd(skeleton->maps.quic), &options->quics);
 	if (!err)
 		err = bpf_map__update_elem(skeleton->maps.config, &zero, sizeof(zero), &config, sizeof(config), 0);
 	if (!err)

@@ -41,7 +41,7 @@ static const char attach_help[] =
 "                           [--last-hop-rate N] [--forward-rate N] [--decap KIND,…] [--gre-key N]\n"
 "                           [--l3dsr DSCP=VIP]… [--nat PROTO:PORT=VIP[:PORT]]…\n"
 "                           [--service PROTO:VIP:PORT=CHOICE,…]…\n"
-"                           [--deliver inner|kernel]\n"
+"                           [--quic FILE] [--deliver inner|kernel]\n"
 "                           [--mode tc|xdp|xdp-generic] [--xdp-forward auto|tc|tx|redirect]\n"
 "                           [--pin-dir DIR] [--name NAME]\n"
 "\n"
@@ -69,6 +69,8 @@ static const char attach_help[] =
 "                       it goes on unless fewer than N connections wait to be accepted, or the\n"
 "                       number of `glb-redirect load` is smaller; N may be auto. udp: bound,\n"
 "                       connected: a datagram goes on without such a socket here\n"
+"  --quic FILE          as `glb get quic POOL/BACKEND -o json` prints it: datagrams of these\n"
+"                       services whose connection id another server chose go on\n"
 "  --deliver WHAT       inner (default): clients' packets; kernel: what is for this host keeps\n"
 "                       its outer headers, for the kernel's own fou and tunnels to take off\n"
 "  --mode MODE          tc (default); xdp: a fast path for GUE in front of tc, native, or\n"
@@ -249,6 +251,7 @@ static int run(const struct command *command, int argc, char **argv)
 	prefixes_free(&options.prefixes);
 	rewrites_free(&options.rewrites);
 	services_free(&options.services);
+	quics_free(&options.quics);
 	return status;
 }
 

@@ -50,6 +50,14 @@ struct {
 } hunted SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GLB_REDIRECT_QUICS);
+	__type(key, struct glb_redirect_quic_key);
+	__type(value, struct glb_redirect_quic);
+} quic SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, GLB_REDIRECT_DATAGRAMS);
 	__type(key, struct glb_redirect_datagram);
@@ -111,6 +119,25 @@ static __always_inline void way_remember(const struct packet *packet, const stru
 {
 	(void)packet;
 	bpf_map_update_elem(&hunted, flow, &where, BPF_ANY);
+}
+
+static __always_inline const struct glb_redirect_quic *way_quic(const struct packet *packet, const struct glb_redirect_quic_key *key)
+{
+	(void)packet;
+	return bpf_map_lookup_elem(&quic, key);
+}
+
+/* In the clear only: a map has none that are encrypted. */
+static __always_inline bool way_is_own_id(const struct packet *packet, const struct glb_redirect_quic *quic, uint32_t at)
+{
+	uint64_t id[2], own[2], mask[2];
+
+	asm("" : "+r"(at)); /* or the compiler bounds another register than it reads by */
+	if (!way_load(packet, at, id, sizeof(id)))
+		return false;
+	__builtin_memcpy(own, quic->server_id, sizeof(own));
+	__builtin_memcpy(mask, quic->mask, sizeof(mask));
+	return !(((id[0] ^ own[0]) & mask[0]) | ((id[1] ^ own[1]) & mask[1]));
 }
 
 static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,

@@ -31,6 +31,7 @@ enum {
 	{"decap", required_argument, NULL, 'D'}, \
 	{"gre-key", required_argument, NULL, 'k'}, \
 	{"service", required_argument, NULL, 's'}, \
+	{"quic", required_argument, NULL, 'Q'}, \
 	{"deliver", required_argument, NULL, 'v'}
 
 static const struct option attach_known[] = {
@@ -283,6 +284,9 @@ static int read_option(struct reading *reading, int option)
 		return read_number(reading, &options->seconds, 1, 1000000);
 	case 's':
 		return read_service(reading, optarg);
+	case 'Q':
+		options->quic = optarg;
+		return EXIT_DONE;
 	case 'q':
 		return read_number(reading, &options->queue, 0, 65535);
 	case 'N':
@@ -355,6 +359,11 @@ static int check(struct reading *reading)
 		return misuse(reading, "what is it to do? ", actions_of(reading->command));
 	if (!strcmp(reading->command, "load") && !options->given)
 		return misuse(reading, "which service, and how busy?", NULL);
+	if (options->quic && quics_load(&options->quics, &options->services, options->quic))
+		return EXIT_FAILED;
+	if (!strcmp(reading->command, "attach") && quics_encrypted(&options->quics))
+		return fail("--quic %s: eBPF cannot read encrypted connection ids. Leave them to directors (`quic` of the service), use "
+			    "`glb-redirect nfqueue`, or set `encrypted: false`", options->quic);
 	if (options->nft && strcmp(options->action, "print"))
 		return misuse(reading, "--nft only prints", NULL);
 	if (strcmp(reading->command, "allow"))

@@ -78,7 +78,8 @@ struct glb_redirect_config {
 	uint16_t mtu;            /* of the interface, for XDP */
 	uint8_t services;        /* 1: map `services` has entries */
 	uint8_t leaves_outer;    /* 1: what is for here keeps its outer headers, for the kernel's own tunnels */
-	uint8_t pad[2];          /* 0 */
+	uint8_t quic;            /* 1: the map quic has entries */
+	uint8_t pad[1];          /* 0 */
 	uint32_t forward_rate;   /* forwarded packets per second and CPU; 0 = no limit */
 	uint8_t reserved[16];    /* 0 */
 };
@@ -142,6 +143,7 @@ enum {
 	GLB_REDIRECT_SERVICE_QUEUE = 8,      /* TCP: hunts, by the listener's accept queue */
 	GLB_REDIRECT_SERVICE_LOAD = 16,      /* TCP: hunts, by what the agent wrote */
 	GLB_REDIRECT_SERVICE_DYNAMIC = 32,   /* the threshold moves to where half is refused */
+	GLB_REDIRECT_SERVICE_QUIC = 64,      /* UDP: by connection id, where it has one that a server chose */
 	GLB_REDIRECT_SERVICES = 4096,        /* entries that the map holds */
 	GLB_REDIRECT_WINDOW = 50,            /* new connections between two looks at a dynamic threshold */
 	GLB_REDIRECT_FEW = 20,               /* accepted of them: the threshold goes up below, and down above the other */
@@ -155,6 +157,27 @@ struct glb_redirect_hunted {
 	glb_be16 client_port, vip_port;
 };
 GLB_STATIC_ASSERT(sizeof(struct glb_redirect_hunted) == 36, "hunted map key")
+
+/* Map `quic`: QUIC-LB configurations of services, and this host's server id in each. */
+struct glb_redirect_quic_key {
+	struct glb_redirect_service_key service;
+	uint8_t config_id; /* 0 to 6 */
+	uint8_t pad[3];    /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_quic_key) == 24, "quic map key")
+
+struct glb_redirect_quic {
+	uint8_t server_id[16]; /* the rest is 0 */
+	uint8_t mask[16];      /* 255 for each byte of it, then 0 */
+	uint8_t server_id_len, nonce_len;
+	uint8_t pad[6];        /* 0 */
+};
+GLB_STATIC_ASSERT(sizeof(struct glb_redirect_quic) == 40, "quic map value")
+
+enum {
+	GLB_REDIRECT_QUICS = 8192, /* entries that the map holds */
+	GLB_REDIRECT_QUIC_CONFIGS = 7,
+};
 
 /* Map `fragments`: datagrams of clients whose first fragment was sent on, so that the others follow it. */
 struct glb_redirect_datagram {

@@ -7,6 +7,7 @@
 #define GLB_REDIRECT_SERVICE_H
 
 #include "claim.h"
+#include "quic.h"
 
 static __always_inline struct glb_redirect_service *service_of(const struct packet *packet, const struct tuple *tuple,
 							       uint8_t protocol)

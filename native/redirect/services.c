@@ -16,6 +16,7 @@ static const struct word {
 } words[] = {
 	{"bound", GLB_IPPROTO_UDP, GLB_REDIRECT_SERVICE_BOUND, false},
 	{"connected", GLB_IPPROTO_UDP, GLB_REDIRECT_SERVICE_CONNECTED, false},
+	{"quic", GLB_IPPROTO_UDP, GLB_REDIRECT_SERVICE_QUIC, false}, /* of --quic only: it needs more than a word */
 	{"listening", GLB_IPPROTO_TCP, GLB_REDIRECT_SERVICE_LISTENING, false},
 	{"queue", GLB_IPPROTO_TCP, GLB_REDIRECT_SERVICE_QUEUE, true},
 	{"load", GLB_IPPROTO_TCP, GLB_REDIRECT_SERVICE_LOAD, true},
@@ -97,7 +98,8 @@ int service_parse(struct service *service, const char *text)
 			err = read_word(service, one);
 	}
 	free(copy);
-	if ((service->service.flags & hunts) == hunts || (service->service.flags & sockets) == sockets)
+	if (service->service.flags & GLB_REDIRECT_SERVICE_QUIC || (service->service.flags & hunts) == hunts ||
+	    (service->service.flags & sockets) == sockets)
 		return -EINVAL;
 	return err;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <glb/snapshot.h>
 #include "redirect.h"
 
 enum exit_status {
@@ -64,6 +65,18 @@ struct services {
 	size_t count;
 };
 
+/* A QUIC-LB configuration of a service: an entry of the map `quic`. */
+struct quic {
+	struct glb_redirect_quic_key key;
+	struct glb_redirect_quic value;
+	struct glb_quic how; /* user space reads encrypted ones, too */
+};
+
+struct quics {
+	struct quic *items; /* owned */
+	size_t count;
+};
+
 struct options {
 	const char *device;     /* NULL: not given */
 	const char *pin_dir;
@@ -83,6 +96,7 @@ struct options {
 	bool peer;              /* `allow add`: these are peers */
 	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`, `allow watch`: the status file; NULL: none */
 	const char *file;       /* `allow watch`: the list; `nfqueue run`: the same, NULL: none */
+	const char *quic;       /* `attach`, `nfqueue`: the file with QUIC-LB configurations; NULL: none */
 	const char *secret;     /* `report`: the file with the key */
 	bool json;
 	bool connections;       /* `status`: those of TCP, and nothing else */
@@ -92,6 +106,7 @@ struct options {
 	struct prefixes prefixes;
 	struct rewrites rewrites;
 	struct services services;
+	struct quics quics;
 	bool given;             /* `load`: the number is there */
 	uint32_t load;          /* of `load`: the number; its service is `action` */
 };
@@ -101,7 +116,8 @@ int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, followed by what `err` (-errno) means, and by what to do when it is a missing permission. */
 int fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* options.c: reads the arguments behind the command. Returns EXIT_DONE, or EXIT_USAGE having said why. */
+/* options.c: reads the arguments behind the command. Returns EXIT_DONE, or having said why EXIT_USAGE, or
+ * EXIT_FAILED when a file that they name cannot be read. */
 int options_read(struct options *options, const char *command, int argc, char **argv);
 
 /* prefix.c: "10.0.0.0/8", "10.0.0.1" or "2001:db8::/32", host bits must be 0. parse returns 0 or -EINVAL. */
@@ -254,6 +270,16 @@ void services_free(struct services *services);
 /* Reads a map, sorted; makes a map hold these and no others. 0 or -errno. */
 int services_read(int fd, struct services *services);
 int services_become(int fd, const struct services *wanted);
+
+/* quic.c: reads a file as `glb get quic POOL/BACKEND -o json` prints it, and makes the services that it names QUIC's. EXIT_DONE, or EXIT_FAILED
+ * having said why. */
+int quics_load(struct quics *quics, struct services *services, const char *path);
+const struct quic *quics_find(const struct quics *quics, const struct glb_redirect_quic_key *key);
+void quics_free(struct quics *quics);
+/* Has one that is encrypted, which eBPF cannot read? */
+bool quics_encrypted(const struct quics *quics);
+/* Makes a map hold these and no others. 0 or -errno. */
+int quics_become(int fd, const struct quics *wanted);
 
 /* rewrite.c: "7=203.0.113.10" and "tcp:8080=203.0.113.10:80", IPv6 in brackets where a port follows; without one it is the
  * same. parse returns 0 or -EINVAL. */

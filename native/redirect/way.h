@@ -28,6 +28,13 @@ enum known_as {
 	KNOWN_CONNECTION, /* every other state */
 };
 
+/* Whose is a datagram by its QUIC connection id? */
+enum quic_owner {
+	QUIC_NOBODYS, /* a client's own, or none that could be read */
+	QUIC_OURS,
+	QUIC_ANOTHERS,
+};
+
 struct known {
 	enum known_as as;
 	uint32_t queue; /* of a listener: connections that wait to be accepted */
@@ -79,6 +86,12 @@ static __always_inline uint32_t way_recall(const struct packet *packet, const st
 static __always_inline void way_remember(const struct packet *packet, const struct glb_redirect_hunted *flow, uint32_t where);
 /* Does another way in see to fragments? */
 static __always_inline bool way_leaves_fragments(void);
+/* A QUIC-LB configuration of a service, with this host's server id; NULL: there is none. */
+static __always_inline const struct glb_redirect_quic *way_quic(const struct packet *packet, const struct glb_redirect_quic_key *key);
+/* Is the server id at `at`, with the nonce behind it, this host's in that configuration? */
+static __always_inline bool way_is_own_id(const struct packet *packet, const struct glb_redirect_quic *quic, uint32_t at);
+/* quic_owner_of() in quic.h, as a function of its own where the verifier then follows it once and not with all that came before. */
+static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end);
 /* Where a datagram's first fragment was sent on to, however long ago; NULL: it was not, or that is forgotten. */
 static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,
 									    const struct glb_redirect_datagram *datagram);

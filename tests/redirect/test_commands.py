@@ -49,7 +49,7 @@ def plain(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_attach_again_keeps_counters_and_lists(redirect: Redirect) -> None:
     redirect.attach("--allow", DIRECTOR)
-    held = "allow config counters events fragments hunted limits rewrites services"
+    held = "allow config counters events fragments hunted limits quic rewrites services"
     assert pins(redirect) == held.split()
     assert redirect.feed(SYN)[1] == "local_syn"
     first = redirect.status()
