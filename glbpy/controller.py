@@ -198,7 +198,7 @@ class Controller:
     ) -> WriteResult:  # fmt: skip
         """Create or replace all that ``document`` has, as one revision; ``prune`` removes what it has not.
 
-        Raises GuardError, as all writes, unless ``force``.
+        Raises GuardError, as all writes that drain, unless ``force``.
         """
         return await self._write(
             lambda state: desired.merge(state.document, document, prune),
@@ -227,12 +227,12 @@ class Controller:
         return await asyncio.to_thread(make_plan, before, after)
 
     async def put_service(
-        self, service: Service, *, expect: Expect | None = None, force: bool = False, actor: str = "-"
+        self, service: Service, *, expect: Expect | None = None, actor: str = "-"
     ) -> WriteResult:
         return await self._write(
             lambda state: desired.put_service(state.document, service),
             action="put", actor=actor, path=desired.service_path(service.name), expect=expect,
-            sent={service.name: ""}, force=force,
+            sent={service.name: ""},
         )
 
     async def delete_service(
@@ -269,11 +269,11 @@ class Controller:
         )
 
     async def delete_backend(
-        self, pool: str, name: str, *, expect: Expect | None = None, force: bool = False, actor: str = "-"
+        self, pool: str, name: str, *, expect: Expect | None = None, actor: str = "-"
     ) -> WriteResult:
         return await self._write(
             lambda state: desired.remove_backend(state, pool, name),
-            action="delete", actor=actor, path=desired.backend_path(pool, name), expect=expect, force=force,
+            action="delete", actor=actor, path=desired.backend_path(pool, name), expect=expect,
         )
 
     async def drain(self, pool: str, name: str, *, force: bool = False, actor: str = "-") -> WriteResult:

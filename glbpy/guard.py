@@ -1,6 +1,6 @@
 """Guard rails: writes that certainly cost clients something, and are refused unless they are forced.
 
-Two things only. A service would have nobody left to take new connections; or a drain would break the very
+Drains only: one that would leave a service nobody for new connections, or one that would break the very
 connections that it promises to keep. What merely may break is a warning of the write (glbpy.report).
 """
 
@@ -48,14 +48,18 @@ def refusals(
 
 
 def emptied(before: Desired, after: Document, health: Mapping[int, Health]) -> tuple[GuardRail, ...]:
-    """Return a rail for each pool whose services had somebody for new connections, and would have nobody.
+    """Return a rail for each pool of several backends whose last one for new connections would drain.
 
-    ``health`` is by the ids of ``before``.
+    ``health`` is by the ids of ``before``. Who drains the only backend of a pool, deactivates or takes away
+    the last one has nothing else to choose from and means it: that is an alarm of the pool, not refused.
     """
     suffering: dict[str, list[str]] = {}
+    drained = begun(before.document, after)
     for service in after.services:
         old = before.document.service(service.name)
-        if old is None or after.pool(service.pool) is None or _takers(before, after, service.pool, health):
+        if old is None or service.pool not in drained or _takers(before, after, service.pool, health):
+            continue
+        if len(_idle(before, after, service.pool, health)) == 1:
             continue
         if _takers(before, before.document, old.pool, health):
             suffering.setdefault(service.pool, []).append(service.name)
@@ -65,12 +69,11 @@ def emptied(before: Desired, after: Document, health: Mapping[int, Health]) -> t
 def _empty(
     before: Desired, after: Document, pool: str, services: list[str], health: Mapping[int, Health]
 ) -> GuardRail:
-    why = [f"{name} {text}" for name, text in _idle(before, after, pool, health).items()]
+    why = _list([f"{name} {text}" for name, text in _idle(before, after, pool, health).items()])
     return GuardRail(
         rule="last-backend",
         path=f"pools/{pool}",
-        detail=f"no backend of pool {pool} would take new connections of {_services(services)} "
-        f"({_list(why) if why else 'it would be empty'})",
+        detail=f"no backend of pool {pool} would take new connections of {_services(services)} ({why})",
         fix="add, undrain or mend one first",
     )
 

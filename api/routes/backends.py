@@ -52,10 +52,10 @@ async def put_backend(
 
 @router.delete("/{backend}")
 async def delete_backend(
-    pool: str, backend: str, expected: Expected, actor: Actor, controller: Controlled, force: Forced = False
+    pool: str, backend: str, expected: Expected, actor: Actor, controller: Controlled
 ) -> WriteResult:
     """Remove a backend. Connections that still live on it may break: drain it first."""
-    return await controller.delete_backend(pool, backend, expect=expected, force=force, actor=actor)
+    return await controller.delete_backend(pool, backend, expect=expected, actor=actor)
 
 
 @router.post("/{backend}/drain")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from api import examples, resources
-from api.deps import Actor, Controlled, Expected, Forced, Page, Paged, spec_body
+from api.deps import Actor, Controlled, Expected, Page, Paged, spec_body
 from api.preconditions import etag
 from api.resources import ServiceResource, ServiceWritten
 from glbpy.models import Service
@@ -38,10 +38,9 @@ async def put_service(
     actor: Actor,
     controller: Controlled,
     response: Response,
-    force: Forced = False,
 ) -> ServiceWritten:
     """Create or replace a service."""
-    result = await controller.put_service(spec, expect=expected, force=force, actor=actor)
+    result = await controller.put_service(spec, expect=expected, actor=actor)
     found = resources.service(controller, controller.desired, service)
     response.headers["ETag"] = etag(found.revision)
     response.status_code = 201 if result.created else 200

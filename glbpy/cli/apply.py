@@ -1,7 +1,7 @@
 """`glb apply` and `glb delete`: change the configuration."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,7 +42,6 @@ def register(app: typer.Typer) -> None:
     def delete(
         kind: Annotated[Kind, typer.Argument(help="What to delete.")],
         name: Annotated[str, typer.Argument(help="Its name; for a backend POOL/BACKEND.")],
-        force: Force = False,
         output: Shown = Output.TABLE,
         url: Url = None,
         token: Token = None,
@@ -52,15 +51,13 @@ def register(app: typer.Typer) -> None:
         from glbpy.cli.remote import split_backend
         from glbpy.client import path_of
 
-        params: dict[str, Any] = {}
         if kind is Kind.BACKEND:
-            params["force"] = force
             pool, backend = split_backend(name)
             path = path_of("pools", pool, "backends", backend)
         else:
             path = path_of(f"{kind.value}s", name)
         with connect(url, token) as client:
-            result = client.delete(path, **params)
+            result = client.delete(path)
         if output is not Output.TABLE:
             render.data(result, output)
             return

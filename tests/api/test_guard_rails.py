@@ -1,4 +1,4 @@
-"""Guard rails: writes that certainly cost clients something are refused, and done with force."""
+"""Guard rails: drains that certainly cost clients something are refused, and done with force."""
 
 import json
 from pathlib import Path
@@ -51,37 +51,38 @@ def test_the_last_one_does_not_drain(api: Api) -> None:
         assert api("POST", f"/v1/pools/web/backends/web{n}/undrain", status=200).json()["changed"] is True
 
 
-GONE: list[tuple[str, str, Any]] = [
+WAYS: list[tuple[str, str, Any]] = [
+    ("PUT", "/v1/pools/web/backends/web2", {"address": "10.0.0.12", "weight": 0}),
+    ("PUT", "/v1/pools/web/backends/web2", {"address": "10.0.0.12", "state": "draining"}),
+    ("POST", "/v1/apply", document(2, pool={"backends": [
+        {"name": f"web{n}", "address": f"10.0.0.1{n}", "state": "draining"} for n in (1, 2)]})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WAYS)
+def test_nor_is_it_drained_otherwise(api: Api, method: str, path: str, body: Any) -> None:
+    api.apply(document(2))
+    api("POST", DRAIN.format(1), status=200)
+    [rail] = rails(api, method, path, body, headers={} if method == "POST" else ANY)
+    assert rail["rule"] == "last-backend"
+    assert "of service www" in rail["detail"]
+
+
+MEANT: list[tuple[str, str, Any]] = [
+    ("POST", DRAIN.format(1), None),
     ("DELETE", "/v1/pools/web/backends/web1", None),
-    ("PUT", "/v1/pools/web/backends/web1", {"address": "10.0.0.11", "weight": 0}),
     ("PUT", "/v1/pools/web/backends/web1", {"address": "10.0.0.11", "state": "inactive"}),
     ("PUT", "/v1/pools/web", {"backends": []}),
     ("POST", "/v1/apply", {"pools": [{"name": "web", "backends": []}], "services": []}),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), GONE)
-def test_nor_is_it_taken_away_otherwise(api: Api, method: str, path: str, body: Any) -> None:
+@pytest.mark.parametrize(("method", "path", "body"), MEANT)
+def test_the_only_one_may_go(api: Api, method: str, path: str, body: Any) -> None:
+    """There is no other to choose: it is done, and the answer warns."""
     api.apply(document(1))
-    [rail] = rails(api, method, path, body, headers={} if method == "POST" else ANY)
-    assert rail["rule"] == "last-backend"
-    assert "of service www" in rail["detail"]
-
-
-def test_nor_by_another_pool_or_an_older_revision(api: Api) -> None:
-    api.apply({"pools": [{"name": "web", "backends": []}, {"name": "empty", "backends": []}], "services": []})
-    api.apply({**document(1), "services": []})
-    service = {**SERVICE, "pool": "web"}
-    api("PUT", "/v1/services/www", service, headers={"If-None-Match": "*"}, status=201)
-    [rail] = rails(api, "PUT", "/v1/services/www", {**service, "pool": "empty"}, headers=ANY)
-    assert "pool empty" in rail["detail"]
-    assert "it would be empty" in rail["detail"]
-    api("PUT", "/v1/services/www", service, headers=ANY, status=200)
-    # A roll-back to a time when the service had nobody; where it did not exist, nobody loses anything.
-    [rail] = rails(api, "POST", "/v1/revisions/4/rollback")
-    assert rail["rule"] == "last-backend"
-    api("POST", "/v1/revisions/3/rollback", status=200)
-    api("POST", "/v1/revisions/1/rollback", status=200)
+    result = api(method, path, body, headers={} if method == "POST" else ANY, status=200).json()
+    assert "service www: no backend of pool web is available" in result.get("result", result)["warnings"]
 
 
 def test_who_is_ill_does_not_count(api: Api) -> None:
@@ -168,11 +169,13 @@ def test_drains_and_undrains_in_a_hurry(api: Api) -> None:
 
 
 def test_plans_and_dry_runs_say_so(api: Api) -> None:
-    api.apply(document(1))
-    less = {"pools": [{"name": "web", "backends": []}], "services": []}
+    api.apply(document(2))
+    less = document(2)
+    for backend in less["pools"][0]["backends"]:
+        backend["state"] = "draining"
     plan = api("POST", "/v1/plan", less, status=200).json()
     assert [rail["rule"] for rail in plan["refused"]] == ["last-backend"]
-    assert api("POST", "/v1/plan", document(2), status=200).json()["refused"] == []
+    assert api("POST", "/v1/plan", document(3), status=200).json()["refused"] == []
     api("POST", "/v1/apply?dry_run=true", less, status=409)
     assert api("POST", "/v1/apply?dry_run=true&force=true", less, status=200).json()["dry_run"] is True
 
