@@ -3,6 +3,7 @@
  * Looks, and changes nothing. `fail`: packets are lost. `warn`: some may be, or it depends on the network.
  */
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <jansson.h>
 #include <net/if.h>
 #include <stdarg.h>
@@ -66,17 +67,19 @@ static void mend(struct finding *item, const char *format, ...)
 static void check_kernel(struct findings *found)
 {
 	struct utsname uts = {0};
-	unsigned major = 0, minor = 0;
+	char missing[PROBE_TEXT];
+	int tc = probe(WAY_TC, missing);
 
 	uname(&uts);
-	if (sscanf(uts.release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 10)))
-		find(found, "kernel", OK, "%s", uts.release);
+	if (tc == -ENOTSUP)
+		mend(find(found, "kernel", FAIL, "%s has %s", uts.release, missing),
+		     "boot a newer one, Debian 12's 6.1 will do; or use `glb-redirect nfqueue run`");
+	else if (tc)
+		mend(find(found, "kernel", WARN, "%s does not tell everybody what it has", uts.release), "ask as root");
+	else if (probe(WAY_XDP, missing))
+		mend(find(found, "kernel", WARN, "%s has %s", uts.release, missing), "leave --mode xdp out");
 	else
-		mend(find(found, "kernel", FAIL, "%s is older than 5.10, and lacks eBPF functions", uts.release),
-		     "boot Linux 5.10 or later; Debian 12 has 6.1");
-	if (access("/sys/kernel/btf/vmlinux", R_OK))
-		mend(find(found, "BTF", FAIL, "no /sys/kernel/btf/vmlinux: the kernel's socket types are unknown"),
-		     "use a kernel with CONFIG_DEBUG_INFO_BTF=y");
+		find(found, "kernel", OK, "%s has what tc and XDP need", uts.release);
 	if (machine_sysctl("/proc/sys/net/core/bpf_jit_enable%s", "") == 0)
 		mend(find(found, "BPF JIT", WARN, "eBPF is interpreted, which costs several times more a packet"),
 		     "sysctl -w net.core.bpf_jit_enable=1");

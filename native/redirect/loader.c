@@ -206,6 +206,21 @@ static void warn_if_empty(const struct options *options, const char *name)
 	instance_close(&instance);
 }
 
+/* Before anything changes: has the kernel what the programs need? */
+static int require_kernel(const struct options *options)
+{
+	char missing[PROBE_TEXT];
+	int err = probe(WAY_TC, missing);
+
+	if (err == -ENOTSUP)
+		return fail("this kernel has %s: use `glb-redirect nfqueue run`", missing);
+	if (!err && options->mode != MODE_TC)
+		err = probe(WAY_XDP, missing);
+	if (err == -ENOTSUP)
+		return fail("this kernel has %s: use --mode tc", missing);
+	return err ? fail_errno(err, "cannot attach to %s", options->device) : EXIT_DONE;
+}
+
 int command_attach(const struct options *options)
 {
 	const char *name = options->name ? options->name : options->device;
@@ -214,9 +229,10 @@ int command_attach(const struct options *options)
 
 	if (!ifindex)
 		return EXIT_FAILED;
-	if (access("/sys/kernel/btf/vmlinux", R_OK))
-		return fail("this kernel has no BTF (/sys/kernel/btf/vmlinux): glb-redirect needs CONFIG_DEBUG_INFO_BTF");
 	libbpf_set_print(keep_complaint);
+	status = require_kernel(options);
+	if (status)
+		return status;
 	err = filter_query(ifindex, &attached);
 	if (err && err != -ENOENT)
 		return fail_because("cannot read the filters of", options->device, err);

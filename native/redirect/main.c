@@ -21,6 +21,7 @@ static const char usage[] =
 "  status [DEV]  is it attached, and what has it counted\n"
 "  metrics [DEV] the same for Prometheus\n"
 "  doctor DEV    what on this host keeps clients' packets from their sockets\n"
+"  features      what eBPF here needs of the kernel, and whether it is there\n"
 "  events [DEV]  packets that are dropped, as it happens\n"
 "  load …        says how busy this host is, for services that hunt\n"
 "  nfqueue run   the same by a process, for kernels or policies without eBPF\n"
@@ -121,6 +122,13 @@ static const char doctor_help[] =
 "  --json               {\"ok\": …, \"findings\": [{\"check\", \"status\", \"message\", \"mend\"}, …]}\n"
 PIN_OPTIONS;
 
+static const char features_help[] =
+"usage: glb-redirect features\n"
+"\n"
+"What attach needs of the kernel by name, the Linux that brought it, and whether it is there for\n"
+"programs of tc and of XDP (-: not needed). Exit status 1 when something is not. nfqueue needs\n"
+"none of it.\n";
+
 static const char allow_help[] =
 "usage: glb-redirect allow add PREFIX… [--peer]\n"
 "       glb-redirect allow remove PREFIX…\n"
@@ -203,6 +211,7 @@ static const struct command {
 	{"status", status_help, command_status},
 	{"metrics", metrics_help, command_metrics},
 	{"doctor", doctor_help, command_doctor},
+	{"features", features_help, command_features},
 	{"allow", allow_help, command_allow},
 	{"load", load_help, command_load},
 	{"events", events_help, command_events},

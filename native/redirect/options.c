@@ -61,6 +61,7 @@ static const struct option status_known[] = {
 static const struct option metrics_known[] = {{"output", required_argument, NULL, 'O'}, COMMON};
 static const struct option doctor_known[] = {
 	{"vip", required_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, COMMON};
+static const struct option features_known[] = {{"help", no_argument, NULL, 'h'}, {0}};
 static const struct option report_known[] = {
 	{"secret", required_argument, NULL, 'e'}, {"port", required_argument, NULL, 'P'}, COMMON};
 static const struct option allow_known[] = {
@@ -240,7 +241,7 @@ static int read_word(struct reading *reading, const char *word)
 		return read_prefixes(reading, word, reading->roles);
 	if (!strcmp(reading->command, "load"))
 		return read_load(reading, word);
-	if (actions_of(reading->command))
+	if (actions_of(reading->command) || !strcmp(reading->command, "features"))
 		return misuse(reading, "one word too many: ", word);
 	if (options->device)
 		return misuse(reading, "one device at a time: ", word);
@@ -390,6 +391,7 @@ int options_read(struct options *options, const char *command, int argc, char **
 					   : !strcmp(command, "load") ? load_known
 					   : !strcmp(command, "report") ? report_known
 					   : !strcmp(command, "events") ? events_known
+					   : !strcmp(command, "features") ? features_known
 					   : !strcmp(command, "doctor") ? doctor_known : allow_known;
 	int option, status = EXIT_DONE;
 

@@ -197,6 +197,15 @@ struct xdp_state xdp_query(const struct instance *instance);
 int xdp_attach(const struct instance *instance, const char *pin_dir, enum mode wanted);
 int xdp_detach(const struct instance *instance); /* 0, too, when there is none */
 
+/* probe.c: what the programs of a way in need of the kernel. */
+enum way_in {
+	WAY_TC = 1,
+	WAY_XDP = 2,
+};
+enum { PROBE_TEXT = 128 };
+/* 0: all of it is there. -ENOTSUP: `missing` says what is not ("no bpf_… for tc programs (…)"). -EPERM: one may not ask. */
+int probe(enum way_in way, char missing[PROBE_TEXT]);
+
 /* counters.c: what `counters` of redirect.h are called, and what becomes of such packets. */
 struct reason {
 	const char *name, *text;
@@ -235,11 +244,12 @@ struct default_route machine_default_route(int family, int ifindex);
 /* connections.c: prints the TCP connections of VIPs. An exit status. */
 int show_connections(const struct options *options);
 
-/* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c: the commands. */
+/* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c, probe.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
 int command_report(const struct options *options);
 int command_doctor(const struct options *options);
+int command_features(const struct options *options);
 int command_metrics(const struct options *options);
 int command_status(const struct options *options);
 int command_allow(const struct options *options);
