@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYS_BPF = 321  # x86-64
-MAP_LOOKUP_ELEM, OBJ_GET, PROG_TEST_RUN, PROG_GET_FD_BY_ID = 1, 7, 10, 13
+MAP_LOOKUP_ELEM, OBJ_GET, PROG_TEST_RUN, PROG_GET_FD_BY_ID, OBJ_GET_INFO = 1, 7, 10, 13, 15
 UNSPEC, SHOT, REDIRECT = 0xFFFFFFFF, 2, 7  # what a tc program returns
 XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4  # what an XDP program returns
 NOTE = b"dblg"  # in front of a frame that XDP has delivered
 SKB_CONTEXT = 192  # bytes of struct __sk_buff
 GSO_SIZE_AT = 176
+STEPS_AT = 216  # in struct bpf_prog_info: verified_insns, since Linux 5.16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,6 +46,19 @@ def read_counters(pin: Path, count: int) -> list[int]:
     finally:
         os.close(fd)
     return totals
+
+
+def verifier_steps(program_id: int) -> int:
+    """How many instructions the verifier looked at before it let the program in."""
+    fd = _bpf(PROG_GET_FD_BY_ID, ctypes.create_string_buffer(struct.pack("=I", program_id), 16))
+    info = ctypes.create_string_buffer(STEPS_AT + 8)
+    try:
+        asked = struct.pack("=IIQ", fd, len(info), ctypes.addressof(info))
+        _bpf(OBJ_GET_INFO, ctypes.create_string_buffer(asked, 16))
+    finally:
+        os.close(fd)
+    (steps,) = struct.unpack_from("=I", info, STEPS_AT)
+    return int(steps)
 
 
 def run_xdp(program_id: int, frame: bytes, ifindex: int, *, repeat: int = 1) -> Ran:
