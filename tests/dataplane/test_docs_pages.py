@@ -1,4 +1,4 @@
-"""docs/matching.md and docs/wrapping.md: their console blocks are run, in order, with their documents."""
+"""docs/matching.md, mtu.md, wrapping.md: their console blocks are run, in order, with their documents."""
 
 import os
 import re
@@ -12,9 +12,11 @@ from oracle.build import IPV4, ethernet, ipv4, tcp
 from glbpy import pcap
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = {  # VIPs and ports of the clients in clients.pcap, and how many there are of each
-    "matching": ([("203.0.113.90", 443), ("203.0.113.90", 80)], 100),
-    "wrapping": ([(f"203.0.113.{n}", 80) for n in (10, 11, 12, 13, 15, 18, 19, 20)], 10),
+# Of clients.pcap: VIPs and ports, clients of each, bytes of payload. And how many commands the page has.
+PAGES = {
+    "matching": ([("203.0.113.90", 443), ("203.0.113.90", 80)], 100, 0, 12),
+    "mtu": ([("203.0.113.10", 80), ("203.0.113.11", 80)], 10, 1460, 4),
+    "wrapping": ([(f"203.0.113.{n}", 80) for n in (10, 11, 12, 13, 15, 18, 19, 20)], 10, 0, 12),
 }
 
 
@@ -38,15 +40,15 @@ def test_the_console_blocks_show_what_happens(tmp_path: Path, page: str) -> None
     text = (DOCS / f"{page}.md").read_text()
     for block in blocks(text, "yaml") + blocks(text, "toml"):
         (tmp_path / block.split("\n", 1)[0].removeprefix("# ")).write_text(block)
-    services, clients = PAGES[page]
+    services, clients, payload, least = PAGES[page]
     frames = [
-        ethernet(ipv4(f"192.0.2.{n}", vip, 6, tcp(40000, port)), IPV4)
+        ethernet(ipv4(f"192.0.2.{n}", vip, 6, tcp(40000, port, bytes(payload))), IPV4)
         for vip, port in services
         for n in range(clients)
     ]
     pcap.write(tmp_path / "clients.pcap", frames, range(len(frames)))
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    assert len(commands(text)) >= 12
+    assert len(commands(text)) >= least
     wrong = []
     for command, expected in commands(text):
         done = subprocess.run(
