@@ -184,7 +184,7 @@ def cell(account: Account, stage: str) -> str:
     """Return instructions, and lines from the second level and from behind it, where there are any."""
     text = f"{account.instructions[stage]:.1f}"
     near, far = account.misses[stage], account.far[stage]
-    return text if near < 0.05 else f"{text} ({near:.1f}, {far:.1f})"
+    return text if near < 0.05 else f"{text} ({near:.1f}, {round(far, 1) + 0.0:.1f})"
 
 
 def page(found: dict[str, Account]) -> str:
