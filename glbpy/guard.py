@@ -162,7 +162,8 @@ def _break(service: Service, drained: Mapping[str, list[str]], lost: list[Leaver
 
 def _second_chance(service: Service) -> bool:
     """Tell whether a drain promises to keep connections by the chain alone."""
-    return service.encapsulation == "gue" and service.protocol != "udp" and service.flow_cache == "off"
+    chained = service.encapsulation == "gue" and service.hops > 1
+    return chained and service.protocol != "udp" and service.flow_cache == "off"
 
 
 def _services(names: list[str]) -> str:

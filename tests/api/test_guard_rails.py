@@ -132,6 +132,7 @@ def test_more_drains_than_chains_have_room_for(api: Api) -> None:
     "fields",
     [
         {"settle_seconds": 0, "hops": 3},
+        {"settle_seconds": 0, "hops": 1},
         {"settle_seconds": 3600},
         {"settle_seconds": 0, "flow_cache": "on"},
         {"settle_seconds": 0, "protocol": "udp"},
