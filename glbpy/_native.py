@@ -957,6 +957,7 @@ class DirectorInput:
     outer_prefix_v6: ipaddress.IPv6Network | None = None
     outer_udp_checksum_v6: str = "computed"
     neighbours: Mapping[Address, bytes] | None = None
+    peers: Sequence[Address] = ()  # directors that it shares fragments with, itself included
 
 
 @dataclass(frozen=True, slots=True)
@@ -991,6 +992,7 @@ class Decision:
     further: tuple[bytes, ...] = ()  # the other pieces of a packet that goes in fragments
     by_id: bool = False  # the first hop is the one that the packet's QUIC connection id names
     told_mtu: tuple[Address, int] | None = None  # about an outer packet: to whom, the MTU of the way there
+    peer: Address | None = None  # the director that a fragment is redirected to
 
 
 class PacketPath:
@@ -1016,6 +1018,8 @@ class PacketPath:
         c.filter_mac = director.filter_mac
         c.strict = director.strict
         c.mtu = _number(director.mtu, 0, 65535, "mtu")
+        if director.peers:
+            c.peers = self._peers = self._make_peers(director.peers, c)
         self._c = ffi.new("struct glb_path *")
         error = ffi.new("struct glb_error *")
         if lib.glb_path_init(self._c, snapshot.c, c, error) != 0:
@@ -1050,6 +1054,17 @@ class PacketPath:
             if network is not None:
                 _set_address(prefix.addr, network.network_address)
                 prefix.bits = network.prefixlen
+
+    @staticmethod
+    def _make_peers(addresses: Sequence[Address], director: Any) -> Any:
+        peers, error = ffi.new("struct glb_peers *"), ffi.new("struct glb_error *")
+        listed = ffi.new("struct glb_addr[]", len(addresses))
+        for i, address in enumerate(addresses):
+            _set_address(listed[i], address)
+        own = (ffi.addressof(director, field) for field in ("outer_source_v4", "outer_source_v6"))
+        if lib.glb_peers_set(peers, listed, len(addresses), *own, error) != 0:
+            raise InvalidInputError(f"peers: {_message(error)}")
+        return peers
 
     def _set_next_hops(self, director: DirectorInput, neighbours: Mapping[Address, bytes]) -> None:
         self._next_hops = ffi.new("uint64_t[]", max(1, len(self.snapshot.backends)))
@@ -1089,6 +1104,9 @@ class PacketPath:
             output=self._output(packet),
             further=self._further(packet),
             told_mtu=self._told_mtu(packet),
+            peer=_address_from_c(self._peers.of[packet.peer].addr)
+            if packet.reason == lib.GLB_REASON_FRAGMENT_REDIRECTED
+            else None,
         )
 
     def _told_mtu(self, packet: Any) -> tuple[Address, int] | None:
@@ -1124,6 +1142,11 @@ class PacketPath:
         if packet.reason in (lib.GLB_REASON_UNMATCHED_REJECTED, lib.GLB_REASON_OVERSIZE_ANSWERED):
             frame = ffi.new("uint8_t[]", lib.GLB_REJECT_MAX)
             return bytes(ffi.buffer(frame, lib.glb_path_reject(self._c, packet, frame)))
+        if packet.reason == lib.GLB_REASON_FRAGMENT_REDIRECTED:
+            header = ffi.new("uint8_t[]", lib.GLB_PEER_HEADER_MAX)
+            length = lib.glb_path_redirect_header(self._c, packet, header)
+            inner = ffi.buffer(packet.data + packet.l3_offset, packet.l3_len)
+            return bytes(ffi.buffer(header, length)) + bytes(inner)
         if packet.verdict == lib.GLB_VERDICT_ANSWER:
             frame = ffi.new("uint8_t[]", bytes(ffi.buffer(packet.data, packet.data_len)))
             lib.glb_path_answer(self._c, packet, frame)
