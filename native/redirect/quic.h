@@ -1,6 +1,7 @@
 /* QUIC by connection id: did this host choose the one that a client's datagram has, or another server? QUIC-LB, docs/quic.md.
  *
  * A short header has a server's id, and so has a Handshake packet at the front of a datagram. Every other id a client may have made up.
+ * Nothing behind the id is read: where that makes no packet (a source id longer than 20 bytes), the server that gets it drops it.
  */
 #ifndef GLB_REDIRECT_QUIC_H
 #define GLB_REDIRECT_QUIC_H

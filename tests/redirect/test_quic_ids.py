@@ -129,8 +129,25 @@ def test_what_a_client_may_have_made_up_goes_by_the_rule(redirect: Redirect, fam
     assert judge(redirect, long(2, b""), family) == rule(family)
 
 
+@families
+def test_ids_of_every_length_that_a_header_can_claim(redirect: Redirect, family: int) -> None:
+    """The first id decides, by its length; what the length of the second one is does not matter."""
+    good = long(2, PLAIN[1].encode(another(PLAIN[1]), bytes(PLAIN[1].nonce_length)) + bytes(8))
+    seen = set()
+    for at in (5, 6 + good[5]):
+        for length in range(256):
+            payload = p.put(good, at, bytes([length]))
+            whose = owner(PLAIN, payload)
+            seen.add((at, whose))
+            expected = "forwarded" if whose == "another's" else rule(family)
+            assert judge(redirect, payload, family) == expected, f"{payload.hex()}: {whose}"
+    assert seen == {(5, "another's"), (5, "nobody's"), (6 + good[5], "another's")}
+
+
 def owner(configs: tuple[quic.Config, ...], payload: bytes) -> str:
-    """By the oracle, which reads more than the front of a datagram: only that counts here."""
+    """By the oracle, with a right source id in a long header: nothing behind the first id is read here."""
+    if len(payload) > 6 and payload[0] & 0x80 and len(payload) > (behind := 6 + payload[5]):
+        payload = p.put(payload, behind, b"\0")
     read = quic.packets(payload)
     if not read or read[0][0] not in ("short", "short, unfixed", "handshake") or not read[0][1]:
         return "nobody's"
