@@ -10,63 +10,41 @@ enum { BACKENDS = 8, TIMEOUT = 2000, WAIT = 100 };
 
 /* One pool; service 0 (UDP 53) and 1 (UDP 54, other rows) follow fragments, 2 (TCP 80) hashes addresses alone and does, too, 3 (UDP 55) does not. */
 struct stage {
-	struct make make;
-	struct glb_buffer buffer;
-	struct glb_snapshot snapshot;
-	struct glb_path path;
-	struct glb_backend_ids ids;
-	uint32_t *slots;
+	struct world w;
+	struct world_ids ids;
 	struct glb_fragments fragments;
 	void *memory;
-	struct glb_peers peers; /* count 0: none */
+	struct glb_peers peers; /* for a test that loads with them */
 };
-
-static inline bool load(struct stage *s)
-{
-	const struct glb_director director = {
-		.outer_source_v4 = make_v4(10, 0, 0, 254), .gateway_mac = {2, 0, 0, 0, 0, 0xfe},
-		.peers = s->peers.count != 0 ? &s->peers : NULL,
-	};
-
-	glb_buffer_free(&s->buffer);
-	free(s->slots);
-	if (!make_open(&s->make, &s->buffer, &s->snapshot) || glb_path_init(&s->path, &s->snapshot, &director, NULL) != 0)
-		return false;
-	s->slots = calloc(glb_backend_ids_slots(&s->snapshot), sizeof(*s->slots));
-	glb_backend_ids_init(&s->ids, &s->snapshot, s->slots);
-	s->path.backend_ids = &s->ids;
-	return true;
-}
 
 static inline bool stage_open(struct stage *s)
 {
 	memset(s, 0, sizeof(*s));
-	make_init(&s->make, 1, BACKENDS, 4);
+	make_init(&s->w.make, 1, BACKENDS, 4);
 	for (unsigned i = 0; i < BACKENDS; i++)
-		s->make.backends[0][i].addr = make_v4(10, 0, 0, (uint8_t)(i + 1)); /* directors send over IPv4 only */
+		s->w.make.backends[0][i].addr = make_v4(10, 0, 0, (uint8_t)(i + 1)); /* directors send over IPv4 only */
 	for (unsigned i = 0; i < 4; i++) {
-		s->make.services[i].hash_fields = i == 2 ? GLB_HASH_SRC_ADDR : 0xf;
-		s->make.services[i].fragments = i != 3;
-		s->make.services[i].seed[0] = (uint8_t)i;
+		s->w.make.services[i].hash_fields = i == 2 ? GLB_HASH_SRC_ADDR : 0xf;
+		s->w.make.services[i].fragments = i != 3;
+		s->w.make.services[i].seed[0] = (uint8_t)i;
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		const struct glb_addr vip = i == 0 ? vip4() : vip6();
 		const uint8_t bits = i == 0 ? 32 : 128;
 
-		make_bind(&s->make, 0, vip, bits, GLB_IPPROTO_UDP, 53, 53);
-		make_bind(&s->make, 1, vip, bits, GLB_IPPROTO_UDP, 54, 54);
-		make_bind(&s->make, 2, vip, bits, GLB_IPPROTO_TCP, 80, 80);
-		make_bind(&s->make, 3, vip, bits, GLB_IPPROTO_UDP, 55, 55);
+		make_bind(&s->w.make, 0, vip, bits, GLB_IPPROTO_UDP, 53, 53);
+		make_bind(&s->w.make, 1, vip, bits, GLB_IPPROTO_UDP, 54, 54);
+		make_bind(&s->w.make, 2, vip, bits, GLB_IPPROTO_TCP, 80, 80);
+		make_bind(&s->w.make, 3, vip, bits, GLB_IPPROTO_UDP, 55, 55);
 	}
 	s->memory = malloc(glb_fragments_bytes(64, 64));
 	glb_fragments_init(&s->fragments, s->memory, 64, 64, (const uint8_t *)"an-arbitrary-key", TIMEOUT, WAIT);
-	return load(s);
+	return world_load(&s->w, &s->ids, NULL);
 }
 
 static inline void stage_close(struct stage *s)
 {
-	glb_buffer_free(&s->buffer);
-	free(s->slots);
+	world_unload(&s->w, &s->ids);
 	free(s->memory);
 }
 
@@ -108,7 +86,7 @@ static inline struct glb_packet send_frame(struct stage *s, const struct frame *
 
 	kept = *frame;
 	p = (struct glb_packet){.data = kept.bytes, .data_len = kept.len, .frame_len = kept.len};
-	glb_path_burst_with(&s->path, &memory, &p, 1);
+	glb_path_burst_with(&s->w.path, &memory, &p, 1);
 	return p;
 }
 

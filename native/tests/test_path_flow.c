@@ -10,64 +10,42 @@ enum { ENTRIES = 1 << 14, BACKENDS = 6, SYN = GLB_TCP_SYN, ACK = GLB_TCP_ACK, FI
 
 /* Services 0 (TCP 80), 1 (TCP 443) and 2 (UDP 53) on one pool, remembered; 0 has `hops` hops. */
 struct stage {
-	struct make make;
-	struct glb_buffer buffer;
-	struct glb_snapshot snapshot;
-	struct glb_path path;
-	struct glb_backend_ids ids;
-	uint32_t *slots;
+	struct world w;
+	struct world_ids ids;
 	struct glb_flow_cache cache;
 	struct glb_flow_stats stats;
 	void *memory;
 };
-
-/* Compiles what `make` says now and puts it in force; the cache stays. */
-static bool load(struct stage *s)
-{
-	const struct glb_director director = {
-		.outer_source_v4 = make_v4(10, 0, 0, 254), .gateway_mac = {2, 0, 0, 0, 0, 0xfe},
-	};
-
-	glb_buffer_free(&s->buffer);
-	free(s->slots);
-	if (!make_open(&s->make, &s->buffer, &s->snapshot) || glb_path_init(&s->path, &s->snapshot, &director, NULL) != 0)
-		return false;
-	s->slots = calloc(glb_backend_ids_slots(&s->snapshot), sizeof(*s->slots));
-	glb_backend_ids_init(&s->ids, &s->snapshot, s->slots);
-	s->path.backend_ids = &s->ids;
-	return true;
-}
 
 static bool stage_open(struct stage *s, uint8_t hops)
 {
 	const struct glb_flow_timeouts timeouts = glb_flow_timeouts_default();
 
 	memset(s, 0, sizeof(*s));
-	make_init(&s->make, 1, BACKENDS, 3);
-	s->make.backends[0][3].addr = make_v4(10, 0, 0, 3); /* directors send over IPv4 only */
+	make_init(&s->w.make, 1, BACKENDS, 3);
+	s->w.make.backends[0][3].addr = make_v4(10, 0, 0, 3); /* directors send over IPv4 only */
 	for (unsigned i = 0; i < 3; i++) {
-		s->make.services[i].hops = hops;
-		s->make.services[i].hash_fields = 0xf;
-		s->make.services[i].flow_cache = 1;
+		s->w.make.services[i].hops = hops;
+		s->w.make.services[i].hash_fields = 0xf;
+		s->w.make.services[i].flow_cache = 1;
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		const struct glb_addr vip = i == 0 ? vip4() : vip6();
 		const uint8_t bits = i == 0 ? 32 : 128;
 
-		make_bind(&s->make, 0, vip, bits, GLB_IPPROTO_TCP, 80, 80);
-		make_bind(&s->make, 1, vip, bits, GLB_IPPROTO_TCP, 443, 443);
-		make_bind(&s->make, 2, vip, bits, GLB_IPPROTO_UDP, 53, 53);
+		make_bind(&s->w.make, 0, vip, bits, GLB_IPPROTO_TCP, 80, 80);
+		make_bind(&s->w.make, 1, vip, bits, GLB_IPPROTO_TCP, 443, 443);
+		make_bind(&s->w.make, 2, vip, bits, GLB_IPPROTO_UDP, 53, 53);
 	}
 	s->memory = aligned_alloc(128, glb_flow_cache_bytes(ENTRIES));
 	memset(s->memory, 0, glb_flow_cache_bytes(ENTRIES));
 	glb_flow_cache_init(&s->cache, s->memory, ENTRIES, (const uint8_t *)"an-arbitrary-key", &timeouts, &s->stats);
-	return load(s);
+	return world_load(&s->w, &s->ids, NULL);
 }
 
 static void stage_close(struct stage *s)
 {
-	glb_buffer_free(&s->buffer);
-	free(s->slots);
+	world_unload(&s->w, &s->ids);
 	free(s->memory);
 }
 
@@ -78,7 +56,7 @@ static struct glb_packet send_frame(struct stage *s, const struct frame *frame, 
 
 	kept = *frame;
 	p = (struct glb_packet){.data = kept.bytes, .data_len = kept.len, .frame_len = kept.len};
-	glb_path_burst_cached(&s->path, &s->cache, now, &p, 1);
+	glb_path_burst_cached(&s->w.path, &s->cache, now, &p, 1);
 	return p;
 }
 
@@ -95,12 +73,12 @@ static uint32_t by_chain(struct stage *s, unsigned family, uint16_t sport)
 {
 	const struct frame frame = tcp_frame(family, sport, 80);
 
-	return s->snapshot.backends[run(&s->path, &frame).chain[0]].id;
+	return s->w.snapshot.backends[run(&s->w.path, &frame).chain[0]].id;
 }
 
 static uint32_t first(const struct stage *s, const struct glb_packet *p)
 {
-	return s->snapshot.backends[p->chain[0]].id;
+	return s->w.snapshot.backends[p->chain[0]].id;
 }
 
 static bool has_no_duplicates(const struct glb_packet *p)
@@ -115,8 +93,8 @@ static bool has_no_duplicates(const struct glb_packet *p)
 static struct glb_backend_config *backend_of(struct stage *s, uint32_t id)
 {
 	for (unsigned i = 0; i < BACKENDS; i++)
-		if (s->make.backends[0][i].id == id)
-			return &s->make.backends[0][i];
+		if (s->w.make.backends[0][i].id == id)
+			return &s->w.make.backends[0][i];
 	return NULL;
 }
 
@@ -167,8 +145,8 @@ static void an_alt_look_up_is_a_second_chance(void)
 	struct stage s;
 
 	CHECK(stage_open(&s, 1));
-	s.make.services[0].alt_hash_fields = GLB_HASH_SRC_ADDR;
-	CHECK(load(&s));
+	s.w.make.services[0].alt_hash_fields = GLB_HASH_SRC_ADDR;
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	send_tcp(&s, 4, 1, ACK);
 	CHECK(s.stats.entries == 0);
 	send_tcp(&s, 4, 1, SYN);
@@ -194,13 +172,13 @@ static void services_without_it_are_left_alone(void)
 	struct stage s;
 
 	CHECK(stage_open(&s, 1));
-	s.make.services[0].flow_cache = 0;
-	CHECK(load(&s));
+	s.w.make.services[0].flow_cache = 0;
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	send_tcp(&s, 4, 1, SYN);
 	CHECK(s.stats.hits + s.stats.misses + s.stats.inserts == 0);
-	s.make.services[0].flow_cache = 1;
-	CHECK(load(&s));
-	s.path.backend_ids = NULL;
+	s.w.make.services[0].flow_cache = 1;
+	CHECK(world_load(&s.w, &s.ids, NULL));
+	s.w.path.backend_ids = NULL;
 	send_tcp(&s, 4, 1, SYN);
 	CHECK(s.stats.hits + s.stats.misses + s.stats.inserts == 0);
 	stage_close(&s);
@@ -224,7 +202,7 @@ static void echo_and_errors_teach_nothing(void)
 	p = send_frame(&s, &syn, 1);
 	own = first(&s, &p);
 	backend_of(&s, own)->state = GLB_STATE_DRAINING; /* the chain leads elsewhere now */
-	CHECK(load(&s) && by_chain(&s, 4, 40000) != own);
+	CHECK(world_load(&s.w, &s.ids, NULL) && by_chain(&s, 4, 40000) != own);
 	p = send_frame(&s, &error, 1);
 	CHECK(p.verdict == GLB_VERDICT_FORWARD && first(&s, &p) == own);
 	CHECK(s.stats.hits == 1 && s.stats.established == 0); /* and is no second packet of its flow */
@@ -237,8 +215,8 @@ static void unavailable_backends_are_not_taught(void)
 
 	CHECK(stage_open(&s, 1));
 	for (unsigned i = 0; i < BACKENDS; i++)
-		s.make.backends[0][i].state = i % 2 ? GLB_STATE_DRAINING : GLB_STATE_FILLING;
-	CHECK(load(&s));
+		s.w.make.backends[0][i].state = i % 2 ? GLB_STATE_DRAINING : GLB_STATE_FILLING;
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	CHECK(send_tcp(&s, 4, 1, SYN).verdict == GLB_VERDICT_FORWARD);
 	CHECK(send_tcp(&s, 4, 2, ACK).verdict == GLB_VERDICT_FORWARD);
 	CHECK(s.stats.entries == 0);
@@ -253,7 +231,7 @@ static struct glb_packet after_change(struct stage *s, uint8_t state, uint8_t he
 	*own = establish(s);
 	backend_of(s, *own)->state = state;
 	backend_of(s, *own)->health = health;
-	if (!load(s))
+	if (!world_load(&s->w, &s->ids, NULL))
 		return (struct glb_packet){.verdict = GLB_VERDICT_DROP};
 	return send_tcp(s, 4, 1, flags);
 }
@@ -270,7 +248,7 @@ static void stays_first_for_its_own_flows(void)
 			p = after_change(&s, state, GLB_HEALTH_HEALTHY, ACK, &own);
 			CHECK(first(&s, &p) == own && has_no_duplicates(&p));
 			CHECK(state == GLB_STATE_ACTIVE ? p.chain_len == (hops < BACKENDS ? hops : BACKENDS)
-							: p.chain_len >= 2 && s.snapshot.backends[p.chain[1]].id == by_chain(&s, 4, 1));
+							: p.chain_len >= 2 && s.w.snapshot.backends[p.chain[1]].id == by_chain(&s, 4, 1));
 			CHECK(p.header_len == 50 + (p.chain_len - 1) * 4);
 			stage_close(&s);
 		}
@@ -287,10 +265,10 @@ static void goes_last_when_unhealthy(void)
 		CHECK(stage_open(&s, hops));
 		p = after_change(&s, GLB_STATE_ACTIVE, GLB_HEALTH_UNHEALTHY, ACK, &own);
 		CHECK(first(&s, &p) == by_chain(&s, 4, 1) && first(&s, &p) != own && has_no_duplicates(&p));
-		CHECK(s.snapshot.backends[p.chain[p.chain_len - 1]].id == own);
+		CHECK(s.w.snapshot.backends[p.chain[p.chain_len - 1]].id == own);
 		CHECK(s.stats.entries == 1); /* it may recover */
 		backend_of(&s, own)->health = GLB_HEALTH_HEALTHY;
-		CHECK(load(&s));
+		CHECK(world_load(&s.w, &s.ids, NULL));
 		p = send_tcp(&s, 4, 1, ACK);
 		CHECK(first(&s, &p) == own);
 		stage_close(&s);
@@ -311,7 +289,7 @@ static void dies_with_its_backend(void)
 			backend_of(&s, own)->id = 4711;
 		else
 			backend_of(&s, own)->state = GLB_STATE_INACTIVE;
-		CHECK(load(&s));
+		CHECK(world_load(&s.w, &s.ids, NULL));
 		p = send_tcp(&s, 4, 1, ACK);
 		CHECK(first(&s, &p) == by_chain(&s, 4, 1) && s.stats.gone == 1);
 		CHECK(s.stats.entries == 1); /* with one hop it has learnt anew */
@@ -348,10 +326,10 @@ static void a_syn_ignores_what_takes_no_new_connections(void)
 static unsigned place_in_chain(struct stage *s, uint32_t id)
 {
 	const struct frame frame = tcp_frame(4, 1, 80);
-	const struct glb_packet p = run(&s->path, &frame);
+	const struct glb_packet p = run(&s->w.path, &frame);
 
 	for (unsigned i = 0; i < p.chain_len; i++)
-		if (s->snapshot.backends[p.chain[i]].id == id)
+		if (s->w.snapshot.backends[p.chain[i]].id == id)
 			return i;
 	return GLB_HOPS_MAX;
 }
@@ -362,8 +340,8 @@ static bool move_rows(struct stage *s, uint32_t id, unsigned place)
 	for (unsigned i = 0; i < 100; i++) {
 		if (place_in_chain(s, id) == place)
 			return true;
-		s->make.services[0].seed[3]++;
-		if (!load(s))
+		s->w.make.services[0].seed[3]++;
+		if (!world_load(&s->w, &s->ids, NULL))
 			return false;
 	}
 	return false;
@@ -416,7 +394,7 @@ static void weight_0_takes_no_new_connections(void)
 	CHECK(stage_open(&s, 1));
 	own = establish(&s);
 	backend_of(&s, own)->weight = 0;
-	CHECK(load(&s));
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	p = send_tcp(&s, 4, 1, ACK);
 	CHECK(first(&s, &p) == own);
 	p = send_tcp(&s, 4, 1, SYN);
@@ -435,22 +413,22 @@ static void stays_on_a_backend_of_another_pool(void)
 
 		CHECK(stage_open(&s, 1));
 		own = establish(&s);
-		s.make.pools[1] = (struct glb_pool_config){"other", s.make.backends[1], 1};
-		s.make.backends[1][0] = (struct glb_backend_config){.name = "new", .id = 99, .weight = 1, .addr = make_v4(10, 9, 9, 9)};
-		s.make.config.pool_count = 2;
-		s.make.services[0].pool = 1;
-		s.make.services[0].seed[0] = 77;
+		s.w.make.pools[1] = (struct glb_pool_config){"other", s.w.make.backends[1], 1};
+		s.w.make.backends[1][0] = (struct glb_backend_config){.name = "new", .id = 99, .weight = 1, .addr = make_v4(10, 9, 9, 9)};
+		s.w.make.config.pool_count = 2;
+		s.w.make.services[0].pool = 1;
+		s.w.make.services[0].seed[0] = 77;
 		if (v6) { /* the old pool's service does not need an outer source, this one has none */
 			for (unsigned b = 0; b < BACKENDS; b++)
-				s.make.backends[0][b].addr = make_v6((uint8_t)(1 + b));
+				s.w.make.backends[0][b].addr = make_v6((uint8_t)(1 + b));
 			for (unsigned i = 1; i < 3; i++) {
-				s.make.services[i].encap = GLB_ENCAP_NAT;
-				s.make.services[i].hops = 1;
-				s.make.services[i].bind_count = 1;
-				s.make.binds[i][0] = s.make.binds[i][1];
+				s.w.make.services[i].encap = GLB_ENCAP_NAT;
+				s.w.make.services[i].hops = 1;
+				s.w.make.services[i].bind_count = 1;
+				s.w.make.binds[i][0] = s.w.make.binds[i][1];
 			}
 		}
-		CHECK(load(&s));
+		CHECK(world_load(&s.w, &s.ids, NULL));
 		p = send_tcp(&s, 4, 1, ACK);
 		CHECK(p.verdict == GLB_VERDICT_FORWARD && first(&s, &p) == (v6 ? 99 : own) && s.stats.gone == v6);
 		stage_close(&s);
@@ -472,9 +450,9 @@ static void bursts_equal_single_packets(void)
 		if (round % 50 == 49) {
 			const unsigned b = (unsigned)(make_random(&state, BACKENDS));
 
-			one.make.backends[0][b].state = many.make.backends[0][b].state = (uint8_t)make_random(&state, 4);
-			one.make.backends[0][b].health = many.make.backends[0][b].health = (uint8_t)make_random(&state, 3);
-			CHECK(load(&one) && load(&many));
+			one.w.make.backends[0][b].state = many.w.make.backends[0][b].state = (uint8_t)make_random(&state, 4);
+			one.w.make.backends[0][b].health = many.w.make.backends[0][b].health = (uint8_t)make_random(&state, 3);
+			CHECK(world_load(&one.w, &one.ids, NULL) && world_load(&many.w, &many.ids, NULL));
 		}
 		for (unsigned i = 0; i < GLB_BURST_MAX; i++) {
 			static const uint8_t flags[] = {SYN, SYN, ACK, ACK, ACK, ACK, FIN_ACK, GLB_TCP_RST};
@@ -487,7 +465,7 @@ static void bursts_equal_single_packets(void)
 			burst[i].data = frames[i].bytes;
 			burst[i].data_len = burst[i].frame_len = frames[i].len;
 		}
-		glb_path_burst_cached(&many.path, &many.cache, round, burst, GLB_BURST_MAX);
+		glb_path_burst_cached(&many.w.path, &many.cache, round, burst, GLB_BURST_MAX);
 		for (unsigned i = 0; i < GLB_BURST_MAX; i++) {
 			const struct glb_packet alone = send_frame(&one, &frames[i], round);
 
@@ -508,8 +486,8 @@ static void udp_flows_of_a_service_have_its_own_time(void)
 	struct stage s;
 
 	CHECK(stage_open(&s, 1));
-	s.make.services[2].udp_timeout = 7;
-	CHECK(load(&s) && s.snapshot.udp_timeouts[2] == 7 && s.snapshot.udp_timeouts[0] == 0);
+	s.w.make.services[2].udp_timeout = 7;
+	CHECK(world_load(&s.w, &s.ids, NULL) && s.w.snapshot.udp_timeouts[2] == 7 && s.w.snapshot.udp_timeouts[0] == 0);
 	send_frame(&s, &dns, 100);
 	send_frame(&s, &dns, 108); /* new, and its time is over already */
 	CHECK(s.stats.expired == 1 && s.stats.inserts == 2);

@@ -53,7 +53,7 @@ static void early_ones_wait(void)
 		frame[i] = piece(4, GLB_IPPROTO_UDP, 9, i == 3 ? 192 : 128 - 64 * i, i != 3, 4000, 53);
 		p[i] = (struct glb_packet){.data = frame[i].bytes, .data_len = frame[i].len, .frame_len = frame[i].len};
 	}
-	glb_path_burst_with(&s.path, &with, p, 4);
+	glb_path_burst_with(&s.w.path, &with, p, 4);
 	CHECK(p[0].verdict == GLB_VERDICT_WAIT && p[1].verdict == GLB_VERDICT_WAIT && p[2].verdict == GLB_VERDICT_FORWARD);
 	CHECK(p[3].verdict == GLB_VERDICT_WAIT); /* or it would overtake them */
 	CHECK(glb_fragments_wait(&s.fragments, s.fragments.place[0], &frame[0], 0));
@@ -80,19 +80,19 @@ static void a_change_does_not_tear_a_datagram_apart(void)
 	CHECK(stage_open(&s));
 	first = send_piece(&s, 4, 5, 0, true, 53);
 	CHECK(first.verdict == GLB_VERDICT_FORWARD);
-	own = s.snapshot.backends[first.chain[0]].id;
-	s.make.backends[0][first.chain[0]].state = GLB_STATE_DRAINING;
-	CHECK(load(&s));
+	own = s.w.snapshot.backends[first.chain[0]].id;
+	s.w.make.backends[0][first.chain[0]].state = GLB_STATE_DRAINING;
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	later = send_piece(&s, 4, 6, 0, true, 53); /* another one has nothing to do with it */
-	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.snapshot.backends[later.chain[0]].id != own);
+	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.w.snapshot.backends[later.chain[0]].id != own);
 	later = send_piece(&s, 4, 5, 64, true, 0);
-	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.snapshot.backends[later.chain[0]].id == own);
+	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.w.snapshot.backends[later.chain[0]].id == own);
 	for (unsigned i = 0; i < BACKENDS; i++)
-		if (s.make.backends[0][i].id == own)
-			s.make.backends[0][i].state = GLB_STATE_INACTIVE;
-	CHECK(load(&s));
+		if (s.w.make.backends[0][i].id == own)
+			s.w.make.backends[0][i].state = GLB_STATE_INACTIVE;
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	later = send_piece(&s, 4, 5, 128, true, 0);
-	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.snapshot.backends[later.chain[0]].id != own);
+	CHECK(later.verdict == GLB_VERDICT_FORWARD && s.w.snapshot.backends[later.chain[0]].id != own);
 	stage_close(&s);
 }
 
@@ -108,8 +108,8 @@ static void others_are_left_to_the_kernel(void)
 	CHECK(send_piece(&s, 6, 2, 64, false, 0).reason == GLB_REASON_LATER_FRAGMENT);
 	CHECK(send_piece(&s, 4, 3, 64, true, 0).verdict == GLB_VERDICT_WAIT);
 	for (unsigned i = 0; i < 4; i++)
-		s.make.services[i].fragments = 0;
-	CHECK(load(&s) && !s.path.follows);
+		s.w.make.services[i].fragments = 0;
+	CHECK(world_load(&s.w, &s.ids, NULL) && !s.w.path.follows);
 	p = send_piece(&s, 4, 4, 64, true, 0);
 	CHECK(p.reason == GLB_REASON_LATER_FRAGMENT && p.verdict == GLB_VERDICT_PUNT);
 	stage_close(&s);
@@ -127,15 +127,15 @@ static void by_addresses_alone_nobody_waits(void)
 		const struct frame inside = piece(family, GLB_IPPROTO_TCP, 2, 16, true, 0, 0);
 		const struct frame overlap = piece(family, GLB_IPPROTO_TCP, 1, 96, true, 0, 0);
 		const struct glb_packet late = send_frame(&s, &second, 0), early = send_frame(&s, &first, 0);
-		const struct glb_packet without = run(&s.path, &second);
+		const struct glb_packet without = run(&s.w.path, &second);
 
 		CHECK(late.verdict == GLB_VERDICT_FORWARD && late.service == 2 && early.service == 2);
 		CHECK(late.chain[0] == early.chain[0] && without.chain[0] == early.chain[0]);
 		CHECK(send_frame(&s, &inside, 0).reason == GLB_REASON_FRAGMENT_TINY);
 		CHECK(send_frame(&s, &overlap, 0).reason == GLB_REASON_FRAGMENT_OVERLAP);
 	}
-	s.make.services[2].flow_cache = 1; /* then its backends depend on more than addresses */
-	CHECK(load(&s));
+	s.w.make.services[2].flow_cache = 1; /* then its backends depend on more than addresses */
+	CHECK(world_load(&s.w, &s.ids, NULL));
 	const struct frame second = piece(4, GLB_IPPROTO_TCP, 9, 64, true, 0, 0);
 	CHECK(send_frame(&s, &second, 0).verdict == GLB_VERDICT_WAIT);
 	stage_close(&s);

@@ -24,9 +24,8 @@ static bool fleet_load(struct fleet *fleet, uint8_t family)
 		const bool v4 = family == GLB_FAMILY_V4;
 
 		if (glb_peers_set(&fleet->of[i].peers, fleet->addrs, DIRECTORS, v4 ? own : &nobody, v4 ? &nobody : own, NULL) != 0 ||
-		    !load(&fleet->of[i]))
+		    !world_load(&fleet->of[i].w, &fleet->of[i].ids, &fleet->of[i].peers))
 			return false;
-		memcpy(fleet->of[i].path.director.local_mac, frame_director_mac, 6);
 	}
 	return true;
 }
@@ -50,7 +49,7 @@ static struct frame redirected(const struct stage *from, const struct glb_packet
 {
 	struct frame frame = {.len = 0};
 	uint8_t header[GLB_PEER_HEADER_MAX];
-	const uint32_t len = glb_path_redirect_header(&from->path, packet, header);
+	const uint32_t len = glb_path_redirect_header(&from->w.path, packet, header);
 	struct glb_eth *eth;
 
 	frame_put(&frame, header, len);
@@ -207,7 +206,7 @@ static void only_whole_headers_of_fragments_are_taken(void)
 		frame_close(&other);
 		((struct glb_ipv4 *)(other.bytes + 14))->total_length = glb_be16_put((uint16_t)(len - 14));
 		packet = packet_of(&other, len);
-		glb_path_burst(&peer->path, &packet, 1);
+		glb_path_burst(&peer->w.path, &packet, 1);
 		CHECK(packet.verdict != GLB_VERDICT_FORWARD);
 		packet_free(&packet);
 	}
@@ -273,9 +272,9 @@ static void what_does_not_fit_is_dropped(void)
 	CHECK(fleet_open(&fleet, GLB_FAMILY_V6));
 	packet = find_redirected(&fleet.of[0], 4, &frame, &wrapped);
 	CHECK(packet.reason == GLB_REASON_FRAGMENT_REDIRECTED);
-	fleet.of[0].path.egress[0].mtu = wrapped.len - 14;
+	fleet.of[0].w.path.egress[0].mtu = wrapped.len - 14;
 	CHECK(send_frame(&fleet.of[0], &frame, 0).reason == GLB_REASON_FRAGMENT_REDIRECTED);
-	fleet.of[0].path.egress[0].mtu--;
+	fleet.of[0].w.path.egress[0].mtu--;
 	CHECK(send_frame(&fleet.of[0], &frame, 0).reason == GLB_REASON_FRAGMENT_PEER_TOO_LONG);
 	fleet_close(&fleet);
 }
@@ -314,10 +313,10 @@ static void a_sender_is_answered_without_the_wrapping(void)
 	CHECK(fleet_open(&fleet, GLB_FAMILY_V4));
 	packet = find_redirected(&fleet.of[0], 6, &frame, &wrapped);
 	peer = &fleet.of[packet.peer];
-	peer->path.egress[0].mtu = 64;
+	peer->w.path.egress[0].mtu = 64;
 	packet = send_frame(peer, &wrapped, 0);
 	CHECK(packet.reason == GLB_REASON_OVERSIZE_ANSWERED && packet.from_peer);
-	CHECK(glb_path_reject(&peer->path, &packet, out) == 14 + 40 + 8 + packet.l3_len);
+	CHECK(glb_path_reject(&peer->w.path, &packet, out) == 14 + 40 + 8 + packet.l3_len);
 	CHECK(out[12] == 0x86 && out[13] == 0xdd && out[14] >> 4 == 6 && memcmp(out, frame_client_mac, 6) == 0);
 	CHECK(memcmp(out + 14 + 8, frame_vip_v6, 16) == 0 && memcmp(out + 14 + 24, packet.src.bytes, 16) == 0);
 	fleet_close(&fleet);

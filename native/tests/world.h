@@ -7,6 +7,8 @@
 
 #include <glb/path.h>
 
+#include <stdlib.h>
+
 /* Services on 203.0.113.10 and 2001:db8::10: 0 (TCP 80), 1 (TCP 443, all fields), 2 (UDP 53, with alt fields); 3 is TCP 80 on
  * 198.51.100.0/24 and has no backend. */
 struct world {
@@ -15,6 +17,12 @@ struct world {
 	struct glb_snapshot snapshot;
 	struct glb_director director;
 	struct glb_path path;
+};
+
+/* The backends' ids of a world that is loaded more than once; zeros before the first time. */
+struct world_ids {
+	struct glb_backend_ids ids;
+	uint32_t *slots;
 };
 
 static inline struct glb_addr vip4(void)
@@ -56,13 +64,14 @@ static inline void make_services(struct make *make)
 	make_bind(make, 3, make_v4(198, 51, 100, 0), 24, GLB_IPPROTO_TCP, 80, 80);
 }
 
-/* The rest, from world->make. */
-static inline bool world_compile(struct world *world)
+/* The rest, from world->make, for a director with these peers. */
+static inline bool world_compile_with(struct world *world, const struct glb_peers *peers)
 {
 	struct glb_error error = {.code = 0};
 
 	world->director = (struct glb_director){
 		.outer_source_v4 = make_v4(10, 0, 0, 254), .gateway_mac = {2, 0, 0, 0, 0, 0xfe}, .filter_mac = 1,
+		.peers = peers,
 	};
 	memcpy(world->director.local_mac, frame_director_mac, 6);
 	if (make_open(&world->make, &world->buffer, &world->snapshot) &&
@@ -70,6 +79,30 @@ static inline bool world_compile(struct world *world)
 		return true;
 	printf("# %s\n", error.text);
 	return false;
+}
+
+static inline bool world_compile(struct world *world)
+{
+	return world_compile_with(world, NULL);
+}
+
+static inline void world_unload(struct world *world, struct world_ids *of)
+{
+	glb_buffer_free(&world->buffer);
+	free(of->slots);
+	of->slots = NULL;
+}
+
+/* Puts what world->make says now in force, in the place of what was before. */
+static inline bool world_load(struct world *world, struct world_ids *of, const struct glb_peers *peers)
+{
+	world_unload(world, of);
+	if (!world_compile_with(world, peers))
+		return false;
+	of->slots = calloc(glb_backend_ids_slots(&world->snapshot), sizeof(*of->slots));
+	glb_backend_ids_init(&of->ids, &world->snapshot, of->slots);
+	world->path.backend_ids = &of->ids;
+	return true;
 }
 
 static inline bool world_open(struct world *world)
