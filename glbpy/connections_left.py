@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PORT = 19524
 KEY_BYTES = 16
 HEAD = struct.Struct(">4sBBBB16s")
-ASKED = struct.Struct(">BBHHH16s")
+ASKED = struct.Struct(">BBHHBx16s")
+PROTOCOLS = {"tcp": (6,), "udp": (17,), "any": (6, 17)}
 ANSWER = struct.Struct(">4sBBBB16sQQ")
 ASKED_MAX = 32  # in one question
 ANSWER_S = 0.5  # how long one question waits, at each of TRIES
@@ -37,16 +38,20 @@ class NoReportError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """Connections to an address of ``network`` and a port from ``first`` to ``last``."""
+    """Connections to an address of ``network`` and a port from ``first`` to ``last``.
+
+    ``protocol`` is 6, TCP, or 17, UDP: of that, sockets that are connected.
+    """
 
     network: str
     first: int
     last: int
+    protocol: int = 6
 
     def packed(self) -> bytes:
         network = ip_network(self.network)
         address = network.network_address.packed
-        return ASKED.pack(network.version, network.prefixlen, self.first, self.last, 0, address)
+        return ASKED.pack(network.version, network.prefixlen, self.first, self.last, self.protocol, address)
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,19 @@ def read_key(path: Path) -> bytes:
 
 
 def asked_of(backend: "Backend", pool: "Pool", services: Iterable["Service"]) -> tuple[Asked, ...]:
-    """Return which connections of ``backend`` are the pool's: TCP to services' VIPs, with nat to itself."""
+    """Return which connections of ``backend`` are the pool's: those to services' VIPs, with nat to itself."""
     from glbpy.models import parse_range
 
     found: dict[Asked, None] = {}
     for service in services:
-        if service.pool != pool.name or service.protocol == "udp":
+        if service.pool != pool.name:
             continue
         nat = service.encapsulation == "nat"
         ports = [service.backend_port] if nat and service.backend_port is not None else service.ports
         for network in [backend.address] if nat else service.vips:
             for port in ports:
-                found[Asked(network, *parse_range(port))] = None
+                for protocol in PROTOCOLS[service.protocol]:
+                    found[Asked(network, *parse_range(port), protocol)] = None
     return tuple(found)
 
 
@@ -130,7 +136,7 @@ async def _answer(udp: socket.socket, key: bytes, nonce: bytes) -> Count:
         if (magic, version, echoed) != (b"GLBR", 1, nonce):
             continue
         if status != 0:
-            raise NoReportError("its kernel does not list its TCP sockets: modprobe tcp_diag")
+            raise NoReportError("its kernel does not list its sockets: modprobe tcp_diag udp_diag")
         return Count(opened, closing)
 
 

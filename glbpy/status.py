@@ -18,7 +18,7 @@ class Trouble(Model):
 
 
 class ConnectionsLeft(Model):
-    """TCP connections of a draining backend to its pool's VIPs, as it said last."""
+    """Connections of a draining backend to its pool's VIPs, as it said last; of UDP connected sockets."""
 
     open: int | None = Field(default=None, description="The client may ask more; null: it has not said yet.")
     closing: int | None = Field(default=None, description="The server is through, the client is not.")

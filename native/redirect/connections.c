@@ -1,6 +1,7 @@
-/* glb-redirect status --connections: how many TCP connections of each VIP this host has.
+/* glb-redirect status --connections: how many connections of each VIP this host has.
  *
- * The kernel's own list (sock_diag), at this moment; nothing is kept. What is in TIME_WAIT has ended and does not count.
+ * The kernel's own list (sock_diag), at this moment; nothing is kept. Of TCP what is in TIME_WAIT has ended and does not
+ * count. Of UDP a socket that is connected to a client counts as one that is open; what others serve has no trace there.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +22,7 @@ enum {
 	NEW_SYN_RECV = 12, /* the kernel's name for a request: glibc's list ends before it */
 	OPEN = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_RECV | 1u << NEW_SYN_RECV | 1u << TCP_CLOSE_WAIT,
 	CLOSING = 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING,
+	CONNECTED = 1u << TCP_ESTABLISHED, /* what the kernel calls a UDP socket that has a peer */
 	REPLY = 65536,
 };
 
@@ -32,24 +34,27 @@ static bool is_vip(const struct prefixes *vips, uint8_t family, const uint8_t ad
 	return false;
 }
 
-/* The tally of an address and port, made when it is new; NULL: out of memory. */
-static struct tally *tally_of(struct tallies *found, uint8_t family, const uint8_t addr[16], uint16_t port)
+/* The tally of a protocol, address and port, made when it is new; NULL: out of memory. */
+static struct tally *tally_of(struct tallies *found, uint8_t protocol, uint8_t family, const uint8_t addr[16], uint16_t port)
 {
 	struct tally *items;
 
-	for (size_t i = 0; i < found->count; i++)
-		if (found->items[i].family == family && found->items[i].port == port && !memcmp(found->items[i].addr, addr, 16))
-			return &found->items[i];
+	for (size_t i = 0; i < found->count; i++) {
+		struct tally *each = &found->items[i];
+
+		if (each->protocol == protocol && each->family == family && each->port == port && !memcmp(each->addr, addr, 16))
+			return each;
+	}
 	items = realloc(found->items, (found->count + 1) * sizeof(*items));
 	if (!items)
 		return NULL;
 	found->items = items;
-	items[found->count] = (struct tally){.family = family, .port = port};
+	items[found->count] = (struct tally){.protocol = protocol, .family = family, .port = port};
 	memcpy(items[found->count].addr, addr, 16);
 	return &items[found->count++];
 }
 
-static int add_socket(struct tallies *found, const struct inet_diag_msg *socket)
+static int add_socket(struct tallies *found, uint8_t protocol, const struct inet_diag_msg *socket)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint8_t family = socket->idiag_family == AF_INET6 ? GLB_REDIRECT_V6 : GLB_REDIRECT_V4, addr[16] = {0};
@@ -64,7 +69,7 @@ static int add_socket(struct tallies *found, const struct inet_diag_msg *socket)
 	}
 	if (!is_vip(found->vips, family, addr))
 		return 0;
-	tally = tally_of(found, family, addr, ntohs(socket->id.idiag_sport));
+	tally = tally_of(found, protocol, family, addr, ntohs(socket->id.idiag_sport));
 	if (!tally)
 		return -ENOMEM;
 	if (OPEN & 1u << socket->idiag_state)
@@ -75,17 +80,17 @@ static int add_socket(struct tallies *found, const struct inet_diag_msg *socket)
 }
 
 /* Reads one message; 1: it was the last. */
-static int add_message(struct tallies *found, const struct nlmsghdr *message)
+static int add_message(struct tallies *found, uint8_t protocol, const struct nlmsghdr *message)
 {
 	if (message->nlmsg_type == NLMSG_DONE)
 		return 1;
 	if (message->nlmsg_type == NLMSG_ERROR)
 		return ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
-	return add_socket(found, NLMSG_DATA(message));
+	return add_socket(found, protocol, NLMSG_DATA(message));
 }
 
-/* Counts the sockets of one family. 0 or -errno. */
-static int dump(int fd, int family, char *reply, struct tallies *found)
+/* Counts the sockets of one protocol and family. 0 or -errno. */
+static int dump(int fd, uint8_t protocol, int family, char *reply, struct tallies *found)
 {
 	struct {
 		struct nlmsghdr header;
@@ -93,7 +98,8 @@ static int dump(int fd, int family, char *reply, struct tallies *found)
 	} request = {
 		.header = {.nlmsg_len = sizeof(request), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-		.wanted = {.sdiag_family = (uint8_t)family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = OPEN | CLOSING},
+		.wanted = {.sdiag_family = (uint8_t)family, .sdiag_protocol = protocol,
+			   .idiag_states = protocol == IPPROTO_UDP ? CONNECTED : OPEN | CLOSING},
 	};
 	int status = send(fd, &request, sizeof(request), 0) < 0 ? -errno : 0;
 
@@ -105,12 +111,12 @@ static int dump(int fd, int family, char *reply, struct tallies *found)
 		if (received <= 0)
 			return received < 0 ? -errno : -EIO;
 		for (; !status && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left))
-			status = add_message(found, message);
+			status = add_message(found, protocol, message);
 	}
 	return status < 0 ? status : 0;
 }
 
-int connections_count(struct tallies *found)
+int connections_count(struct tallies *found, uint8_t protocol)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG), err = 0;
 	char *reply = malloc(REPLY);
@@ -120,9 +126,9 @@ int connections_count(struct tallies *found)
 	else if (!reply)
 		err = -ENOMEM;
 	if (!err)
-		err = dump(fd, AF_INET, reply, found);
+		err = dump(fd, protocol, AF_INET, reply, found);
 	if (!err)
-		err = dump(fd, AF_INET6, reply, found);
+		err = dump(fd, protocol, AF_INET6, reply, found);
 	free(reply);
 	if (fd >= 0)
 		close(fd);
@@ -134,7 +140,9 @@ static int by_address(const void *a, const void *b)
 	const struct tally *x = a, *y = b;
 	int order = x->family != y->family ? x->family - y->family : memcmp(x->addr, y->addr, 16);
 
-	return order ? order : (int)x->port - y->port;
+	if (!order)
+		order = (int)x->port - y->port;
+	return order ? order : (int)x->protocol - y->protocol;
 }
 
 static void show(const struct tallies *found, bool as_json)
@@ -146,14 +154,18 @@ static void show(const struct tallies *found, bool as_json)
 	for (size_t i = 0; i < found->count; i++) {
 		const struct tally *each = &found->items[i];
 
+		const char *protocol = each->protocol == IPPROTO_UDP ? "udp" : "tcp";
+
 		address_format(each->family, each->addr, text);
 		open += each->open;
 		closing += each->closing;
 		if (as_json)
-			json_array_append_new(items, json_pack("{s:s, s:i, s:I, s:I}", "vip", text, "port", each->port, "open",
-							       (json_int_t)each->open, "closing", (json_int_t)each->closing));
+			json_array_append_new(items, json_pack("{s:s, s:i, s:s, s:I, s:I}", "vip", text, "port", each->port, "protocol",
+							       protocol, "open", (json_int_t)each->open, "closing",
+							       (json_int_t)each->closing));
 		else
-			printf("%10" PRIu64 " open  %10" PRIu64 " closing  %s port %u\n", each->open, each->closing, text, each->port);
+			printf("%10" PRIu64 " open  %10" PRIu64 " closing  %s %s port %u\n", each->open, each->closing, protocol, text,
+			       each->port);
 	}
 	whole = json_pack("{s:I, s:I, s:o}", "open", (json_int_t)open, "closing", (json_int_t)closing, "connections", items);
 	if (as_json) {
@@ -169,12 +181,17 @@ int show_connections(const struct options *options)
 {
 	struct prefixes on_lo = {0};
 	struct tallies found = {.vips = options->prefixes.count ? &options->prefixes : &on_lo};
+	const char *module = "tcp_diag";
 	int err = machine_lo_addresses(&on_lo);
 
 	if (!err && !found.vips->count)
 		return fail("lo has no address but its own, so which are VIPs? Say --vip PREFIX…");
 	if (!err)
-		err = connections_count(&found);
+		err = connections_count(&found, IPPROTO_TCP);
+	if (!err) {
+		module = "udp_diag";
+		err = connections_count(&found, IPPROTO_UDP);
+	}
 	if (!err) {
 		if (found.count)
 			qsort(found.items, found.count, sizeof(*found.items), by_address);
@@ -183,6 +200,6 @@ int show_connections(const struct options *options)
 	free(found.items);
 	prefixes_free(&on_lo);
 	if (err == -ENOENT)
-		return fail("this kernel does not list its TCP sockets: modprobe tcp_diag");
-	return err ? fail_errno(err, "cannot list TCP sockets") : EXIT_DONE;
+		return fail("this kernel does not list its sockets: modprobe %s", module);
+	return err ? fail_errno(err, "cannot list sockets") : EXIT_DONE;
 }

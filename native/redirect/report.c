@@ -1,4 +1,4 @@
-/* glb-redirect report: tells the controller how many TCP connections of some VIPs this host has.
+/* glb-redirect report: tells the controller how many connections of some VIPs this host has.
  *
  * Answers each question with what the kernel's list says at that moment; keeps nothing between questions, and
  * needs no program to be attached. Question and answer carry a MAC under a key that both sides have; what has
@@ -101,7 +101,31 @@ static bool asked_for(const struct report_asked *asked, const struct tally *tall
 		return false;
 	prefix.bits = asked->bits + GLB_REDIRECT_FAMILY_BITS;
 	memcpy(prefix.addr, asked->addr, sizeof(prefix.addr));
-	return prefix_contains(&prefix, tally->family, tally->addr) && tally->port >= first && tally->port <= last;
+	return asked->protocol == tally->protocol && prefix_contains(&prefix, tally->family, tally->addr) &&
+	       tally->port >= first && tally->port <= last;
+}
+
+static struct report_asked asked_at(const struct question *question, size_t i)
+{
+	struct report_asked asked;
+
+	memcpy(&asked, question->bytes + sizeof(struct report_head) + i * sizeof(asked), sizeof(asked));
+	return asked;
+}
+
+/* Counts what the question asks for, at least. A kernel need not list what nobody asks for. 0 or -errno. */
+static int count(const struct question *question, struct tallies *found)
+{
+	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
+	int err = 0;
+
+	for (size_t p = 0; p < sizeof(protocols); p++)
+		for (size_t i = 0; !err && i < question->head.asked; i++)
+			if (asked_at(question, i).protocol == protocols[p]) {
+				err = connections_count(found, protocols[p]);
+				break;
+			}
+	return err;
 }
 
 static void answer(const struct question *question, const uint8_t key[KEY_LEN], struct report_answer *made)
@@ -111,13 +135,13 @@ static void answer(const struct question *question, const uint8_t key[KEY_LEN], 
 					       {.bits = GLB_REDIRECT_FAMILY_BITS, .family = GLB_REDIRECT_V6}};
 	struct prefixes all = {.items = whole, .count = 2};
 	struct tallies found = {.vips = &all};
-	struct report_asked asked;
 	uint64_t open = 0, closing = 0;
-	int err = connections_count(&found);
+	int err = count(question, &found);
 
 	for (size_t i = 0; !err && i < found.count; i++)
 		for (size_t k = 0; k < question->head.asked; k++) {
-			memcpy(&asked, question->bytes + sizeof(struct report_head) + k * sizeof(asked), sizeof(asked));
+			struct report_asked asked = asked_at(question, k);
+
 			if (!asked_for(&asked, &found.items[i]))
 				continue;
 			open += found.items[i].open;

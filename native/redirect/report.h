@@ -26,12 +26,13 @@ struct report_head {
 };
 GLB_STATIC_ASSERT(sizeof(struct report_head) == 24, "as documented")
 
-/* Connections to an address of the prefix and a port from `first` to `last`. */
+/* Connections of a protocol to an address of the prefix and a port from `first` to `last`. */
 struct report_asked {
 	uint8_t family; /* 4 or 6 */
 	uint8_t bits;   /* of the prefix; the others of `addr` are 0 */
 	glb_be16 first, last;
-	uint8_t reserved[2];
+	uint8_t protocol; /* 6: TCP; 17: UDP, sockets that are connected */
+	uint8_t reserved; /* 0 */
 	uint8_t addr[16]; /* IPv4 in the first 4 */
 };
 GLB_STATIC_ASSERT(sizeof(struct report_asked) == 24, "as documented")

@@ -99,7 +99,7 @@ struct options {
 	const char *quic;       /* `attach`, `nfqueue`: the file with QUIC-LB configurations; NULL: none */
 	const char *secret;     /* `report`: the file with the key */
 	bool json;
-	bool connections;       /* `status`: those of TCP, and nothing else */
+	bool connections;       /* `status`: those, and nothing else */
 	uint32_t seconds;       /* `events`: how long; 0: until a signal */
 	bool force;             /* `detach`: although packets come in */
 	bool help;
@@ -127,8 +127,9 @@ int prefix_parse(struct glb_redirect_prefix *prefix, const char *text);
 void prefix_format(const struct glb_redirect_prefix *prefix, char text[PREFIX_TEXT]);
 bool prefix_contains(const struct glb_redirect_prefix *prefix, uint8_t family, const uint8_t addr[16]);
 
-/* connections.c: TCP connections of one address and port of this host. */
+/* connections.c: connections of one protocol, address and port of this host. */
 struct tally {
+	uint8_t protocol; /* IPPROTO_TCP, or _UDP: sockets that are connected */
 	uint8_t family, addr[16];
 	uint16_t port;
 	uint64_t open;    /* the client may ask more, and be answered */
@@ -141,8 +142,9 @@ struct tallies {
 	size_t count;
 };
 
-/* Asks the kernel, at this moment. 0, or -errno: -ENOENT where it lists no sockets. The caller frees `items`. */
-int connections_count(struct tallies *found);
+/* Asks the kernel, at this moment, and adds what there is. 0, or -errno: -ENOENT where it lists no such sockets. The caller
+ * frees `items`. */
+int connections_count(struct tallies *found, uint8_t protocol);
 
 /* instance.c: one attachment's pinned maps, in PIN_DIR/NAME. */
 struct instance {
@@ -241,7 +243,7 @@ struct default_route {
 /* Of AF_INET or AF_INET6, by the interface. */
 struct default_route machine_default_route(int family, int ifindex);
 
-/* connections.c: prints the TCP connections of VIPs. An exit status. */
+/* connections.c: prints the connections of VIPs. An exit status. */
 int show_connections(const struct options *options);
 
 /* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c, probe.c: the commands. */

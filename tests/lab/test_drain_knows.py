@@ -1,5 +1,6 @@
 """A drain that knows: backends say how many connections are left, and `--wait` ends with the last one."""
 
+import itertools
 import random
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from glbpy.lab.traffic import Client, Connection
 
 GLB = str(Path(sys.executable).with_name("glb"))
 UDP_PORT = 19524
+UDP_SERVICE = 5353
+CLIENT_PORTS = itertools.count(20000)
 
 
 @pytest.fixture
@@ -105,6 +108,44 @@ def test_a_backend_that_does_not_say_is_named(lab: Lab) -> None:
     assert waiting.returncode == 1, wrong
     assert "is glb-redirect report running?" in wrong
     apply(lab)
+
+
+def test_it_waits_for_the_sockets_of_udp(telling: Lab) -> None:
+    """Of a server that connects one to each client; what another port or protocol has is not asked for."""
+    lab, name = telling, "backend1"
+    space = lab.backend(name).ns
+    dns = {"name": "dns", "vips": [VIP4], "protocol": "udp", "ports": [UDP_SERVICE], "pool": POOL}
+    whole = document(lab.backends())
+    whole["pools"][0]["report"] = {}
+    with lab.api() as api:
+        plain = whole["services"]
+        lab.wait_in_force(api, api.post(path_of("apply"), whole | {"services": [*plain, dns]})["revision"])
+    with (
+        connected(space, VIP4, UDP_SERVICE) as first,
+        connected(space, VIP4, UDP_SERVICE) as second,
+        connected(space, VIP4, UDP_SERVICE + 1),
+    ):
+        waiting = drain(lab, name)
+        for sock, open_ones in ((first, 2), (second, 1)):
+            netns.wait_until(lambda n=open_ones: left(lab, name).get("open") == n, f"{open_ones} to be left")
+            answers = left(lab, name)["answers"]
+            netns.wait_until(lambda n=answers: left(lab, name)["answers"] > n + 3, "it to be asked again")
+            assert waiting.poll() is None, waiting.communicate()
+            sock.close()
+        said, wrong = waiting.communicate(timeout=10)
+    assert waiting.returncode == 0, wrong
+    assert said.splitlines()[-1] == "its last connection has ended"
+    lab.drain(name, undrain=True)
+
+
+def connected(space: str, vip: str, port: int) -> socket.socket:
+    """A server's UDP socket that is connected to a client of its own."""
+    with netns.entered(space):
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((vip, port))
+    made.connect(("198.51.100.7", next(CLIENT_PORTS)))
+    return made
 
 
 def test_only_who_has_the_key_is_answered(telling: Lab) -> None:

@@ -42,8 +42,12 @@ class Namespace:
 
     def __init__(self, role: str) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{role}"
-        run("ip", "netns", "add", self.name)
+        self.make()
         self.ip("link", "set", "lo", "up")
+
+    def make(self) -> None:
+        run("ip", "netns", "add", self.name)
+        self.path = f"/run/netns/{self.name}"
 
     def delete(self) -> None:
         run("ip", "netns", "del", self.name)
@@ -62,7 +66,7 @@ class Namespace:
     def entered(self) -> Iterator[None]:
         """This thread is in the namespace meanwhile."""
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+        there = os.open(self.path, os.O_RDONLY)
         try:
             _set(there)
             yield

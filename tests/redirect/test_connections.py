@@ -1,4 +1,4 @@
-"""`glb-redirect status --connections`: counts the kernel's own TCP connections of VIPs, in every state."""
+"""`glb-redirect status --connections`: counts the kernel's own connections of VIPs, in every state."""
 
 import contextlib
 import json
@@ -96,10 +96,10 @@ def test_by_vip_and_port(host: Redirect, sockets: contextlib.ExitStack) -> None:
             pair(sockets, host, listener, vip)
     pair(sockets, host, both, "::1")  # of the host itself
     whole = [
-        {"vip": VIPS[4], "port": 8080, "open": 3, "closing": 0},
-        {"vip": VIPS[4], "port": 8443, "open": 1, "closing": 0},
-        {"vip": OTHER, "port": 8443, "open": 4, "closing": 0},
-        {"vip": VIPS[6], "port": 8080, "open": 2, "closing": 0},
+        {"vip": VIPS[4], "port": 8080, "protocol": "tcp", "open": 3, "closing": 0},
+        {"vip": VIPS[4], "port": 8443, "protocol": "tcp", "open": 1, "closing": 0},
+        {"vip": OTHER, "port": 8443, "protocol": "tcp", "open": 4, "closing": 0},
+        {"vip": VIPS[6], "port": 8080, "protocol": "tcp", "open": 2, "closing": 0},
     ]
     assert counted(host)["connections"] == whole
     assert counted(host, VIPS[4])["connections"] == whole[:2]
@@ -134,7 +134,44 @@ def test_many(host: Redirect, sockets: contextlib.ExitStack) -> None:
     listener.listen(500)
     for _ in range(400):
         pair(sockets, host, listener, VIPS[4])
-    assert counted(host)["connections"] == [{"vip": VIPS[4], "port": 9001, "open": 400, "closing": 0}]
+    whole = [{"vip": VIPS[4], "port": 9001, "protocol": "tcp", "open": 400, "closing": 0}]
+    assert counted(host)["connections"] == whole
+
+
+def answerer(
+    stack: contextlib.ExitStack, host: Redirect, family: int, address: str, client: int = 0
+) -> socket.socket:
+    """A UDP socket for port 5300 of an address, connected to a port of a client if that is given."""
+    with host.namespace.entered():
+        made = stack.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, 5300))
+    if client:
+        mapped = "::ffff:" if family == 6 and "." in address else ""
+        made.connect((f"{mapped}127.0.0.1" if "." in address else "::1", client))
+    return made
+
+
+def test_of_udp_those_that_are_connected(host: Redirect, sockets: contextlib.ExitStack) -> None:
+    """Each until its server closes it; those that anybody may write to are none. TCP's stand beside them."""
+    for family, vip in VIPS.items():
+        answerer(sockets, host, family, vip)
+    assert counted(host)["connections"] == []
+    four = [answerer(sockets, host, 4, VIPS[4], 6000 + n) for n in range(3)]
+    answerer(sockets, host, 6, f"::ffff:{VIPS[4]}", 6100)  # of a server for both families
+    answerer(sockets, host, 6, VIPS[6], 6200)
+    answerer(sockets, host, 4, "127.0.0.1", 6300)  # of the host itself
+    pair(sockets, host, listen(sockets, host, 4, 5300), VIPS[4])
+    whole = [
+        {"vip": VIPS[4], "port": 5300, "protocol": "tcp", "open": 1, "closing": 0},
+        {"vip": VIPS[4], "port": 5300, "protocol": "udp", "open": 4, "closing": 0},
+        {"vip": VIPS[6], "port": 5300, "protocol": "udp", "open": 1, "closing": 0},
+    ]
+    assert counted(host)["connections"] == whole
+    assert f"udp {VIPS[4]} port 5300" in host.must("status", "--connections")
+    for each in four:
+        each.close()
+    assert [each["open"] for each in counted(host)["connections"]] == [1, 1, 1]
 
 
 def test_nothing_on_lo(host: Redirect) -> None:

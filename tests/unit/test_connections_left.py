@@ -26,6 +26,7 @@ from glbpy.status import ConnectionsLeft
 from glbpy.store import Store
 
 KEY = bytes(range(16))
+UDP = 17
 ASKED = (Asked("203.0.113.10/32", 80, 80),)
 
 
@@ -37,6 +38,7 @@ def document(**backend: object) -> Document:
         service | {"name": "www", "ports": [80, "8000-8099"]},
         service | {"name": "dns", "vips": ["203.0.113.11"], "protocol": "udp", "ports": [53]},
         service | {"name": "nat", "vips": ["203.0.113.12"], "ports": [80]} | nat,
+        service | {"name": "all", "vips": ["203.0.113.13"], "protocol": "any", "ports": ["any"]},
     ]
     pools = [{"name": "web", "backends": members, "report": {}}]
     return parse(Document, {"pools": pools, "services": services})
@@ -50,17 +52,20 @@ def test_the_pools_connections_are_asked_for() -> None:
         Asked("203.0.113.10", 8000, 8099),
         Asked("2001:db8::/64", 80, 80),
         Asked("2001:db8::/64", 8000, 8099),
+        Asked("203.0.113.11", 53, 53, UDP),
         Asked("10.0.0.11", 8080, 8080),
+        Asked("203.0.113.13", 0, 65535),
+        Asked("203.0.113.13", 0, 65535, UDP),
     )
 
 
 def test_a_question_is_as_documented() -> None:
-    asked = (Asked("203.0.113.0/24", 1, 65535), Asked("2001:db8::1", 80, 80))
+    asked = (Asked("203.0.113.0/24", 1, 65535), Asked("2001:db8::1", 80, 80, UDP))
     message = question(KEY, bytes(16), asked)
     body = (
         b"GLBQ\x01\x02\x00\x00" + bytes(16)
-        + bytes.fromhex("0418 0001 ffff 0000 cb007100") + bytes(12)
-        + bytes.fromhex("0680 0050 0050 0000 20010db8 00000000 00000000 00000001")
+        + bytes.fromhex("0418 0001 ffff 0600 cb007100") + bytes(12)
+        + bytes.fromhex("0680 0050 0050 1100 20010db8 00000000 00000000 00000001")
     )  # fmt: skip
     assert message[:-8] == body
     assert message[-8:] == siphash24(KEY, body).to_bytes(8, "big")
