@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ def redirect(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Redirect]:
     namespace = Namespace("p6")
     namespace.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
     namespace.ip("link", "set", "eth0", "up")
-    know_peers(namespace, "eth0", V6["peer"], V6["other"], V4["peer"])
+    peers = [ends[name] for ends in (V6, V4) for name in ("peer", "other")]
+    know_peers(namespace, "eth0", *peers)
     redirect = Redirect(namespace, "eth0", bpffs / "glb", request.param)
-    peers = [V6["peer"], V6["other"], V4["peer"]]
     redirect.attach("--allow", V6["director"], V4["director"], "--peer", *peers)
     yield redirect
     redirect.detach()
@@ -49,12 +50,25 @@ def test_delivered(redirect: Redirect, name: str, sum_udp: bool) -> None:
     assert ran.frame == p.ethernet(inner)
 
 
+@pytest.mark.parametrize("outer", [4, 6])
 @families
-@pytest.mark.parametrize("hops", [0, 1, 7])
-def test_every_length_of_chain_is_taken_off(redirect: Redirect, family: int, hops: int) -> None:
-    inner = segment(family, p.SYN)
-    ran, reason = redirect.feed(wrap(inner, hops=[V6["peer"]] * hops))
-    assert (reason, ran.frame) == ("local_syn", p.ethernet(inner))
+def test_every_length_of_chain(redirect: Redirect, outer: int, family: int) -> None:
+    """One to eight hops, this host being each of them: taken off, or sent on while one is left."""
+    ends = V4 if outer == 4 else V6
+    syn, unknown = segment(family, p.SYN), segment(family)
+    for count in range(8):
+        hops = [ends["peer"], ends["other"]] * 4
+        for index in range(count + 1):
+            chain: dict[str, Any] = {"dst": ends["here"], "hops": hops[:count], "next_hop": index}
+            ran, reason = redirect.feed(p.gue(syn, src=ends["director"], **chain))
+            assert (reason, ran.frame) == ("local_syn", p.ethernet(syn))
+            ran, reason = redirect.feed(p.gue(unknown, src=ends["peer"], **chain))
+            if index == count:
+                assert (reason, ran.frame) == ("local_last_hop", p.ethernet(unknown))
+                continue
+            chain |= {"dst": hops[index], "next_hop": index + 1}
+            onward = p.gue(unknown, src=ends["here"], **chain)
+            assert (reason, ran.verdict, ran.frame) == ("forwarded", REDIRECT, p.ethernet(onward))
 
 
 @families

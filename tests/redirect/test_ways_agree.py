@@ -15,7 +15,7 @@ import pytest
 from . import packets as p
 from .conftest import Redirect, know_peers
 from .netns import Namespace
-from .test_fuzzed import ENDS, SECONDS, SEED, spoiled, valid
+from .test_fuzzed import ENDS, SECONDS, SEED, SERVICES, spoiled, valid
 
 WAYS = ("tc", "xdp", "nfqueue")
 HEADER_MIN = 40  # bytes; the kernel's test run wants a whole IP header
@@ -34,7 +34,7 @@ def redirects(bpffs: Path) -> Iterator[list[Redirect]]:
             know_peers(namespace, "eth0", *peers)
             redirect = Redirect(namespace, "eth0", bpffs / "glb", way)
             sources = [ENDS[4]["director"], ENDS[6]["director"]]
-            options = ["--decap", "gre,ipip", "--last-hop-rate", "0"]
+            options = ["--decap", "gre,ipip", "--last-hop-rate", "0", *SERVICES]
             redirect.attach("--allow", *sources, "--peer", *peers, *options)
             stack.callback(redirect.detach)
             made.append(redirect)
@@ -64,7 +64,12 @@ def test_one_decision(redirects: list[Redirect]) -> None:
             raise AssertionError(f"seed {SEED}: {packet.hex()}: {reason} by tc") from error
         seen[reason] += 1
     print(f"seed {SEED}: {dict(seen)}")
-    missing = {"forwarded", "local_syn", "local_last_hop", "local_tunnel", "not_allowed", "not_gue"} - set(
-        seen
-    )
+    missing = {
+        "forwarded",
+        "local_syn",
+        "local_last_hop",
+        "local_tunnel",
+        "not_allowed",
+        "not_gue",
+    } - set(seen)
     assert not missing

@@ -58,7 +58,7 @@ def test_alone(redirect: Redirect) -> None:
 
 
 def test_left_to_tc(redirect: Redirect) -> None:
-    """Other tunnels, DSCPs, merged and tagged frames, frames for others, and what is no GUE."""
+    """Other tunnels, DSCPs, fragments, merged and tagged frames, frames for others, and what is no GUE."""
     inner = segment(4)
     for packet in (
         p.gre(inner, src=DIRECTOR, dst=HERE),
@@ -67,6 +67,10 @@ def test_left_to_tc(redirect: Redirect) -> None:
         inner,
     ):
         assert alone(redirect, p.ethernet(packet)) is None
+    for family in (4, 6):  # fragments: who has the first one is known to tc
+        whole = p.udp(CLIENTS[family], 5000, VIPS[family], 53, bytes(100))
+        for piece in p.fragments(whole, 64, 7):
+            assert alone(redirect, gue(piece)) is None
     long = segment(4, p.SYN, bytes(1600))
     assert alone(redirect, gue(long)) is None
     assert alone(redirect, p.put(gue(inner), 0, b"\x02\0\0\0\0\x77")) is None
@@ -130,6 +134,19 @@ def test_modes_come_and_go(redirect: Redirect) -> None:
     redirect.must("attach", "eth0", *OPTIONS, "--mode", "xdp")
     redirect.detach()
     assert modes(redirect) == (False, None, set())
+
+
+def test_generic_where_the_driver_has_none(redirect: Redirect, bpffs: Path) -> None:
+    namespace = redirect.namespace
+    namespace.ip("link", "add", "br0", "type", "bridge")
+    namespace.ip("link", "set", "br0", "up")
+    other = Redirect(namespace, "br0", bpffs / "glb", "xdp")
+    other.name = f"{namespace.name}-bridge"
+    other.attach("--allow", DIRECTOR)
+    assert other.last_status["xdp"] == "generic"
+    assert other.feed(gue(segment(4, p.SYN)))[1] == "local_syn"
+    other.detach()
+    assert "prog" not in json.loads(namespace.ip("-j", "link", "show", "br0"))[0].get("xdp", {})
 
 
 def test_another_program_stays(redirect: Redirect, bpffs: Path) -> None:
