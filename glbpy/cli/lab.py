@@ -7,7 +7,7 @@ import typer
 
 from glbpy.cli.signals import interruptible, uninterruptible
 from glbpy.lab.driver import Driver
-from glbpy.lab.encapsulations import Encapsulation
+from glbpy.lab.encapsulation import Encapsulation
 
 if TYPE_CHECKING:
     from glbpy.lab.encapsulations import LabService

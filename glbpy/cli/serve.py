@@ -1,6 +1,5 @@
 """`glb serve`: the REST API with its controller, above forwarders that go on without it."""
 
-import asyncio
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +51,7 @@ def register(app: typer.Typer) -> None:
 
         Starts the director's forwarder, or adopts the one that runs. Forwarders go on when this ends.
         """
+        import asyncio
         import logging
 
         from glbpy import logs
@@ -97,6 +97,7 @@ async def run(
     report_key: bytes | None,
 ) -> None:
     """Serve until SIGTERM or SIGINT: requests that are under way are answered first."""
+    import asyncio
     import logging
     import signal
 

@@ -17,7 +17,8 @@ from glbpy.errors import ForwarderError, LabError
 from glbpy.forwarder import Forwarder
 from glbpy.lab import netns
 from glbpy.lab.driver import DEVARGS, Driver
-from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6, Encapsulation, Extra
+from glbpy.lab.encapsulation import Encapsulation
+from glbpy.lab.encapsulations import OUTER_PREFIX_V4, OUTER_PREFIX_V6, Extra
 from glbpy.lab.topology import MTU, ROUTER_MAC, Director
 from glbpy.process import start_time
 

@@ -6,10 +6,11 @@ that was brought up with their encapsulation, and have VIPs of their own.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from glbpy.lab.encapsulation import Encapsulation
 
 POOL_V4, POOL_V6 = "web", "web6"  # the same backends, by their IPv4 and by their IPv6 addresses
 PORT, NAT_PORT = 80, 8080
@@ -17,20 +18,6 @@ UDP_PORT, NAT_UDP_PORT = 53, 5353
 GRE_KEY, DSCP = 7, 7
 # Outer sources of what has no ports, by flow. Nobody owns them, and nobody answers them.
 OUTER_PREFIX_V4, OUTER_PREFIX_V6 = "172.16.0.0/16", "100::/64"
-
-
-class Encapsulation(StrEnum):
-    ALL = "all"
-    GUE = "gue"  # over IPv6; over IPv4 it is www's
-    GRE = "gre"
-    IPIP = "ipip"
-    IP6IP6 = "ip6ip6"
-    V4_IN_V6 = "4in6"
-    V6_IN_V4 = "6in4"
-    L2DSR = "l2dsr"
-    L3DSR = "l3dsr"
-    NAT = "nat"
-
 
 IN_IP = (Encapsulation.IPIP, Encapsulation.IP6IP6, Encapsulation.V4_IN_V6, Encapsulation.V6_IN_V4)
 TUNNELS = (Encapsulation.GUE, Encapsulation.GRE, *IN_IP)

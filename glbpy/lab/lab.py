@@ -14,10 +14,10 @@ from glbpy.forwarder import Forwarder
 from glbpy.lab import backend as programs
 from glbpy.lab import director, netns, redirect, topology
 from glbpy.lab.driver import Driver
+from glbpy.lab.encapsulation import Encapsulation
 from glbpy.lab.encapsulations import (
     POOL_V4,
     POOL_V6,
-    Encapsulation,
     Extra,
     extras,
     loopback_vips,

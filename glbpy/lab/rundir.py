@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from glbpy.errors import LabError
 from glbpy.lab import netns, topology
 from glbpy.lab.driver import Driver
-from glbpy.lab.encapsulations import Encapsulation, LabService
+from glbpy.lab.encapsulation import Encapsulation
+from glbpy.lab.encapsulations import LabService
 
 LABS = Path("/run/glb/lab")
 EAL = Path("/var/run/dpdk")
