@@ -1,5 +1,6 @@
 /* The life of a capture (capture_control.h). */
 #include "capture_control.h"
+#include "clock.h"
 #include "log.h"
 
 #include <rte_rcu_qsbr.h>
@@ -7,18 +8,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LEAVE_WAIT_MS = 1000 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static int read_at(const json_t *list, unsigned *at, struct glb_error *error)
 {
@@ -123,11 +115,11 @@ int capture_start(struct workers *workers, const char *path, const struct captur
 				     "drop for it", glb_reason_name((unsigned)filter->reason));
 	if (workers->capture != NULL)
 		return glb_error_set(error, -EBUSY, "a capture is running; it ends after %llu s at the latest",
-				     (unsigned long long)(workers->capture_end_ms - now_ms()) / 1000 + 1);
+				     (unsigned long long)(workers->capture_end_ms - clock_ms()) / 1000 + 1);
 	capture = capture_create(path, workers->count, filter, error);
 	if (capture == NULL)
 		return error->code;
-	workers->capture_end_ms = now_ms() + seconds * 1000ULL;
+	workers->capture_end_ms = clock_ms() + seconds * 1000ULL;
 	__atomic_store_n(&workers->capture, capture, __ATOMIC_RELEASE);
 	log_info("a capture begins, for at most %u s", seconds);
 	return 0;
@@ -136,14 +128,14 @@ int capture_start(struct workers *workers, const char *path, const struct captur
 void capture_stop(struct workers *workers, struct swap *swap)
 {
 	struct capture *capture = workers->capture;
-	uint64_t token, since = now_ms();
+	uint64_t token, since = clock_ms();
 
 	if (capture == NULL)
 		return;
 	__atomic_store_n(&workers->capture, NULL, __ATOMIC_RELEASE);
 	token = rte_rcu_qsbr_start(swap->workers);
 	while (rte_rcu_qsbr_check(swap->workers, token, false) == 0) {
-		if (now_ms() - since > LEAVE_WAIT_MS) {
+		if (clock_ms() - since > LEAVE_WAIT_MS) {
 			log_warning("a worker hangs: the memory of the capture that ended stays in use");
 			return;
 		}
@@ -155,6 +147,6 @@ void capture_stop(struct workers *workers, struct swap *swap)
 
 void capture_expire(struct workers *workers, struct swap *swap)
 {
-	if (workers->capture != NULL && now_ms() >= workers->capture_end_ms)
+	if (workers->capture != NULL && clock_ms() >= workers->capture_end_ms)
 		capture_stop(workers, swap);
 }

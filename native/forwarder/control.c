@@ -1,5 +1,6 @@
 /* The control socket (control.h). */
 #include "control.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,7 +10,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BACKLOG = 128 }; /* clients that may wait for the next poll */
@@ -31,14 +31,6 @@ struct control {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static int listen_at(struct control *control, struct glb_error *error)
 {
@@ -121,7 +113,7 @@ static void accept_client(struct control *control)
 	client = find_place(control);
 	client->fd = fd;
 	client->closing = false;
-	client->last = now_us();
+	client->last = clock_us();
 	client->in_len = 0;
 }
 
@@ -190,7 +182,7 @@ static void read_client(struct control *control, struct client *client)
 		drop_client(client);
 		return;
 	}
-	client->last = now_us();
+	client->last = clock_us();
 	client->in_len += (size_t)n;
 	answer_lines(control, client);
 }
@@ -203,7 +195,7 @@ static void serve_client(struct control *control, struct client *client, short e
 			return;
 		}
 		if (events & POLLOUT) {
-			client->last = now_us();
+			client->last = clock_us();
 			send_reply(client);
 			if (client->fd >= 0 && client->out == NULL)
 				answer_lines(control, client);

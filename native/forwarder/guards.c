@@ -1,25 +1,17 @@
 /* Guards' memory, and sharing out (guards.h). */
 #include "guards.h"
+#include "clock.h"
 #include "slots.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BALANCE_NS = 100000000 };
 
 struct limit_now {
 	uint32_t rate[2], burst[2]; /* by enum glb_limit_kind; 0 = none */
 };
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 int guards_open(struct guards *guards, const struct config *config, const struct stats_file *stats, struct glb_error *error)
 {
@@ -118,7 +110,7 @@ static void balance(struct guards *guards, uint32_t slot, unsigned kind, double 
 bool guards_balance(struct guards *guards, const struct loaded *loaded)
 {
 	const struct glb_snapshot *snapshot = &loaded->snapshot;
-	const uint64_t now_ns = monotonic_ns();
+	const uint64_t now_ns = clock_ns();
 	const double seconds = (double)(now_ns - guards->then_ns) * 1e-9;
 
 	if (guards->workers < 2 || snapshot->protection_count == 0)

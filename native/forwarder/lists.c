@@ -1,5 +1,6 @@
 /* Lists files into memory, and into force (lists.h). */
 #include "lists.h"
+#include "clock.h"
 #include "file.h"
 #include "keep.h"
 #include "log.h"
@@ -17,14 +18,6 @@ enum {
 	SWITCH_WAIT_US = 1000000, /* as long as a load of a snapshot waits (swap.c) */
 	SWITCH_POLL_NS = 20000,
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void let_go(struct lists_file *file)
 {
@@ -112,7 +105,7 @@ static bool wait_for_workers(struct rte_rcu_qsbr *workers, uint64_t token, uint6
 	const struct timespec pause = {.tv_nsec = SWITCH_POLL_NS};
 
 	while (rte_rcu_qsbr_check(workers, token, false) == 0) {
-		if (now_us() - since_us > SWITCH_WAIT_US)
+		if (clock_us() - since_us > SWITCH_WAIT_US)
 			return false;
 		nanosleep(&pause, NULL);
 	}
@@ -123,7 +116,7 @@ static bool wait_for_workers(struct rte_rcu_qsbr *workers, uint64_t token, uint6
 static void put_in_force(struct lists *lists, struct loaded *current, struct rte_rcu_qsbr *workers, struct filters *fresh)
 {
 	struct filters *old = current->filters;
-	const uint64_t since_us = now_us();
+	const uint64_t since_us = clock_us();
 
 	current->filters = fresh;
 	__atomic_store_n(&current->filter, fresh->filter, __ATOMIC_RELEASE);
@@ -137,13 +130,13 @@ static void put_in_force(struct lists *lists, struct loaded *current, struct rte
 			log_warning("a worker has not left the old lists after %d ms", SWITCH_WAIT_US / 1000);
 		lists_reclaim(lists, workers);
 	}
-	lists->switch_us = now_us() - since_us;
+	lists->switch_us = clock_us() - since_us;
 	lists->generation++;
 }
 
 int lists_load(struct lists *lists, struct loaded *current, struct rte_rcu_qsbr *workers, const char *path)
 {
-	const uint64_t start = now_us();
+	const uint64_t start = clock_us();
 	struct glb_error error = {0};
 	struct lists_file *file = read_lists(path, &error);
 	struct filters *fresh = file != NULL ? make_filters(file, current, current->snapshot.header != NULL, &error) : NULL;
@@ -156,7 +149,7 @@ int lists_load(struct lists *lists, struct loaded *current, struct rte_rcu_qsbr 
 		log_error("lists refused: %s", error.text);
 		return error.code;
 	}
-	lists->load_us = now_us() - start;
+	lists->load_us = clock_us() - start;
 	put_in_force(lists, current, workers, fresh);
 	lists->last_error = (struct glb_error){0};
 	log_info("lists from %s: %u with %llu prefixes", path, file->lists.count, (unsigned long long)file->prefixes);

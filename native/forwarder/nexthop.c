@@ -1,5 +1,6 @@
 /* Next hops of backends (nexthop.h). Backends with equal addresses share a target, targets with equal next hops a neighbour. */
 #include "nexthop.h"
+#include "clock.h"
 #include "kernel.h"
 
 #include <linux/neighbour.h>
@@ -8,7 +9,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	RETRY_MS = 1000,      /* first repetition for a neighbour that does not answer; doubles */
@@ -58,14 +58,6 @@ struct nexthop {
 	bool dirty;          /* routes must be looked up again */
 	int64_t resync_at;   /* ms, monotonic: not before */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 const char *nexthop_why_name(enum nexthop_why why)
 {
@@ -247,7 +239,7 @@ static void know_neighbours(struct nexthop *nexthop, struct view *view)
 static void resync(struct nexthop *nexthop)
 {
 	struct view fresh = {.target_count = nexthop->view.target_count};
-	const int64_t start = now_ms();
+	const int64_t start = clock_ms();
 	int64_t took;
 
 	nexthop->dirty = true;
@@ -263,8 +255,8 @@ static void resync(struct nexthop *nexthop)
 		}
 	}
 	free_view(&fresh);
-	took = now_ms() - start;
-	nexthop->resync_at = now_ms() + (took * RESYNC_SHARE > RESYNC_GAP_MS ? took * RESYNC_SHARE : RESYNC_GAP_MS);
+	took = clock_ms() - start;
+	nexthop->resync_at = clock_ms() + (took * RESYNC_SHARE > RESYNC_GAP_MS ? took * RESYNC_SHARE : RESYNC_GAP_MS);
 }
 
 static void ask_again_at_once(struct nexthop *nexthop)
@@ -301,20 +293,20 @@ int nexthop_poll(struct nexthop *nexthop)
 	if (changes & (KERNEL_LINKS | KERNEL_LOST))
 		ask_again_at_once(nexthop);
 	/* not between changes that are older than what the kernel says now: the last word might be among the lost ones */
-	if (nexthop->dirty && !(changes & KERNEL_MORE) && now_ms() >= nexthop->resync_at) {
+	if (nexthop->dirty && !(changes & KERNEL_MORE) && (int64_t)clock_ms() >= nexthop->resync_at) {
 		resync(nexthop);
 		changed = true;
 	}
-	solicit(nexthop, now_ms());
+	solicit(nexthop, clock_ms());
 	if (changed)
 		publish(nexthop);
-	return next_due(nexthop, now_ms());
+	return next_due(nexthop, clock_ms());
 }
 
 /* Polls until all neighbours that were asked for the first time are known. */
 static void wait_for_fresh(struct nexthop *nexthop, unsigned wait_ms)
 {
-	const int64_t until = now_ms() + wait_ms;
+	const int64_t until = clock_ms() + wait_ms;
 
 	for (;;) {
 		struct pollfd fd = {.fd = kernel_fd(nexthop->kernel), .events = POLLIN};
@@ -323,7 +315,7 @@ static void wait_for_fresh(struct nexthop *nexthop, unsigned wait_ms)
 
 		for (uint32_t i = 0; i < nexthop->view.neighbour_count && !missing; i++)
 			missing = nexthop->view.neighbours[i].fresh;
-		left = until - now_ms();
+		left = until - clock_ms();
 		if (!missing || left <= 0)
 			break;
 		poll(&fd, 1, (int)left);
@@ -382,7 +374,7 @@ int nexthop_adopt(struct nexthop *nexthop, const struct glb_addr *addrs, size_t 
 	nexthop->target_of = target_of;
 	nexthop->words = words;
 	nexthop->count = count;
-	solicit(nexthop, now_ms());
+	solicit(nexthop, clock_ms());
 	wait_for_fresh(nexthop, wait_ms);
 	publish(nexthop);
 	return 0;

@@ -1,26 +1,18 @@
 /* MTUs of the ways to backends (path_mtus.h). */
 #include "path_mtus.h"
+#include "clock.h"
 #include "log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	MESSAGES_A_SECOND = 100, /* that a worker passes on: each costs the main lcore a look at all backends */
 	MESSAGES_AT_ONCE = 32,
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 int path_mtus_open(struct path_mtus *mtus, const struct config *config, struct glb_error *error)
 {
@@ -128,7 +120,7 @@ static void say_all(const struct path_mtus *mtus, struct loaded *loaded)
 
 void path_mtus_poll(struct path_mtus *mtus, struct loaded *current)
 {
-	const uint64_t now = now_ms();
+	const uint64_t now = clock_ms();
 	uint64_t rung;
 
 	if (read(mtus->fd, &rung, sizeof(rung)) == sizeof(rung))
@@ -155,7 +147,7 @@ static json_t *one(const struct glb_snapshot *snapshot, const struct glb_backend
 json_t *path_mtus_status(const struct path_mtus *mtus, const struct loaded *current)
 {
 	const struct glb_snapshot *snapshot = &current->snapshot;
-	const uint64_t now = now_ms();
+	const uint64_t now = clock_ms();
 	json_t *list = json_array();
 
 	for (uint32_t i = 0; mtus->count != 0 && i < snapshot->backend_count && json_array_size(list) < PATH_MTUS_LISTED; i++) {

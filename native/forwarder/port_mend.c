@@ -1,5 +1,6 @@
 /* Opening a port again (port_mend.h): the device is removed and added as at start. */
 #include "port_mend.h"
+#include "clock.h"
 #include "log.h"
 #include "memif.h"
 #include "pool.h"
@@ -9,15 +10,6 @@
 #include <rte_ethdev.h>
 
 #include <string.h>
-#include <time.h>
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* Other drivers' devices cannot be had again without their set-up; one that punts is bound to the old MAC. */
 static bool reopenable(const struct port *port)
@@ -37,12 +29,12 @@ static enum port_event look(struct port *port, const struct config *config)
 	struct rte_eth_link link;
 
 	if (strcmp(port->driver, "net_memif") != 0)
-		return port_watch_look(&port->watch, now_ms());
+		return port_watch_look(&port->watch, clock_ms());
 	if (rte_eth_link_get_nowait(port->id, &link) != 0)
 		link.link_status = RTE_ETH_LINK_DOWN;
 	said = port_configured(port, config);
 	return port_watch_peer(&port->watch, link.link_status == RTE_ETH_LINK_UP,
-			       link.link_status != RTE_ETH_LINK_UP && said != NULL && memif_server_listens(said->devargs), now_ms());
+			       link.link_status != RTE_ETH_LINK_UP && said != NULL && memif_server_listens(said->devargs), clock_ms());
 }
 
 int ports_look(struct ports *ports, const struct config *config)
@@ -133,7 +125,7 @@ void port_mend(struct ports *ports, unsigned index, const struct config *config,
 		glb_error_set(&error, -ENODEV, "port %s: is not in the configuration; restart", port->name);
 	else
 		opened = reopen(ports, index, config, devargs, &error) == 0 && tell(ports, config, swap, &error) == 0;
-	port_watch_tried(watch, opened, now_ms());
+	port_watch_tried(watch, opened, clock_ms());
 	if (opened && watch->interface[0] != '\0')
 		log_info("port %s: interface %s is back", port->name, watch->interface);
 	else if (!opened)

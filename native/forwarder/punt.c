@@ -1,8 +1,9 @@
 /* The exception path's two ends: what workers call, and the thread between them and the kernel (punt.h).
  * Making and removing the interfaces is in punt_port.c. */
 #include "punt.h"
-#include "punt_port.h"
+#include "clock.h"
 #include "count.h"
+#include "punt_port.h"
 
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -24,14 +25,6 @@ static uint64_t load(const uint64_t *word)
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* ---- workers ---- */
 
 enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct glb_packet *packet,
@@ -45,7 +38,7 @@ enum glb_reason punt_offer(struct punt_port *punt, unsigned worker, const struct
 		return packet->reason;
 	}
 	class = glb_punt_classify(packet);
-	if (!glb_bucket_take(&lane->bucket[class], now_ns())) {
+	if (!glb_bucket_take(&lane->bucket[class], clock_ns())) {
 		count_add(&lane->limited[class], 1);
 		return GLB_REASON_PUNT_LIMITED;
 	}

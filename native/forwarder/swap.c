@@ -1,5 +1,6 @@
 /* Swapping snapshots under RCU (swap.h). */
 #include "swap.h"
+#include "clock.h"
 #include "egress.h"
 #include "keep.h"
 #include "log.h"
@@ -19,14 +20,6 @@ enum {
 	WAITING_MAX = 4,
 	KEEP_AGAIN_US = 10000000,
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 int swap_open(struct swap *swap, const struct config *config, const struct ports *ports,
 	      const struct stats_file *stats, struct nexthop *nexthop, struct guards *guards, struct glb_error *error)
@@ -116,9 +109,9 @@ static bool wait_for_workers(const struct swap *swap, uint64_t token, uint64_t s
 	const struct timespec pause = {.tv_nsec = SWITCH_POLL_NS};
 
 	while (rte_rcu_qsbr_check(swap->workers, token, false) == 0) {
-		if (now_us() - since_us > SWITCH_WAIT_US)
+		if (clock_us() - since_us > SWITCH_WAIT_US)
 			return false;
-		if (now_us() - since_us > SWITCH_SPIN_US)
+		if (clock_us() - since_us > SWITCH_SPIN_US)
 			nanosleep(&pause, NULL);
 	}
 	return true;
@@ -128,7 +121,7 @@ static bool wait_for_workers(const struct swap *swap, uint64_t token, uint64_t s
 static uint64_t put_in_force(struct swap *swap, struct loaded *fresh)
 {
 	struct loaded *old = swap->current;
-	uint64_t since_us = now_us(), took;
+	uint64_t since_us = clock_us(), took;
 
 	pthread_mutex_lock(&swap->lock);
 	__atomic_store_n(&swap->current, fresh, __ATOMIC_RELEASE);
@@ -136,14 +129,14 @@ static uint64_t put_in_force(struct swap *swap, struct loaded *fresh)
 	pthread_mutex_unlock(&swap->lock);
 	old->token = rte_rcu_qsbr_start(swap->workers);
 	if (wait_for_workers(swap, old->token, since_us)) {
-		took = now_us() - since_us;
+		took = clock_us() - since_us;
 		loaded_free(old);
 		return took;
 	}
 	log_warning("a worker has not left the old snapshot after %d ms", SWITCH_WAIT_US / 1000);
 	old->next = swap->waiting;
 	swap->waiting = old;
-	return now_us() - since_us;
+	return clock_us() - since_us;
 }
 
 static void refuse(struct swap *swap, const char *path, const struct glb_error *error)
@@ -167,7 +160,7 @@ static bool too_many_wait(const struct swap *swap)
 
 int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 {
-	uint64_t start = now_us();
+	uint64_t start = clock_us();
 	struct glb_error error = {0};
 	struct loaded *fresh = NULL;
 	int ret = 0;
@@ -201,7 +194,7 @@ int swap_load(struct swap *swap, const char *path, struct swap_result *result)
 		return ret;
 	}
 	path_mtus_adopt(swap->path_mtus, fresh);
-	result->load_us = now_us() - start;
+	result->load_us = clock_us() - start;
 	result->switch_us = put_in_force(swap, fresh);
 	xdp_drop_vips(swap->ports);
 	pthread_mutex_lock(&swap->lock);
@@ -232,13 +225,13 @@ int swap_keep(struct swap *swap)
 	else if (strcmp(error.text, swap->keep_error.text) != 0)
 		log_error("%s", error.text);
 	swap->keep_error = error;
-	swap->keep_again_us = now_us() + KEEP_AGAIN_US;
+	swap->keep_again_us = clock_us() + KEEP_AGAIN_US;
 	return ret;
 }
 
 void swap_keep_again(struct swap *swap)
 {
-	if (swap->keep_error.code != 0 && now_us() >= swap->keep_again_us && swap_keep(swap) == 0)
+	if (swap->keep_error.code != 0 && clock_us() >= swap->keep_again_us && swap_keep(swap) == 0)
 		log_info("what was loaded is at %s now", swap->config->snapshot);
 }
 

@@ -1,5 +1,6 @@
 /* Taking over from a running forwarder (takeover.h). */
 #include "takeover.h"
+#include "clock.h"
 #include "eal.h"
 #include "log.h"
 #include "notify.h"
@@ -10,21 +11,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	UNMUTE_WAIT_US = 1000000,
 	SETTLE_WARN_US = 10000000,
 };
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* Drivers whose devices two processes may open at once, each of which then receives every packet. */
 static bool can_be_shared(const char *devargs)
@@ -130,7 +122,7 @@ static int flip(struct takeover *takeover, const struct takeover_parts *parts, i
 		workers_mute(parts->workers, MUTE_NOW, 0);
 		return glb_error_set(error, -EBUSY, "the workers of the new forwarder do not run; it stays muted");
 	}
-	begin = now_us();
+	begin = clock_us();
 	reply = peer_ask(fd, "yield", error);
 	if (reply == NULL && error->code != -ECONNRESET && error->code != -EPIPE) {
 		char why[sizeof(error->text)];
@@ -140,10 +132,10 @@ static int flip(struct takeover *takeover, const struct takeover_parts *parts, i
 				     (int)result->old_pid);
 	}
 	json_decref(reply); /* one that has hung up has ended */
-	result->overlap_us = (uint64_t)(now_us() - begin);
+	result->overlap_us = (uint64_t)(clock_us() - begin);
 	ret = take_names(takeover, parts, error);
 	takeover->state = TAKEOVER_SETTLING;
-	takeover->since_us = now_us();
+	takeover->since_us = clock_us();
 	notify_ready();
 	log_info("took over from process %d after %d us together", (int)result->old_pid, (int)result->overlap_us);
 	return ret;
@@ -189,7 +181,7 @@ bool takeover_settle(struct takeover *takeover, struct config *config)
 		return false;
 	lock = run_dir_take(takeover->run_dir, &error);
 	if (lock < 0) {
-		if (takeover->since_us != 0 && now_us() - takeover->since_us > SETTLE_WARN_US) {
+		if (takeover->since_us != 0 && clock_us() - takeover->since_us > SETTLE_WARN_US) {
 			log_warning("the old process has not ended yet: %s", error.text);
 			takeover->since_us = 0;
 		}

@@ -1,5 +1,6 @@
 /* The watchdog's thread (watchdog.h). How a thread is judged is in watch.c. */
 #include "watchdog.h"
+#include "clock.h"
 #include "layout.h"
 #include "log.h"
 #include "watch.h"
@@ -31,14 +32,6 @@ struct watchdog {
 	unsigned count;
 	struct watched watched[LAYOUT_LCORES_MAX];
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static char thread_state(int tid)
 {
@@ -91,9 +84,9 @@ static void look(struct watched *it)
 	now = watch_look(&it->watch, beats, (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec,
 			 beat ? 'R' : thread_state(tid));
 	if (now != before)
-		say(it, before, now, (unsigned long long)(now_ms() - it->since_ms));
+		say(it, before, now, (unsigned long long)(clock_ms() - it->since_ms));
 	if (beat)
-		it->since_ms = now_ms();
+		it->since_ms = clock_ms();
 }
 
 static void *run(void *context)
