@@ -151,10 +151,13 @@ static const char allow_help[] =
 "  --name NAME          as attach was given; needed only where there are several instances\n";
 
 static const char load_help[] =
-"usage: glb-redirect load PROTO:VIP:PORT N [--pin-dir DIR] [--name NAME]\n"
+"usage: glb-redirect load PROTO:VIP:PORT N|--connections [--pin-dir DIR] [--name NAME]\n"
 "\n"
 "Says how busy this host is with a service that was attached with `--service …=load<N`: any\n"
-"number, such as requests being worked on. New connections are accepted while it is smaller.\n";
+"number, such as requests being worked on. New connections are accepted while it is smaller.\n"
+"\n"
+"  --connections        the number of connections that the service's clients have open here,\n"
+"                       five times a second, until SIGTERM; then 0\n";
 
 static const char events_help[] =
 "usage: glb-redirect events [DEV] [--seconds N] [--pin-dir DIR] [--name NAME]\n"

@@ -53,7 +53,7 @@ static const struct option nfqueue_known[] = {
 static const struct option iptables_known[] = {
 	{"queue", required_argument, NULL, 'q'}, {"port", required_argument, NULL, 'P'}, {"decap", required_argument, NULL, 'D'},
 	{"nft", no_argument, NULL, 'N'}, {"help", no_argument, NULL, 'h'}, {0}};
-static const struct option load_known[] = {COMMON};
+static const struct option load_known[] = {{"connections", no_argument, NULL, 'c'}, COMMON};
 static const struct option events_known[] = {{"seconds", required_argument, NULL, 'S'}, COMMON};
 static const struct option detach_known[] = {{"force", no_argument, NULL, 'f'}, COMMON};
 static const struct option status_known[] = {
@@ -358,8 +358,8 @@ static int check(struct reading *reading)
 		return misuse(reading, "--vip needs --connections", NULL);
 	if (actions_of(reading->command) && !options->action)
 		return misuse(reading, "what is it to do? ", actions_of(reading->command));
-	if (!strcmp(reading->command, "load") && !options->given)
-		return misuse(reading, "which service, and how busy?", NULL);
+	if (!strcmp(reading->command, "load") && (!options->action || options->given == options->connections))
+		return misuse(reading, "which service, and how busy? A number, or --connections", NULL);
 	if (options->quic && quics_load(&options->quics, &options->services, options->quic))
 		return EXIT_FAILED;
 	if (!strcmp(reading->command, "attach") && quics_encrypted(&options->quics))

@@ -205,33 +205,3 @@ int services_become(int fd, const struct services *wanted)
 	services_free(&were);
 	return err;
 }
-
-/* glb-redirect load: what this host's agent says of how busy it is. */
-int command_load(const struct options *options)
-{
-	struct glb_redirect_service_key key;
-	struct glb_redirect_service value;
-	struct instance instance;
-	int status;
-
-	char *copy = strdup(options->action);
-
-	if (!copy || service_parse_key(&key, copy)) {
-		free(copy);
-		fail("not a service such as tcp:203.0.113.10:80 or tcp:[2001:db8::10]:80: %s", options->action);
-		return EXIT_USAGE;
-	}
-	free(copy);
-	status = instance_find(&instance, options);
-	if (status)
-		return status;
-	if (bpf_map_lookup_elem(instance.services_fd, &key, &value) || !(value.flags & GLB_REDIRECT_SERVICE_LOAD)) {
-		status = fail("%s: no service that goes by a load (`attach --service …=load<N`)", options->action);
-	} else {
-		value.load = options->load;
-		if (bpf_map_update_elem(instance.services_fd, &key, &value, BPF_EXIST))
-			status = fail_errno(-errno, "cannot write the load of %s", options->action);
-	}
-	instance_close(&instance);
-	return status;
-}

@@ -99,7 +99,7 @@ struct options {
 	const char *quic;       /* `attach`, `nfqueue`: the file with QUIC-LB configurations; NULL: none */
 	const char *secret;     /* `report`: the file with the key */
 	bool json;
-	bool connections;       /* `status`: those, and nothing else */
+	bool connections;       /* `status`: those, and nothing else; `load`: their number */
 	uint32_t seconds;       /* `events`: how long; 0: until a signal */
 	bool force;             /* `detach`: although packets come in */
 	bool help;
@@ -246,7 +246,7 @@ struct default_route machine_default_route(int family, int ifindex);
 /* connections.c: prints the connections of VIPs. An exit status. */
 int show_connections(const struct options *options);
 
-/* loader.c, status.c, metrics.c, doctor.c, allow.c, nfqueue.c, rule.c, probe.c: the commands. */
+/* loader.c, status.c, metrics.c, doctor.c, allow.c, load.c, nfqueue.c, rule.c, probe.c: the commands. */
 int command_attach(const struct options *options);
 int command_detach(const struct options *options);
 int command_report(const struct options *options);

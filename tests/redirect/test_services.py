@@ -1,12 +1,16 @@
 """What operators choose for a service: UDP by sockets, SYNs that go on, hunting for a less busy host."""
 
+import contextlib
 import json
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from . import packets as p
+from .conftest import PROGRAM
 from .test_sockets import DIRECTOR, HERE, PEER, ROUTERS, Host
 from .test_sockets import family as family
 from .test_sockets import host as host
@@ -139,6 +143,41 @@ def test_load(host: Host, family: int) -> None:
     assert report == [{"service": f"{name(host, 'tcp', family, port)}=load<5", "threshold": 5, "load": 4}]
 
 
+def test_established_connections(host: Host, family: int) -> None:
+    """Counted by `load --connections`: from the third on they go on, until one has ended."""
+    if host.redirect.way == "nfqueue":
+        return
+    port = host.listeners[family].getsockname()[1]
+    service = name(host, "tcp", family, port)
+    choose(host, "tcp", family, port, "load<3")
+    where = ("--pin-dir", str(host.redirect.pin_dir), "--name", host.redirect.name)
+    command = ["ip", "netns", "exec", host.namespace.name, str(PROGRAM), "load", service, "--connections"]
+    with contextlib.ExitStack() as stack, subprocess.Popen([*command, *where]) as agent:
+        opened = [host.established(family) for _ in range(2)]
+        for _, connection in opened:
+            stack.enter_context(connection)
+        until_load(host, 2)
+        assert host.judge(host.flow(family).packet(p.SYN)) == "local_syn"
+        third, connection = host.established(family)
+        until_load(host, 3)
+        assert host.judge(host.flow(family).packet(p.SYN)) == "forwarded_new"
+        assert host.judge(third.packet(p.ACK)) == "local_established"
+        third.send(p.RST)
+        until_load(host, 2)
+        assert host.judge(host.flow(family).packet(p.SYN)) == "local_syn"
+        connection.close()
+        agent.terminate()
+    assert agent.returncode == 0
+    assert host.redirect.status()["services"][0]["load"] == 0
+
+
+def until_load(host: Host, number: int) -> None:
+    deadline = time.monotonic() + 5
+    while host.redirect.status()["services"][0]["load"] != number:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_dynamic_threshold(host: Host, family: int) -> None:
     """It moves to where the load is, by one for every 50 connections."""
     if host.redirect.way == "nfqueue":
@@ -176,8 +215,9 @@ def test_wrong_words(host: Host) -> None:
         done = host.redirect.call("attach", "eth0", "--service", text)
         assert done.returncode == 2, text
         assert "--service takes" in done.stderr
-    done = host.redirect.call("load", "tcp:203.0.113.10:80")
-    assert done.returncode == 2
+    for words in ([], ["1", "--connections"], ["1", "2"]):
+        assert host.redirect.call("load", "tcp:203.0.113.10:80", *words).returncode == 2
+    assert host.redirect.call("load", "--connections").returncode == 2
     if host.redirect.way != "nfqueue":
         done = host.redirect.call("load", "tcp:203.0.113.99:80", "1")
         assert done.returncode == 1
