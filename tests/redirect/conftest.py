@@ -71,9 +71,12 @@ class Redirect:
         self.last_status: dict[str, Any] = {}
         self.judge: Judge | None = None
         self.device_link: dict[str, Any] = {}
+        self.attached: tuple[str, ...] | None = None
 
     def call(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `glb-redirect command …` in the namespace with the instance's pins."""
+        if command in ("attach", "detach"):
+            self.attached = None
         where = ["--pin-dir", str(self.pin_dir), "--name", self.name]
         whole = ["ip", "netns", "exec", self.namespace.name, str(PROGRAM), command, *arguments, *where]
         return subprocess.run(whole, capture_output=True, text=True, check=False)
@@ -83,14 +86,19 @@ class Redirect:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def want(self, *arguments: str) -> None:
+        """Attaches, if it is not so already: the kernel takes most of a second to verify the programs."""
+        if self.attached != arguments:
+            self.attach(*arguments)
+
     def attach(self, *arguments: str) -> None:
         if self.way == "nfqueue":
             self.judge = Judge(self, arguments, self.judge)
-            return
-        if self.way == "xdp":
-            arguments = (*arguments, "--mode", "xdp", "--xdp-forward", "redirect")
-        self.must("attach", self.device, *arguments)
-        self.last_status = self.status()
+        else:
+            mode = ["--mode", "xdp", "--xdp-forward", "redirect"] if self.way == "xdp" else []
+            self.must("attach", self.device, *arguments, *mode)
+            self.last_status = self.status()
+        self.attached = arguments
 
     def detach(self) -> None:
         if self.judge:

@@ -330,7 +330,7 @@ def test_ethernet_padding_is_no_part_of_the_packet(redirect: Redirect) -> None:
     assert redirect.feed(wrap(segment(4, p.SYN)) + bytes(40))[1] == "local_syn"
 
 
-# --- limits and settings
+# --- limits and settings: each test attaches with its own, and leaves them
 
 
 def test_unknown_packets_without_a_hop_are_limited(redirect: Redirect) -> None:
@@ -342,7 +342,6 @@ def test_unknown_packets_without_a_hop_are_limited(redirect: Redirect) -> None:
         rans = [redirect.feed(packet) for _ in range(40)]
     finally:
         os.sched_setaffinity(0, cpus)
-        redirect.attach()
     seen = Counter((reason, ran.verdict) for ran, reason in rans)
     delivered = seen[("local_last_hop", UNSPEC)]
     assert 5 <= delivered <= 15  # 10 when a second ended meanwhile
@@ -363,17 +362,15 @@ def test_packets_for_the_next_hop_are_limited(redirect: Redirect) -> None:
         assert redirect.feed(wrap(segment(4, p.SYN)))[1] == "local_syn"
     finally:
         os.sched_setaffinity(0, cpus)
-        redirect.attach()
     assert 5 <= seen["forwarded"] <= 5 + 5 * took + 1
     assert seen == {"forwarded": seen["forwarded"], "forward_limited": 40 - seen["forwarded"]}
-    assert Counter(redirect.feed(packet)[1] for _ in range(40)) == {"forwarded": 40}
 
 
 def test_other_port(redirect: Redirect) -> None:
     redirect.attach("--port", "6080")
-    try:
-        packet = p.gue(segment(4, p.SYN), src=DIRECTOR, dst=HERE, port=6080)
-        assert redirect.feed(packet)[1] == "local_syn"
-        assert redirect.feed(wrap(segment(4, p.SYN)))[1] == "not_gue"
-    finally:
-        redirect.attach()
+    packet = p.gue(segment(4, p.SYN), src=DIRECTOR, dst=HERE, port=6080)
+    assert redirect.feed(packet)[1] == "local_syn"
+    assert redirect.feed(wrap(segment(4, p.SYN)))[1] == "not_gue"
+    unknown = p.gue(segment(4), src=DIRECTOR, dst=HERE, hops=[PEER], port=6080)
+    # The limits are the default's again.
+    assert Counter(redirect.feed(unknown)[1] for _ in range(40)) == {"forwarded": 40}

@@ -5,9 +5,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from . import packets as p
 from .conftest import PROGRAM
@@ -18,18 +15,13 @@ from .test_sockets import host as host
 KINDS = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-@pytest.fixture(autouse=True)
-def plain_again(host: Host) -> Iterator[None]:
-    yield
-    host.redirect.attach()
-
-
 def name(host: Host, protocol: str, family: int, port: int) -> str:
     vip = {4: "203.0.113.10", 6: "[2001:db8::10]"}[family]
     return f"{protocol}:{vip}:{port}"
 
 
 def choose(host: Host, protocol: str, family: int, port: int, choice: str) -> None:
+    """And nothing else: what an earlier test has chosen is gone. Attaching takes its time."""
     host.redirect.attach("--service", f"{name(host, protocol, family, port)}={choice}")
 
 
@@ -51,26 +43,24 @@ def test_datagrams_by_sockets(host: Host, family: int) -> None:
     kind, code = (3, 1) if family == 4 else (1, 3)
     error = p.icmp(ROUTERS[family], flow.vip, kind, code, bytes(4), answer)
     assert host.judge(datagram) == "local_udp"  # the default: whatever is here
-    with host.namespace.entered():
-        bound, connected = (socket.socket(KINDS[family], socket.SOCK_DGRAM) for _ in range(2))
-    with bound, connected:
-        for choice in ("bound", "connected"):
-            choose(host, "udp", family, 5300, choice)
-            assert host.judge(datagram) == "forwarded"
-            assert host.judge(error) == "forwarded"
-            assert at_last_hop(host, datagram) == "local_udp"
-            assert host.judge(p.udp(*ends[:3], 5301, b"q")) == "local_udp"  # another service
-        for each in (bound, connected):
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            each.bind((flow.vip, 5300))
+    for choice in ("bound", "connected"):
+        choose(host, "udp", family, 5300, choice)
         assert host.judge(datagram) == "forwarded"
-        choose(host, "udp", family, 5300, "bound")
-        assert host.judge(datagram) == "local_udp"
-        choose(host, "udp", family, 5300, "connected")
-        connected.connect((flow.client, flow.sport))
-        assert host.judge(datagram) == "local_udp"
-        assert host.judge(error) == "local_icmp"
-        assert host.judge(p.udp(flow.client, flow.sport + 1000, flow.vip, 5300, b"q")) == "forwarded"
+        assert host.judge(error) == "forwarded"
+        assert at_last_hop(host, datagram) == "local_udp"
+        assert host.judge(p.udp(*ends[:3], 5301, b"q")) == "local_udp"  # another service
+        with host.namespace.entered():
+            taker, connected = (socket.socket(KINDS[family], socket.SOCK_DGRAM) for _ in range(2))
+        with taker, connected:
+            for each in (taker, connected):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                each.bind((flow.vip, 5300))
+            assert host.judge(datagram) == ("local_udp" if choice == "bound" else "forwarded")
+            connected.connect((flow.client, flow.sport))
+            assert host.judge(datagram) == "local_udp"
+            assert host.judge(error) == "local_icmp"
+            other = host.judge(p.udp(flow.client, flow.sport + 1000, flow.vip, 5300, b"q"))
+            assert other == ("local_udp" if choice == "bound" else "forwarded")
 
 
 def test_syn_goes_on_where_nothing_listens(host: Host, family: int) -> None:
@@ -211,6 +201,7 @@ WRONG = (
 
 
 def test_wrong_words(host: Host) -> None:
+    host.redirect.attach()
     for text in WRONG:
         done = host.redirect.call("attach", "eth0", "--service", text)
         assert done.returncode == 2, text

@@ -31,9 +31,9 @@ def redirect(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Redirect]:
 
 
 def attach(redirect: Redirect, *more: str) -> None:
-    """Attaches with what every test wants; options hold until the next attach."""
+    """With what every test wants; options hold until other ones are wanted."""
     allowed = [*VARIED.values(), V4["director"], V6["director"]]
-    redirect.attach("--allow", *allowed, "--peer", V4["peer"], V6["peer"], *more)
+    redirect.want("--allow", *allowed, "--peer", V4["peer"], V6["peer"], *more)
 
 
 def ends(outer: int, **more: str) -> dict[str, str]:
