@@ -1,19 +1,28 @@
-"""Real TCP finds the size that fits, both ways: the director says so, and a router behind the backend."""
+"""Real TCP finds the size that fits, both ways: told by the director, and by routers around a backend."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from glbpy import _native as native
+from glbpy.client import path_of
 from glbpy.lab import director, netns
-from glbpy.lab.lab import Lab
+from glbpy.lab.lab import POOL, Lab
 from glbpy.lab.slow import pattern
 from glbpy.lab.topology import CLIENT4, CLIENT6, VIP4, VIP6
 
+GLB = str(Path(sys.executable).with_name("glb"))
 EGRESS = 1400  # from the director to backends
 NARROW = 1300  # from the router to the client
 BYTES = 20_000_000
+# From the router to backends. 1286 bytes are left for clients, and not more than NARROW: a backend that has learned
+# of that tells it in its SYN-ACKs, and with those sizes nothing would be too big there.
+NARROW_WAY = 1330
+WAY_BYTES = 2_500_000
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +89,35 @@ def test_pings_are_told_the_size(lab: Lab, vip: str) -> None:
     assert lab.counters()["oversize_answered"] == before + 1
     ping(size)
     assert lab.counters()["oversize_answered"] == before + 1
+
+
+@pytest.mark.parametrize("vip", [VIP4, VIP6])
+def test_a_narrow_link_between_director_and_backend(lab: Lab, vip: str, tmp_path: Path) -> None:
+    """A router there says so to the director, which tells the client; the API shows what was learned."""
+    router, ns = lab.state().namespaces.router, lab.state().namespaces.client
+    ways = [f"{backend.address4}/32 dev br0" for backend in lab.backends()]
+    netns.ip(router, [f"route replace {way} mtu lock {NARROW_WAY}" for way in ways])
+    before, sent = lab.counters(), tmp_path / "sent"
+    sent.write_bytes(bytes(WAY_BYTES))
+    where = f"http://[{vip}]" if ":" in vip else f"http://{vip}"
+    curl = ["curl", "-gsS", "-m", "60", "-o", "/dev/null", "-H", "Expect:", "--data-binary", f"@{sent}"]
+    told = "%{size_upload} %{num_connects} %header{x-backend}"
+    said = netns.run_in(ns, [*curl, "-w", told, f"{where}/slow?seconds=0&bytes=1"])
+    size, connections, _ = said.split()
+    assert (int(size), int(connections)) == (WAY_BYTES, 1)
+    assert path_mtu(ns, vip) == fits(lab) - (EGRESS - NARROW_WAY)
+    now = lab.counters()
+    assert now["outer_too_big"] > before["outer_too_big"] or vip == VIP6  # the ways are known by then
+    assert now["outer_too_big_ignored"] == 0
+    deadline, seen = time.monotonic() + 10, []
+    with lab.api() as api:
+        while not seen and time.monotonic() < deadline:  # of those that this client's packets went to
+            paths = [path_of("pools", POOL, "backends", backend.name) for backend in lab.backends()]
+            seen = [way for path in paths for way in api.get(path)["status"]["path_mtus"]]
+    assert seen
+    assert {way["mtu"] for way in seen} == {NARROW_WAY}
+    shown = subprocess.run(
+        [GLB, "get", "backends", "--url", lab.state().api_url],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"{NARROW_WAY} from {seen[0]['director']}, " in shown
