@@ -2,12 +2,13 @@
 # Runs every test and ends with one line that sums them up. Needs root (the lab makes network namespaces).
 # TEST_PARTS limits what runs, for example: TEST_PARTS="c asan" make test
 #
-# Python's tests are three runs: computation, which goes beside the parts in C; then labs beside all others. The last two mostly wait.
+# Python's tests are three runs: computation, and what takes whole cores away from others, beside the parts in C; then labs beside all others. The
+# last two mostly wait.
 set -u
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" # meson looks for ninja there
 parts=${TEST_PARTS:-c asan fuzz python}
-computing="tests/api tests/model tests/oracle tests/unit" labs=tests/lab
+computing="tests/api tests/dataplane/test_watchdog.py tests/model tests/oracle tests/unit" labs=tests/lab
 passed=0 failed=0
 declare -A beside=() # pids of pytest, by the run's name
 

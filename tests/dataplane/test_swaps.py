@@ -61,7 +61,7 @@ def test_each_packet_goes_by_one_of_the_snapshots(
     by = [0, 0]
     deadline = time.monotonic() + SECONDS
     try:
-        while time.monotonic() < deadline or min(by) == 0:
+        while time.monotonic() < deadline or min(by) == 0 or (loads < 40 and not problems):
             for frame in forwarded():
                 ways = [n for n in (0, 1) if wanted[n][frame[-INNER:]] == frame]
                 assert len(ways) == 1, "neither as the one nor as the other snapshot says"
@@ -71,4 +71,4 @@ def test_each_packet_goes_by_one_of_the_snapshots(
         done.set()
         thread.join()
     assert not problems
-    assert loads > 20
+    assert loads >= 40
