@@ -131,7 +131,7 @@ def test_too_long_for_the_mtu(director: Director, segment: Segment) -> None:
 
 
 def test_swaps_lose_nothing(director: Director, segment: Segment, tmp_path: Path) -> None:
-    """A hundred loads a second, as far as the machine can, while packets flow: none is lost, and the generation counts every load."""
+    """Load after load while packets flow: none is lost, and the generation counts every load."""
     files = [
         snapshot(tmp_path / f"{n}.glb", revision=n, backends=BACKENDS[: n % 3 + 1], services=n % 4 + 1)
         for n in range(1, 13)

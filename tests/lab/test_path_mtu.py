@@ -19,8 +19,8 @@ GLB = str(Path(sys.executable).with_name("glb"))
 EGRESS = 1400  # from the director to backends
 NARROW = 1300  # from the router to the client
 BYTES = 20_000_000
-# From the router to backends. 1286 bytes are left for clients, and not more than NARROW: a backend that has learned
-# of that tells it in its SYN-ACKs, and with those sizes nothing would be too big there.
+# From the router to backends. 1286 bytes are left for clients: less than NARROW, because a backend that has
+# learned of that tells it in its SYN-ACKs, and nothing would be too big there.
 NARROW_WAY = 1330
 WAY_BYTES = 2_500_000
 
