@@ -21,7 +21,7 @@ from tests.lab.stayers import Crowd, Stayers
 from tests.lab.test_changes import new_connections
 
 SEED = 20240607
-SECONDS = 40.0
+STEPS = 24  # the same ones each time, however long they take
 ADDITIONS = 2
 KINDS = ("ask", "ask", "ask", "idle", "ask", "ask", "download", "idle", "ask", "idle")
 CROWD = Crowd(1000, KINDS, ask_s=3.2, rate=2_000)
@@ -128,8 +128,7 @@ def test_a_thousand_connections_stay_whatever_operators_do(fresh_lab: Lab) -> No
     operators = Operators(lab, SEED)
     ledger = Ledger(lab)
     with Client(lab.state().namespaces.client) as client, Stayers(client, CROWD) as stayers:
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
+        for _ in range(STEPS):
             operators.step()
             assert stayers.broken() == []
             time.sleep(operators.random.random() / 2)
@@ -142,8 +141,7 @@ def test_a_thousand_connections_stay_whatever_operators_do(fresh_lab: Lab) -> No
         assert new_connections(client) == set(lab.state().backends)
         stayers.finish()
     assert operators.done["add"] == ADDITIONS
-    assert operators.done["drain_two"] > 1
-    assert sum(operators.done.values()) > 15, operators.done
+    assert operators.done["drain_two"] > 1, operators.done
     check(lab, ledger.settled())
 
 

@@ -185,13 +185,15 @@ def test_down_after_up_was_killed_half_way(other: Lab, after_ms: int) -> None:
 
 
 def test_interrupted_up_cleans_up_after_itself(other: Lab) -> None:
-    starting = subprocess.Popen([GLB, "lab", "up", "--name", other.name], stderr=subprocess.DEVNULL)
-    netns.wait_until(lambda: len(traces(other).get("processes", [])) >= 3, "some programs", 20)
-    done = glb("lab", "down", "--name", other.name)
-    assert done.returncode == 1
-    assert "another command is at work" in done.stderr
-    starting.send_signal(signal.SIGINT)
-    assert starting.wait(30) != 0
+    with subprocess.Popen([GLB, "lab", "up", "--name", other.name], stderr=subprocess.DEVNULL) as starting:
+        try:
+            netns.wait_until(lambda: len(traces(other).get("processes", [])) >= 3, "some programs", 60)
+            done = glb("lab", "down", "--name", other.name)
+            assert done.returncode == 1
+            assert "another command is at work" in done.stderr
+        finally:
+            starting.send_signal(signal.SIGINT)
+        assert starting.wait(30) != 0
     assert traces(other) == {}
 
 
