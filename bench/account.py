@@ -11,26 +11,22 @@ line that had to come from further away, whether or not it was prefetched, and s
 """
 
 import argparse
-import json
-import os
 import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
+import callgrind
 import compare
 import report
-from cases import CASES, SYN, Case, Stock
-from cost import Failed, director, work_folder
+import special
+from cases import CASES, SYN, Case, Stock, choose
+from cost import work_folder
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build/account"
-PROGRAM = BUILD / "native/forwarder/glb-forwarder"
-OPTIONS = ("-Ddebug=true", "-Dpython=disabled", "-Dredirect=disabled", "-Dtests=false")
+PROGRAM = special.program("account")
 FIRST_LEVEL, SECOND_LEVEL = "32768,8,64", "524288,8,64"  # bytes, ways, bytes of a line
+OPTIONS = ("--dump-instr=yes", "--cache-sim=yes", f"--D1={FIRST_LEVEL}", f"--LL={SECOND_LEVEL}")
 SHOWN = (
     "gue-v4-100k", "gue-v6-100k", "hash4-100k", "hops4-100k", "cache-hit-100k", "cache-new-1m",
     "services-10k", "backends-1k", "gre-100k", "l3dsr-100k", "nat-100k",
@@ -62,15 +58,6 @@ class Account:
     misses: Counter[str]  # of the first level
     far: Counter[str]  # of the second one, too
     functions: Counter[str]
-
-
-def build() -> None:
-    """Build the forwarder with debugging information. Raises CalledProcessError."""
-    environment = os.environ | {"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    run = partial(subprocess.run, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
-    if not (BUILD / "build.ninja").exists():
-        run(["meson", "setup", BUILD, *OPTIONS])
-    run(["ninja", "-C", BUILD, "--quiet"])
 
 
 def by_address(text: str, program: str) -> dict[int, Counter[str]]:
@@ -129,30 +116,6 @@ def stage_of(chain: list[str]) -> str:
     return OTHERS
 
 
-def replay(stock: Stock, case: Case, packets: Path) -> dict[int, Counter[str]]:
-    document = director(
-        stock.folder, stock.snapshot(case), [packets], 0, repeat=False,
-        forward={"idle": "adaptive"}, flow_cache={"entries": case.entries},
-        stats={"service_slots": 16384, "backend_slots": 16384},
-    )  # fmt: skip
-    (stock.folder / "director.toml").write_text(document)
-    out = stock.folder / "callgrind.out"
-    done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--toggle-collect=worker_run", "--fair-sched=yes",
-         "--dump-instr=yes", "--cache-sim=yes", f"--D1={FIRST_LEVEL}", f"--LL={SECOND_LEVEL}",
-         f"--callgrind-out-file={out}",
-         str(PROGRAM), "--config", str(stock.folder / "director.toml"), "--replay"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        raise Failed(f"{case.name}: {done.stderr[-800:]}") from None
-    if result["out"] != result["in"] or result["in"] == 0:
-        raise Failed(f"{case.name}: not all was forwarded: {result}")
-    return by_address(out.read_text(), compare.PROGRAM)
-
-
 def count(stock: Stock, case: Case, flows: int) -> Account:
     """Of the packets of ``flows`` flows, which the caches have seen once before, unless all are new ones.
 
@@ -168,7 +131,10 @@ def count(stock: Stock, case: Case, flows: int) -> Account:
         parts.insert(0, stock.packets(replace(few, flags=SYN)))
     short = compare.join(stock.folder / "short.pcap", parts[:-1])
     long = compare.join(stock.folder / "long.pcap", parts)
-    before, after = replay(stock, few, short), replay(stock, few, long)
+    before, after = (
+        by_address(callgrind.replay(stock, few, packets, PROGRAM, *OPTIONS).read_text(), compare.PROGRAM)
+        for packets in (short, long)
+    )
     found = Account(Counter(), Counter(), Counter(), Counter())
     for at, chain in functions_at(list(after)).items():
         more = {event: (n - before[at][event]) / flows for event, n in after[at].items()}
@@ -189,12 +155,11 @@ def cell(account: Account, stage: str) -> str:
 
 def page(found: dict[str, Account]) -> str:
     """Return a Markdown table: a column for each case, a row for each stage."""
-    rows = [["", *found], ["---"] * (1 + len(found))]
-    rows += [[stage, *(cell(one, stage) for one in found.values())] for stage in NAMES]
+    rows = [[stage, *(cell(one, stage) for one in found.values())] for stage in NAMES]
     for name, field in (("all", "instructions"), ("lines", "misses"), ("of these far", "far")):
         digits = 0 if field == "instructions" else 1
         rows.append([name, *(f"{sum(getattr(one, field).values()):.{digits}f}" for one in found.values())])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return report.rows(["", *found], rows)
 
 
 def main() -> int:
@@ -206,16 +171,12 @@ def main() -> int:
     parser.add_argument("--functions", action="store_true", help="also show in which functions they are")
     parser.add_argument("--page", action="store_true", help="put a table into docs/performance.md")
     options = parser.parse_args()
-    names = options.names or SHOWN
-    if unknown := set(names) - {case.name for case in CASES}:
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    chosen = choose(parser, options.names or SHOWN)
     found: dict[str, Account] = {}
-    build()
+    special.build("account", "-Ddebug=true")
     with work_folder() as folder:
         stock = Stock(folder)
-        for case in CASES:
-            if case.name not in names:
-                continue
+        for case in chosen:
             account = found[case.name] = count(stock, case, options.flows)
             print(f"{case.name}, of a packet: instructions (lines from L2 and beyond, from beyond L2)")
             for stage in NAMES:

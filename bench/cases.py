@@ -1,8 +1,10 @@
 """What is measured of the packet path: snapshots and packets of each case, made once and kept in a folder."""
 
+import argparse
 import ipaddress
 import random
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,15 @@ CASES = (
     Case("l3dsr-100k", 1, above=GUE, service={"encapsulation": "l3dsr", "hops": 1, "dscp": 10}),
     Case("nat-100k", 5, above=GUE, service={"encapsulation": "nat", "hops": 1}),
 )
+
+
+def choose(
+    parser: argparse.ArgumentParser, names: Iterable[str], among: Sequence[Case] = CASES
+) -> list[Case]:
+    """Return the cases of these names. Ends the program with exit code 2 when there is none of a name."""
+    if unknown := set(names) - {case.name for case in among}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return [case for case in among if case.name in names]
 
 
 def vip(number: int, family: int) -> Any:

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import callgrind
-from cases import CASES, SYN, Case, Stock
-from cost import Failed, Measured, director, work_folder
+from cases import CASES, SYN, Case, Stock, choose
+from cost import Failed, Measured, work_folder
 
 from glbpy import forwarder
 from glbpy.errors import ForwarderError
@@ -82,36 +82,15 @@ def files(stock: Stock, case: Case) -> tuple[Path, Path]:
     return short, join(stock.folder / "long.pcap", more)
 
 
-def replay(stock: Stock, case: Case, packets: Path) -> Counter[str]:
-    """Return instructions by function of the worker's life."""
-    document = director(
-        stock.folder, stock.snapshot(case), [packets], 0, repeat=False,
-        forward={"idle": "adaptive"}, flow_cache={"entries": case.entries},
-        stats={"service_slots": 16384, "backend_slots": 16384},
-    )  # fmt: skip
-    (stock.folder / "director.toml").write_text(document)
-    out = stock.folder / "callgrind.out"
-    done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--toggle-collect=worker_run", "--fair-sched=yes",
-         f"--callgrind-out-file={out}", str(forwarder.find_program().resolve()),
-         "--config", str(stock.folder / "director.toml"), "--replay"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        raise Failed(f"{case.name}: {done.stderr[-800:]}") from None
-    if result["out"] != result["in"] or result["in"] == 0:
-        raise Failed(f"{case.name}: not all was forwarded: {result}")
-    return callgrind.read(out, PROGRAM)
-
-
 def count(stock: Stock, case: Case) -> Counter[str]:
     """Return instructions by function of COUNTED_PACKETS packets."""
     entries = {None: 0, 0: FLOWS, 1: 8 * FLOWS}[case.hit]
     few = replace(case, flows=FLOWS, rows=COUNTED_ROWS, entries=entries)
     short, long = files(stock, few)
-    before, after = replay(stock, few, short), replay(stock, few, long)
+    program = forwarder.find_program().resolve()
+    before, after = (
+        callgrind.read(callgrind.replay(stock, few, packets, program), PROGRAM) for packets in (short, long)
+    )
     return Counter({name: after[name] - before[name] for name in after})
 
 
@@ -155,12 +134,10 @@ def main() -> int:
     parser.add_argument("--no-time", action="store_true", help="count only")
     parser.add_argument("--functions", action="store_true", help="also show where the instructions are")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(names):
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    chosen = choose(parser, options.names or names, [case for case in CASES if case.name not in SAME])
     old = read(BASELINE) if BASELINE.exists() else Baseline(compiler(), {})
     if old.compiler != compiler():
         print(f"the baseline is {old.compiler}'s, this is {compiler()}: differences may be theirs")
-    chosen = [case for case in CASES if case.name in (options.names or names)]
     found: dict[str, float] = {}
     print(HEADING)
     with work_folder() as folder:

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import results
-from cases import CASES, Case, Stock
+from cases import CASES, Case, Stock, choose
 from dataplane.rig import to_toml
 from results import Failed
 
@@ -296,9 +296,10 @@ def summaries(measured: Sequence[Measured]) -> list[results.Result]:
 
 
 def print_stages(cases: Sequence[Case], stock: Stock, seconds: float) -> None:
+    import special
     import stages  # which uses this module
 
-    stages.build()
+    special.build("stages", "-Dstages=true")
     for case in cases:
         found = stages.measure(stock, case, seconds)
         print(f"{case.name}, cycles of a packet\n{stages.table(found)}\n", flush=True)
@@ -314,10 +315,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--stages", action="store_true", help="cycles of a packet by stage instead")
     options = parser.parse_args()
-    cases = [case for case in CASES if not options.names or case.name in options.names]
-    unknown = set(options.names) - {case.name for case in cases}
-    if unknown:
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    cases = choose(parser, options.names or [case.name for case in CASES])
     with work_folder() as folder:
         try:
             if options.stages:

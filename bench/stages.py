@@ -11,42 +11,27 @@ which stages overlap. `receive` and `send` are the drivers', which testpmd has, 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import compare
 import report
-from cases import CASES, Case, Stock
+import special
+from cases import CASES, Case, Stock, choose
 from cost import Failed, Running, alone, director, first, polling, warm_up, work_folder
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build/stages"
-PROGRAM = BUILD / "native/forwarder/glb-forwarder"
+PROGRAM = special.program("stages")
 SHOWN = (
     "gue-v4-100k", "gue-v4-1m", "gue-v6-100k", "hash4-100k", "hops4-100k", "services-10k", "backends-1k",
     "cache-hit-100k", "cache-new-1m", "gre-100k", "l3dsr-100k", "nat-100k",
 )  # fmt: skip
-OPTIONS = ("-Dstages=true", "-Dpython=disabled", "-Dredirect=disabled", "-Dtests=false")
 
 
 @dataclass(frozen=True)
 class Stages:
     packets: int
     cycles: dict[str, float]  # of a packet
-
-
-def build() -> None:
-    """Build the forwarder with a clock in it. Raises CalledProcessError."""
-    environment = os.environ | {"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    run = partial(subprocess.run, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
-    if not (BUILD / "build.ninja").exists():
-        run(["meson", "setup", BUILD, *OPTIONS])
-    run(["ninja", "-C", BUILD, "--quiet"])
 
 
 def parse(log: str) -> Stages:
@@ -87,14 +72,14 @@ def table(stages: Stages) -> str:
 def page(found: dict[str, Stages], instructions: dict[str, float]) -> str:
     """Return a Markdown table: a column for each case, a row for each stage that takes a tenth of a cycle."""
     stages = dict.fromkeys(name for one in found.values() for name in one.cycles)
-    rows = [["cycles of a packet", *found], ["---"] * (1 + len(found))]
+    rows = []
     for stage in stages:
         cycles = [one.cycles.get(stage, 0) for one in found.values()]
         if max(cycles) >= 0.1:
             rows.append([stage, *(f"{value:.1f}" if value >= 0.05 else "" for value in cycles)])
     rows.append(["all", *(f"{sum(one.cycles.values()):.0f}" for one in found.values())])
     rows.append(["instructions", *(f"{instructions[name]:.0f}" for name in found)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return report.rows(["cycles of a packet", *found], rows)
 
 
 def main() -> int:
@@ -105,18 +90,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--page", action="store_true", help="put a table into docs/performance.md")
     options = parser.parse_args()
-    names = options.names or SHOWN
-    if unknown := set(names) - {case.name for case in CASES}:
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    chosen = choose(parser, options.names or SHOWN)
     found: dict[str, Stages] = {}
     instructions: dict[str, float] = {}
     machine = report.facts()
-    build()
+    special.build("stages", "-Dstages=true")
     with work_folder() as folder:
         stock = Stock(folder)
-        for case in CASES:
-            if case.name not in names:
-                continue
+        for case in chosen:
             found[case.name] = measure(stock, case, options.seconds)
             print(f"{case.name}, cycles of a packet\n{table(found[case.name])}\n", flush=True)
             if options.page:
