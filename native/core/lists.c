@@ -29,22 +29,12 @@ static int check_frame(const struct glb_lists_header *header, size_t len, struct
 	return 0;
 }
 
-static bool zero(const void *bytes, size_t len)
-{
-	const uint8_t *p = bytes;
-	uint8_t any = 0;
-
-	for (size_t i = 0; i < len; i++)
-		any |= p[i];
-	return any == 0;
-}
-
 static int check_entry(const struct glb_lists *lists, uint32_t i, struct glb_error *error)
 {
 	const struct glb_list_entry *entry = &lists->entries[i];
 	const size_t len = strnlen(entry->name, sizeof(entry->name));
 
-	if (len == 0 || len > GLB_NAME_MAX || !zero(entry->name + len, sizeof(entry->name) - len))
+	if (len == 0 || len > GLB_NAME_MAX || !all_zero(entry->name + len, sizeof(entry->name) - len))
 		return REFUSE("list %u: its name is empty, too long or not padded with zeros", i);
 	if (i > 0 && strcmp(lists->entries[i - 1].name, entry->name) >= 0)
 		return REFUSE("list %u: its name does not ascend", i);
@@ -114,9 +104,9 @@ static int check_content(const struct glb_lists *lists, struct glb_error *error)
 	uint64_t at = glb_snapshot_align(entries_end);
 	int status = 0;
 
-	if (!zero(header->pad, sizeof(header->pad)))
+	if (!all_zero(header->pad, sizeof(header->pad)))
 		return REFUSE("header's padding is not zero");
-	if (at > header->file_bytes || !zero((const uint8_t *)header + entries_end, at - entries_end))
+	if (at > header->file_bytes || !all_zero((const uint8_t *)header + entries_end, at - entries_end))
 		return REFUSE("entries are not followed by zeros up to a multiple of 64 bytes");
 	for (uint32_t i = 0; i < lists->count && status == 0; i++) {
 		status = check_entry(lists, i, error);

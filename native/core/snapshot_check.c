@@ -29,16 +29,6 @@ static uint64_t count_of(const struct glb_snapshot *s, enum glb_section_kind kin
 	return s->header->sections[kind].count;
 }
 
-static bool zero(const void *bytes, size_t len)
-{
-	const uint8_t *p = bytes;
-	uint8_t any = 0;
-
-	for (size_t i = 0; i < len; i++)
-		any |= p[i];
-	return any == 0;
-}
-
 /* Is `addr` one address, its unused bits zero, of `bits` significant ones? */
 static bool addr_ok(const struct glb_addr *addr, unsigned bits)
 {
@@ -107,7 +97,7 @@ static int check_services(const struct glb_snapshot *s, struct glb_error *error)
 			return REFUSE("service %u: fields that encapsulation %s does not have", i,
 				      encap_rules[service->encap].name);
 		if ((service->flags & ~SERVICE_FLAGS) != 0 ||
-		    !zero(service->pad, sizeof(service->pad)))
+		    !all_zero(service->pad, sizeof(service->pad)))
 			return REFUSE("service %u: unknown flags 0x%x, or padding that is not zero", i, service->flags);
 	}
 	return 0;
@@ -162,7 +152,7 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 	if (table->hops < 1 || table->hops > GLB_HOPS_MAX || table->policy > GLB_POLICY_GLB ||
 	    (table->policy == GLB_POLICY_GLB && table->hops != 2))
 		return REFUSE("table %u: %u hops with policy %u", t, table->hops, table->policy);
-	if (!zero(table->pad, sizeof(table->pad)))
+	if (!all_zero(table->pad, sizeof(table->pad)))
 		return REFUSE("table %u: padding is not zero", t);
 	if (!snapshot_name_ok(s, table->pool_name))
 		return REFUSE("table %u: no pool name at string offset %u", t, table->pool_name);
@@ -178,7 +168,7 @@ static int check_table(const struct glb_snapshot *s, uint32_t t, uint64_t row_ba
 	row = glb_rows_check(s->rows + row_base, table->rows, table->hops, table->backend_count);
 	if (row < table->rows)
 		return REFUSE("table %u: row %u is not a chain of its pool", t, row);
-	if (!zero(s->rows + row_base + used, (words - used) * sizeof(*s->rows)))
+	if (!all_zero(s->rows + row_base + used, (words - used) * sizeof(*s->rows)))
 		return REFUSE("table %u: what follows its rows is not zero", t);
 	return 0;
 }
@@ -208,7 +198,7 @@ static int check_vips(const struct glb_snapshot *s, struct glb_error *error)
 	for (uint32_t i = 0; i < s->vip_count; i++) {
 		const struct glb_vip *vip = &s->vips[i], *previous = i > 0 ? vip - 1 : NULL;
 
-		if (!addr_ok(&vip->addr, vip->bits) || vip->unmatched > GLB_UNMATCHED_REJECT || !zero(vip->pad, sizeof(vip->pad)))
+		if (!addr_ok(&vip->addr, vip->bits) || vip->unmatched > GLB_UNMATCHED_REJECT || !all_zero(vip->pad, sizeof(vip->pad)))
 			return REFUSE("VIP %u: malformed address, prefix length, policy or padding", i);
 		if (previous && glb_vip_order(&previous->addr, previous->bits, &vip->addr, vip->bits) >= 0)
 			return REFUSE("VIP %u: out of order", i);
@@ -240,7 +230,7 @@ static int check_binds(const struct glb_snapshot *s, struct glb_error *error)
 			if (bind->port_last < bind->port_first || bind->service >= s->service_count ||
 			    (bind->protocol != GLB_IPPROTO_TCP && bind->protocol != GLB_IPPROTO_UDP &&
 			     (bind->protocol != GLB_PROTOCOL_OTHER || bind->port_first != 0 || bind->port_last != UINT16_MAX)) ||
-			    !zero(bind->pad, sizeof(bind->pad)))
+			    !all_zero(bind->pad, sizeof(bind->pad)))
 				return REFUSE("VIP %u, bind %u: malformed", v, b);
 			if ((encap_rules[s->services[bind->service].encap].vips & encap_family(s->vips[v].addr.family)) == 0)
 				return REFUSE("VIP %u, bind %u: not for its service's encapsulation", v, b);
@@ -292,7 +282,7 @@ static int check_udp_timeouts(const struct glb_snapshot *s, struct glb_error *er
 
 	if (count == 0)
 		return 0;
-	if (count != s->service_count || zero(s->udp_timeouts, count * sizeof(*s->udp_timeouts)))
+	if (count != s->service_count || all_zero(s->udp_timeouts, count * sizeof(*s->udp_timeouts)))
 		return REFUSE("has %llu timeouts for UDP, none of them used or not one for each of %u services",
 			      (unsigned long long)count, s->service_count);
 	for (uint32_t i = 0; i < s->service_count; i++)

@@ -17,6 +17,16 @@ static inline uint64_t glb_snapshot_align(uint64_t bytes)
 	return (bytes + GLB_SNAPSHOT_ALIGN - 1) / GLB_SNAPSHOT_ALIGN * GLB_SNAPSHOT_ALIGN;
 }
 
+static inline bool all_zero(const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < len; i++)
+		any |= p[i];
+	return any == 0;
+}
+
 /* Elements of the rows section that a table takes: rounded up, so that each table begins at a multiple of GLB_SNAPSHOT_ALIGN. */
 static inline uint64_t glb_table_words(uint32_t rows, uint16_t hops)
 {
