@@ -107,8 +107,9 @@ class EchoServer(threading.Thread):
 
 
 class Network:
-    def __init__(self, bpffs: Path, way: str = "tc") -> None:
-        self.way = way
+    def __init__(self, bpffs: Path, way: str = "tc", *options: str) -> None:
+        """`options` are those of attach, on both backends."""
+        self.way, self.options = way, options
         self.switch = Namespace("sw")
         self.switch.ip("link", "add", "br0", "type", "bridge")
         self.switch.ip("link", "set", "br0", "mtu", "1700", "up")
@@ -145,7 +146,7 @@ class Network:
             for key in ("ipv4", "ipv6"):
                 space.sysctl(f"net.{key}.conf.lo.forwarding", 1)
             self.switch.run("ethtool", "-K", name, "gro", "on")  # takes what XDP sends
-        redirect.attach("--allow", DIRECTOR, "--peer", BACKEND1, BACKEND2)
+        redirect.attach("--allow", DIRECTOR, "--peer", BACKEND1, BACKEND2, *self.options)
         return redirect
 
     def delete(self) -> None:

@@ -15,7 +15,6 @@ from .bpf import REDIRECT, SHOT, UNSPEC
 from .conftest import Redirect, know_peers
 from .netns import Namespace
 from .network import BACKEND1, BACKEND2, CLIENT, VIPS, Network
-from .network import DIRECTOR as NETWORK_DIRECTOR
 from .test_packets import CLIENTS, DIRECTOR, HERE, PEER, segment
 
 LISTS = ("--allow", DIRECTOR, "--peer", PEER)
@@ -103,13 +102,8 @@ def test_wrong_word(redirect: Redirect) -> None:
 @pytest.mark.parametrize("way", ["tc", "nfqueue"])
 def test_a_socket_on_the_port_gets_it(bpffs: Path, way: str) -> None:
     """In fou's place, on the second hop: of an unknown segment that the first one sends on."""
-    network = Network(bpffs, way)
+    network = Network(bpffs, way, "--deliver", "kernel")
     try:
-        lists = ("--allow", NETWORK_DIRECTOR, "--peer", BACKEND1, BACKEND2)
-        for redirect in network.redirects:
-            if way == "nfqueue":
-                redirect.detach()
-            redirect.attach(*lists, "--deliver", "kernel")
         with network.spaces["backend2"].entered():
             fou = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with fou:

@@ -14,7 +14,6 @@ from .bpf import REDIRECT, UNSPEC
 from .conftest import Redirect, know_peers
 from .netns import Namespace
 from .network import BACKEND1, BACKEND2, CLIENT, Network
-from .network import DIRECTOR as NETWORK_DIRECTOR
 from .network import VIPS as NETWORK_VIPS
 
 DIRECTOR, HERE, PEER, OTHER = "10.77.0.1", "10.77.0.11", "10.77.0.12", "10.77.0.13"
@@ -193,13 +192,9 @@ def test_they_are_forgotten(redirect: Redirect, ident: int) -> None:
 
 @pytest.fixture(scope="module", params=["tc", "xdp", "nfqueue"])
 def network(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
-    network = Network(bpffs, request.param)
     vips = (NETWORK_VIPS[4], f"[{NETWORK_VIPS[6]}]")
     services = [word for vip in vips for word in ("--service", f"udp:{vip}:5300=bound")]
-    for redirect in network.redirects:
-        if request.param == "nfqueue":
-            redirect.detach()
-        redirect.attach("--allow", NETWORK_DIRECTOR, "--peer", BACKEND1, BACKEND2, *services)
+    network = Network(bpffs, request.param, *services)
     network.director.chain = lambda segment: [BACKEND1, BACKEND2]
     yield network
     network.delete()
