@@ -9,6 +9,7 @@ import ipaddress
 import json
 import random
 import shutil
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,20 @@ def errors() -> Iterator[bytes]:
         v4 = frame[12:14] == b"\x08\x00"
         at, protocol = (34, frame[23:24]) if v4 else (54, frame[20:21])
         if protocol == (b"\x01" if v4 else b"\x3a") and len(frame) > at + 8:
-            settings = (number * 16 + number * 2) & 0x7E | (not v4)
+            settings = (number * 16 + number * 2) & 0x3E | (not v4)
             yield bytes([settings, frame[at], frame[at + 1], 60]) + frame[at + 8 :]
+    yield from outer_errors()
+
+
+def outer_errors() -> Iterator[bytes]:
+    """Too-bigs about what the director sends: 64 in settings, and an eighth of the MTU (fuzz_icmp.c)."""
+    gue = struct.pack("!HHHH", 0x8001, 19523, 1400, 0)
+    v4 = struct.pack("!BBHHHBBH", 0x45, 0, 1420, 0, 0x4000, 64, 17, 0) + bytes((10, 0, 0, 254, 10, 0, 0, 2))
+    near, far = (ipaddress.IPv6Address(f"2001:db8::{last:x}").packed for last in (254, 2))
+    v6 = struct.pack("!IHBB", 6 << 28, 1420, 17, 64) + near + far
+    for mtu in (10, 100, 170, 200):
+        yield bytes([64, 3, 4, mtu]) + v4 + gue
+        yield bytes([64 | 1, 2, 0, mtu]) + v6 + gue
 
 
 def snapshots() -> Iterator[bytes]:
