@@ -193,7 +193,8 @@ def test_they_are_forgotten(redirect: Redirect, ident: int) -> None:
 @pytest.fixture(scope="module", params=["tc", "xdp", "nfqueue"])
 def network(bpffs: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
     vips = (NETWORK_VIPS[4], f"[{NETWORK_VIPS[6]}]")
-    services = [word for vip in vips for word in ("--service", f"udp:{vip}:5300=bound")]
+    choices = [f"udp:{vip}:{choice}" for vip in vips for choice in ("5300=bound", "5301=connected")]
+    services = [word for choice in choices for word in ("--service", choice)]
     network = Network(bpffs, request.param, *services)
     network.director.chain = lambda segment: [BACKEND1, BACKEND2]
     yield network
@@ -221,3 +222,39 @@ def test_datagrams_reach_the_second_hop(network: Network, family: int) -> None:
     assert after[0]["forwarded"] - before[0]["forwarded"] == 20
     assert after[0]["local_fragment"] == before[0]["local_fragment"]
     assert after[1]["local_fragment"] - before[1]["local_fragment"] == 20
+
+
+@families
+def test_whole_ones_follow_a_connected_socket(network: Network, family: int) -> None:
+    """A flow stays with the socket that a server has connected to its client; both hosts serve the port."""
+
+    def server(backend: str) -> socket.socket:
+        with network.spaces[backend].entered():
+            made = socket.socket(KINDS[family], socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((NETWORK_VIPS[family], 5301))
+        made.settimeout(5)
+        return made
+
+    with network.spaces["client"].entered():
+        client, stranger = (socket.socket(KINDS[family], socket.SOCK_DGRAM) for _ in range(2))
+    with (
+        server("backend1") as first,
+        server("backend2") as last,
+        server("backend1") as mine,
+        client,
+        stranger,
+    ):
+        for each in (client, stranger):
+            each.bind((CLIENT[family], 0))
+        for number in range(3):  # of nobody: on to the last hop
+            client.sendto(bytes([number]), (NETWORK_VIPS[family], 5301))
+            assert last.recvfrom(10)[0] == bytes([number])
+        mine.connect(client.getsockname())
+        client.sendto(b"mine", (NETWORK_VIPS[family], 5301))
+        stranger.sendto(b"another's", (NETWORK_VIPS[family], 5301))
+        assert mine.recv(10) == b"mine"
+        assert last.recvfrom(10)[0] == b"another's"
+        first.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            first.recv(10)

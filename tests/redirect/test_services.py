@@ -162,7 +162,7 @@ def test_established_connections(host: Host, family: int) -> None:
 
 
 def until_load(host: Host, number: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while host.redirect.status()["services"][0]["load"] != number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
