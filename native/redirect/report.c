@@ -81,6 +81,23 @@ static bool signed_right(const uint8_t key[KEY_LEN], const uint8_t *message, siz
 	return !differs;
 }
 
+static struct report_asked asked_at(const struct question *question, size_t i)
+{
+	struct report_asked asked;
+
+	memcpy(&asked, question->bytes + sizeof(struct report_head) + i * sizeof(asked), sizeof(asked));
+	return asked;
+}
+
+/* Does it ask for what can be counted? A 0 for anything else would look like a drain that is over. */
+static bool countable(const struct question *question)
+{
+	for (size_t i = 0; i < question->head.asked; i++)
+		if (asked_at(question, i).protocol != IPPROTO_TCP && asked_at(question, i).protocol != IPPROTO_UDP)
+			return false;
+	return true;
+}
+
 /* Is it a question, whole and from somebody who has the key? */
 static bool good(const struct question *question, const uint8_t key[KEY_LEN])
 {
@@ -89,7 +106,7 @@ static bool good(const struct question *question, const uint8_t key[KEY_LEN])
 	return question->len >= sizeof(*head) + REPORT_MAC && !memcmp(head->magic, asks, sizeof(asks)) &&
 	       head->version == REPORT_VERSION && head->asked >= 1 && head->asked <= REPORT_ASKED_MAX &&
 	       question->len == sizeof(*head) + head->asked * sizeof(struct report_asked) + REPORT_MAC &&
-	       signed_right(key, question->bytes, question->len);
+	       signed_right(key, question->bytes, question->len) && countable(question);
 }
 
 static bool asked_for(const struct report_asked *asked, const struct tally *tally)
@@ -103,14 +120,6 @@ static bool asked_for(const struct report_asked *asked, const struct tally *tall
 	memcpy(prefix.addr, asked->addr, sizeof(prefix.addr));
 	return asked->protocol == tally->protocol && prefix_contains(&prefix, tally->family, tally->addr) &&
 	       tally->port >= first && tally->port <= last;
-}
-
-static struct report_asked asked_at(const struct question *question, size_t i)
-{
-	struct report_asked asked;
-
-	memcpy(&asked, question->bytes + sizeof(struct report_head) + i * sizeof(asked), sizeof(asked));
-	return asked;
 }
 
 /* Counts what the question asks for, at least. A kernel need not list what nobody asks for. 0 or -errno. */

@@ -155,6 +155,7 @@ def test_only_who_has_the_key_is_answered(telling: Lab) -> None:
     numbers = random.Random(1)
     bad = [b"", b"x", good[:-1], good + b"\0", question(bytes(16), bytes(16), (Asked(VIP4, PORT, PORT),))]
     bad += [question(key, bytes(16), ()), b"GLBQ" + bytes(1400)]
+    bad += [question(key, bytes(16), (Asked(VIP4, PORT, PORT), Asked(VIP4, PORT, PORT, 132)))]
     for _ in range(200):
         spoilt = bytearray(good)
         spoilt[numbers.randrange(len(good))] ^= 1 << numbers.randrange(8)
