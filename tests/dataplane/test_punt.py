@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from echoing import echo, exchange
 from oracle.build import ARP, IPV4, ethernet, ipv4, udp
 from redirect.netns import Namespace
 
@@ -118,13 +119,7 @@ class Speaker:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.echo, args=(connection,), daemon=True).start()
-
-    @staticmethod
-    def echo(connection: socket.socket) -> None:
-        with connection:
-            while data := connection.recv(65536):
-                connection.sendall(data)
+            threading.Thread(target=echo, args=(connection,), daemon=True).start()
 
     def connect(self) -> socket.socket:
         with self.two.peer.entered():
@@ -133,18 +128,6 @@ class Speaker:
     def close(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-
-
-def exchange(session: socket.socket, message: bytes) -> float:
-    """Send a message and wait for its echo; the seconds that it took."""
-    began, got = time.monotonic(), b""
-    session.sendall(message)
-    while len(got) < len(message):
-        data = session.recv(65536)
-        assert data, "the session broke"
-        got += data
-    assert got == message
-    return time.monotonic() - began
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from echoing import exchange
 from oracle.build import ARP, IPV4, ethernet, ipv4, tcp, udp
 
 from dataplane.rig import VIP, Director, Wire, ping
@@ -15,7 +16,6 @@ from dataplane.test_punt import (
     PIPELINE_ARGS,
     Speaker,
     Two,
-    exchange,
     neighbours,
     speakers,
     start,

@@ -159,6 +159,35 @@ def counters_of(director: Director) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
+def numbered(segment: Segment, count: int) -> list[bytes]:
+    """Packets of 20 flows in turn, each with its number."""
+    return [
+        ethernet(ipv4("192.0.2.77", VIP, 6, tcp(2000 + n % 20, 80, struct.pack(">I", n))), IPV4,
+                 dst=segment.mac)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def cpu_s(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def assert_rests(director: Director) -> None:
+    """Nothing comes: busy lcores would use all of a CPU at least."""
+    before = cpu_s(director.pid)
+    time.sleep(1)
+    assert cpu_s(director.pid) - before < 0.5
+
+
+def end_with(director: Director, counters: mmap.mmap, forwarded: int) -> None:
+    """Stop it: that many were forwarded in all, and each packet has a reason."""
+    assert director.terminate() == 0
+    totals = native.read_counters(counters)
+    assert totals.reasons["forwarded"] == totals.tx_packets == forwarded
+    assert totals.rx_packets == sum(totals.reasons.values())
+
+
 def test_full_rings_drop_and_everything_is_counted(make: Make, name: Name) -> None:
     """A port that never runs dry in front of workers on the same CPU: more comes than they can do."""
     director = make(
@@ -187,11 +216,7 @@ def test_on_the_wire(make: Make, name: Name, segment: Segment) -> None:
     snapshot(director.snapshot)
     director.start()
     counters = counters_of(director)
-    frames = [
-        ethernet(ipv4("192.0.2.77", VIP, 6, tcp(2000 + n % 20, 80, struct.pack(">I", n))), IPV4,
-                 dst=segment.mac)
-        for n in range(600)
-    ]  # fmt: skip
+    frames = numbered(segment, 600)
     segment.wire.send(frames, pace_s=0.0005)
     out = segment.wire.receive(len(frames))
     assert sorted(frame[54:] for frame in out) == sorted(frame[14:] for frame in frames)
@@ -209,15 +234,10 @@ def test_on_the_wire(make: Make, name: Name, segment: Segment) -> None:
         [["receiver 0"]] * 3 + [[], ["worker 0", "worker 1", "worker 2"]]
     assert all(lcore.ring_high_water == max(lcore.rings.values(), default=0) for lcore in lcores)
     assert all((lcore.busy_cycles > 0) == (lcore.rx_packets > 0) for lcore in lcores)
-    before = cpu_s(director.pid)
-    time.sleep(2)
-    assert cpu_s(director.pid) - before < 1  # busy lcores would have used all of both CPUs
+    assert_rests(director)
     segment.wire.send(frames[:1])
     assert len(segment.wire.receive(1)) == 1
-    assert director.terminate() == 0
-    totals = native.read_counters(counters)
-    assert totals.reasons["forwarded"] == totals.tx_packets == 601
-    assert totals.rx_packets == sum(totals.reasons.values())
+    end_with(director, counters, 601)
 
 
 def test_on_the_wire_without_senders(make: Make, name: Name, segment: Segment) -> None:
@@ -228,29 +248,15 @@ def test_on_the_wire_without_senders(make: Make, name: Name, segment: Segment) -
     snapshot(director.snapshot)
     director.start()
     counters = counters_of(director)
-    frames = [
-        ethernet(ipv4("192.0.2.77", VIP, 6, tcp(2000 + n % 20, 80, struct.pack(">I", n))), IPV4,
-                 dst=segment.mac)
-        for n in range(200)
-    ]  # fmt: skip
+    frames = numbered(segment, 200)
     segment.wire.send(frames, pace_s=0.0005)
     assert [frame[54:] for frame in segment.wire.receive(200)] == [frame[14:] for frame in frames]
     lcores = director.client.status().workers
     assert [(lcore.role, list(lcore.rings)) for lcore in lcores] == [
         ("worker", ["receiver 0"]), ("receiver", []),
     ]  # fmt: skip
-    before = cpu_s(director.pid)
-    time.sleep(1)
-    assert cpu_s(director.pid) - before < 0.5
-    assert director.terminate() == 0
-    totals = native.read_counters(counters)
-    assert totals.reasons["forwarded"] == totals.tx_packets == 200
-    assert totals.rx_packets == sum(totals.reasons.values())
-
-
-def cpu_s(pid: int) -> float:
-    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    assert_rests(director)
+    end_with(director, counters, 200)
 
 
 def test_layout_is_shown(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from echoing import echo, exchange
+
 from glbpy import _native as native
 from glbpy import counters
 from glbpy.client import path_of
@@ -94,13 +96,7 @@ def session(lab: Lab) -> Iterator[socket.socket]:
     with netns.entered(lab.state().namespaces.directors[0]):
         listener = socket.create_server((DIRECTOR4, BGP))
 
-    def echo() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while data := connection.recv(4096):
-                connection.sendall(data)
-
-    thread = threading.Thread(target=echo, daemon=True)
+    thread = threading.Thread(target=lambda: echo(listener.accept()[0]), daemon=True)
     thread.start()
     with netns.entered(lab.state().namespaces.router):
         made = socket.create_connection((DIRECTOR4, BGP), timeout=20)
@@ -110,15 +106,8 @@ def session(lab: Lab) -> Iterator[socket.socket]:
 
 
 def keepalive(connection: socket.socket) -> float:
-    """Exchange a message; the seconds that it took."""
-    began, message, got = time.monotonic(), os.urandom(19), b""
-    connection.sendall(message)
-    while len(got) < len(message):
-        data = connection.recv(64)
-        assert data, "the session broke"
-        got += data
-    assert got == message
-    return time.monotonic() - began
+    """As long as one of BGP's; the seconds that it took."""
+    return exchange(connection, os.urandom(19))
 
 
 def limited(lab: Lab) -> dict[str, Any]:
