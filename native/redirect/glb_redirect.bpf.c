@@ -16,10 +16,12 @@ struct packet {
 	struct __sk_buff *context;
 };
 
+#include "apart.bpf.h"
 #include "change.bpf.h"
 #include "maps.bpf.h"
 #include "rewrite.bpf.h"
 #include "sockets.bpf.h"
+#include "straight.bpf.h"
 
 /* The kernel lends bpf_tcp_check_syncookie to programs under the GPL only. */
 char LICENSE[] SEC("license") = "GPL";
@@ -51,17 +53,24 @@ static __always_inline bool way_leaves_fragments(void)
 	return false;
 }
 
-/* A global function, which the verifier follows once and by itself; in place it would do so with every state that comes before. */
-__attribute__((noinline)) int glb_redirect_owner(struct __sk_buff *skb, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+/* What pass_extensions() returns, in the lowest byte, below where the cursor then stands; or -1. A global function, too: it leaves the verifier
+ * one state, and not one for each header. */
+__attribute__((noinline)) int glb_redirect_extensions(struct __sk_buff *skb, uint32_t at, uint32_t end, uint32_t protocol)
 {
-	const struct packet packet = {.context = skb};
+	struct cursor c = {.packet = {.context = skb}, .at = at & EXTENSIONS_END, .end = end};
+	const int next = pass_extensions(&c, (uint8_t)protocol);
 
-	return key ? (int)quic_owner_of(&packet, key, at, end) : QUIC_NOBODYS;
+	return next < 0 ? -1 : (int)(c.at << 8 | (uint32_t)next);
 }
 
-static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+static __always_inline int way_pass_extensions(struct cursor *c, uint8_t protocol)
 {
-	return (enum quic_owner)glb_redirect_owner(packet->context, key, at, end);
+	const int passed = glb_redirect_extensions(c->packet.context, c->at, c->end, protocol);
+
+	if (passed < 0)
+		return -1;
+	c->at = (uint32_t)passed >> 8 & EXTENSIONS_END;
+	return passed & 0xff;
 }
 
 /* The outer headers from the first byte on that changes when a packet goes on. */
@@ -136,22 +145,16 @@ static __always_inline bool decapsulate(struct __sk_buff *skb, const struct oute
 }
 
 /* Changes the packet as was decided. Returns the reason, or why it could not. */
-static __always_inline enum glb_redirect_reason act(struct cursor *c, struct decision *decision,
+static __always_inline enum glb_redirect_reason act(const struct packet *packet, const struct decision *decision,
 						    const struct glb_redirect_config *settings)
 {
-	struct __sk_buff *skb = c->packet.context;
-
 	if (is_onward(decision->reason))
-		return send_on(&c->packet, decision) ? decision->reason : GLB_REDIRECT_REWRITE_FAILED;
-	if (decision->vip) { /* LOCAL_L3DSR, in words that the verifier follows */
-		c->at = decision->outer.l4_at;
-		return rewrite_l3dsr(c, &decision->outer, decision->vip);
-	}
+		return send_on(packet, decision) ? decision->reason : GLB_REDIRECT_REWRITE_FAILED;
 	if (!is_local(decision->reason) || settings->leaves_outer)
 		return decision->reason;
-	if (takes_mark(decision) && !change_mark(&c->packet, decision))
+	if (takes_mark(decision) && !change_mark(packet, decision))
 		return GLB_REDIRECT_DECAP_FAILED;
-	return decapsulate(skb, &decision->outer) ? decision->reason : GLB_REDIRECT_DECAP_FAILED;
+	return decapsulate(packet->context, &decision->outer) ? decision->reason : GLB_REDIRECT_DECAP_FAILED;
 }
 
 /* Has XDP delivered it already? It may look like GUE then, and be whatever a client sends. */
@@ -173,6 +176,19 @@ static __always_inline bool may_be_ours(const struct packet *packet, const struc
 	return settings->decap || settings->rewrites || may_be_to(packet, is_v6, settings->port);
 }
 
+/* Counts a packet of ours that became `reason`; returns what tc is to do with it. */
+static __always_inline int finish(const struct packet *packet, enum glb_redirect_reason reason)
+{
+	count(GLB_REDIRECT_RECEIVED);
+	count(reason);
+	if (is_local(reason))
+		return TC_ACT_UNSPEC;
+	if (is_onward(reason))
+		return (int)bpf_redirect_neigh(packet->context->ifindex, NULL, 0, 0);
+	report(packet, reason, packet->context->len);
+	return TC_ACT_SHOT;
+}
+
 /* Decides and acts; returns what tc is to do. */
 static __always_inline int handle(struct __sk_buff *skb, const struct glb_redirect_config *settings)
 {
@@ -181,17 +197,28 @@ static __always_inline int handle(struct __sk_buff *skb, const struct glb_redire
 	enum glb_redirect_reason reason;
 
 	decide(&c, settings, &decision);
-	reason = act(&c, &decision, settings);
-	count(reason);
-	if (reason == GLB_REDIRECT_NOT_GUE)
-		return TC_ACT_UNSPEC;
-	count(GLB_REDIRECT_RECEIVED);
-	if (is_local(reason))
-		return TC_ACT_UNSPEC;
-	if (is_onward(reason))
-		return (int)bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
-	report(&c.packet, reason, skb->len);
-	return TC_ACT_SHOT;
+	if (decision.vip) { /* LOCAL_L3DSR, in words that the verifier follows */
+		c.at = decision.outer.l4_at;
+		reason = rewrite_l3dsr(&c, &decision.outer, decision.vip);
+	} else {
+		reason = act(&c.packet, &decision, settings);
+	}
+	if (reason != GLB_REDIRECT_NOT_GUE)
+		return finish(&c.packet, reason);
+	count(GLB_REDIRECT_NOT_GUE);
+	return TC_ACT_UNSPEC;
+}
+
+/* The same for the usual packet of a family. False: it is not one, and nothing has been changed. */
+static __always_inline bool handle_straight(struct __sk_buff *skb, const struct glb_redirect_config *settings, bool is_v6, int *verdict)
+{
+	const struct packet packet = {.context = skb};
+	struct decision decision = {};
+
+	if (!decide_straight(&packet, settings, skb->len, is_v6, &decision))
+		return false;
+	*verdict = finish(&packet, act(&packet, &decision, settings));
+	return true;
 }
 
 SEC("tc")
@@ -200,12 +227,17 @@ int glb_redirect(struct __sk_buff *skb)
 	const struct packet packet = {.context = skb};
 	const struct glb_redirect_config *settings;
 	uint32_t zero = 0;
+	int verdict;
 
 	if (is_done(skb))
 		return TC_ACT_UNSPEC;
 	settings = bpf_map_lookup_elem(&config, &zero);
-	if (settings && may_be_ours(&packet, settings))
+	if (settings && may_be_ours(&packet, settings)) {
+		if (skb->protocol == bpf_htons(ETH_P_IP) && handle_straight(skb, settings, false, &verdict))
+			return verdict;
+		asm volatile("" : "+r"(skb), "+r"(settings) : : "memory"); /* forgets: or the verifier follows what comes with all that was */
 		return handle(skb, settings);
+	}
 	count(GLB_REDIRECT_NOT_GUE);
 	return TC_ACT_UNSPEC;
 }

@@ -14,9 +14,11 @@ struct packet {
 	struct xdp_md *context;
 };
 
+#include "apart.bpf.h"
 #include "change.bpf.h"
 #include "maps.bpf.h"
 #include "sockets.bpf.h"
+#include "straight.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -58,17 +60,10 @@ static __always_inline bool way_leaves_fragments(void)
 	return true; /* to tc, which has room for what they need */
 }
 
-/* A global function, which the verifier follows once and by itself; in place it would do so with every state that comes before. */
-__attribute__((noinline)) int glb_redirect_owner(struct xdp_md *xdp, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
+/* In place: for another call the stack has no room. */
+static __always_inline int way_pass_extensions(struct cursor *c, uint8_t protocol)
 {
-	const struct packet packet = {.context = xdp};
-
-	return key ? (int)quic_owner_of(&packet, key, at, end) : QUIC_NOBODYS;
-}
-
-static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end)
-{
-	return (enum quic_owner)glb_redirect_owner(packet->context, key, at, end);
+	return pass_extensions(c, protocol);
 }
 
 /* Where the next hop is: fills the MACs. False: tc must find out. */
@@ -177,37 +172,57 @@ static __always_inline bool for_xdp(const struct packet *packet, const struct gl
 	return *is_v6 || ethernet->h_proto == bpf_htons(ETH_P_IP);
 }
 
+/* Does what was decided, and counts it; returns what XDP is to do. XDP_PASS without a change: tc decides once more. */
+static __always_inline int act(struct packet *packet, struct decision *decision, const struct glb_redirect_config *settings)
+{
+	const uint32_t length = packet->context->data_end - packet->context->data;
+	int verdict = XDP_DROP;
+
+	if (is_onward(decision->reason)) {
+		verdict = send_on(packet, decision, settings->xdp_forward);
+		if (verdict == XDP_PASS)
+			return XDP_PASS;
+	} else if (is_local(decision->reason)) {
+		if (settings->leaves_outer)
+			return XDP_PASS;
+		decision->reason = deliver(packet, decision);
+		if (decision->reason == GLB_REDIRECT_NOT_GUE)
+			return XDP_PASS;
+		verdict = is_local(decision->reason) ? XDP_PASS : XDP_DROP;
+	} else if (decision->reason == GLB_REDIRECT_NOT_GUE) {
+		return XDP_PASS;
+	}
+	count(GLB_REDIRECT_RECEIVED);
+	count(decision->reason);
+	if (verdict == XDP_DROP)
+		report(packet, decision->reason, length);
+	return verdict;
+}
+
 /* Decides and acts; returns what XDP is to do. */
 static __always_inline int handle(struct xdp_md *xdp, bool is_v6, const struct glb_redirect_config *settings)
 {
 	struct cursor c = {.packet = {.context = xdp}, .at = ETH_HLEN, .end = xdp->data_end - xdp->data};
 	struct decision decision = {.outer = {.is_v6 = is_v6}};
-	int verdict = XDP_DROP;
 
 	if (!take_outer(&c, &decision.outer) || !take_udp(&c, &decision.outer, settings->port))
 		return XDP_PASS;
 	decision.unlimited = settings->xdp_forward == GLB_REDIRECT_XDP_TO_TC;
 	decision.reason = decide_gue(&c, &decision, settings);
 	decision.reason = after_marks(&decision);
-	if (is_onward(decision.reason)) {
-		verdict = send_on(&c.packet, &decision, settings->xdp_forward);
-		if (verdict == XDP_PASS)
-			return XDP_PASS;
-	} else if (is_local(decision.reason)) {
-		if (settings->leaves_outer)
-			return XDP_PASS;
-		decision.reason = deliver(&c.packet, &decision);
-		if (decision.reason == GLB_REDIRECT_NOT_GUE)
-			return XDP_PASS;
-		verdict = is_local(decision.reason) ? XDP_PASS : XDP_DROP;
-	} else if (decision.reason == GLB_REDIRECT_NOT_GUE) {
-		return XDP_PASS;
-	}
-	count(GLB_REDIRECT_RECEIVED);
-	count(decision.reason);
-	if (verdict == XDP_DROP)
-		report(&c.packet, decision.reason, xdp->data_end - xdp->data);
-	return verdict;
+	return act(&c.packet, &decision, settings);
+}
+
+/* The same for the usual packet of IPv4 in GUE. False: it is not one, and nothing has been changed. */
+static __always_inline bool handle_straight(struct xdp_md *xdp, const struct glb_redirect_config *settings, int *verdict)
+{
+	struct packet packet = {.context = xdp};
+	struct decision decision = {.unlimited = settings->xdp_forward == GLB_REDIRECT_XDP_TO_TC};
+
+	if (!decide_straight(&packet, settings, xdp->data_end - xdp->data, false, &decision))
+		return false;
+	*verdict = act(&packet, &decision, settings);
+	return true;
 }
 
 SEC("xdp")
@@ -216,10 +231,14 @@ int glb_redirect_xdp(struct xdp_md *xdp)
 	const struct packet packet = {.context = xdp};
 	const struct glb_redirect_config *settings;
 	uint32_t zero = 0;
+	int verdict;
 	bool is_v6;
 
 	settings = bpf_map_lookup_elem(&config, &zero);
 	if (!settings || !for_xdp(&packet, settings, &is_v6) || !may_be_to(&packet, is_v6, settings->port))
 		return XDP_PASS;
+	if (!is_v6 && handle_straight(xdp, settings, &verdict))
+		return verdict;
+	asm volatile("" : "+r"(xdp), "+r"(settings) : : "memory"); /* forgets: or the verifier follows what comes with all that was */
 	return handle(xdp, is_v6, settings);
 }

@@ -122,6 +122,11 @@ static __always_inline enum quic_owner way_owner(const struct packet *packet, st
 	return quic_owner_of(packet, key, at, end);
 }
 
+static __always_inline int way_pass_extensions(struct cursor *c, uint8_t protocol)
+{
+	return pass_extensions(c, protocol);
+}
+
 static __always_inline bool way_leaves_fragments(void)
 {
 	return false;

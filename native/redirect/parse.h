@@ -10,6 +10,7 @@
 
 enum {
 	EXTENSION_HEADERS_MAX = 8,
+	EXTENSIONS_END = 0x3fff, /* no more than fit in front of a packet of theirs end here; they have 2 kB each */
 	QUOTED_BYTES = 8, /* of its payload, that every ICMP error quotes */
 };
 
@@ -182,25 +183,34 @@ static __always_inline bool take_ipv4(struct cursor *c, struct inner *inner, boo
 	return c->at <= c->end;
 }
 
-/* Moves behind IPv6 extension headers, up to a fragment header. */
-static __always_inline bool skip_extensions(struct cursor *c, struct inner *inner)
+/* Moves behind IPv6 extension headers, up to a fragment header. Returns what follows them, or -1: they are cut short, or too many. */
+static __always_inline int pass_extensions(struct cursor *c, uint8_t protocol)
 {
 	struct { uint8_t next, length; } header ALIGNED;
+	uint32_t at;
 
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
-		if (inner->protocol == GLB_IPPROTO_FRAGMENT) {
-			inner->fragment = true;
-			return true;
-		}
-		if (inner->protocol != GLB_IPPROTO_HOPOPTS && inner->protocol != GLB_IPPROTO_ROUTING &&
-		    inner->protocol != GLB_IPPROTO_DSTOPTS)
-			return true;
+		if (protocol != GLB_IPPROTO_HOPOPTS && protocol != GLB_IPPROTO_ROUTING && protocol != GLB_IPPROTO_DSTOPTS)
+			return protocol;
 		if (!take(c, &header, sizeof(header)))
-			return false;
-		c->at += header.length * 8u + 6;
-		inner->protocol = header.next;
+			return -1;
+		at = c->at + header.length * 8u + 6;
+		if (at > EXTENSIONS_END)
+			return -1;
+		asm("" : "+r"(at));
+		c->at = at & EXTENSIONS_END; /* it is not beyond, in words that the verifier follows */
+		protocol = header.next;
 	}
-	return false;
+	return -1;
+}
+
+static __always_inline bool skip_extensions(struct cursor *c, struct inner *inner)
+{
+	const int next = way_pass_extensions(c, inner->protocol);
+
+	inner->protocol = (uint8_t)next;
+	inner->fragment = next == GLB_IPPROTO_FRAGMENT;
+	return next >= 0;
 }
 
 static __always_inline bool take_ipv6(struct cursor *c, struct inner *inner, bool quoted)
@@ -220,7 +230,6 @@ static __always_inline bool take_ipv6(struct cursor *c, struct inner *inner, boo
 	}
 	inner->protocol = inner->ip.v6.next_header;
 	inner->tos = (uint8_t)(inner->ip.v6.version_class_label.b[0] << 4 | inner->ip.v6.version_class_label.b[1] >> 4);
-	inner->fragment = false;
 	if (!skip_extensions(c, inner) || c->at > payload_at + length)
 		return false;
 	inner->l4_bytes = payload_at + length - c->at;

@@ -1,7 +1,7 @@
 /* What the eBPF programs need of the kernel, by name, and whether it is there.
  *
  * The one list of it: attach and doctor ask it, `features` prints it, and a test holds it against the README and against the calls in
- * the compiled programs. The newest item is of Linux 5.10. NFQUEUE needs none of it.
+ * the compiled programs. The newest item is of Linux 5.11. NFQUEUE needs none of it.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -62,6 +62,7 @@ static const struct feature features[] = {
 	CALL(skc_to_tcp_request_sock, "5.10", WAY_TC | WAY_XDP),
 	CALL(skc_to_tcp_timewait_sock, "5.10", WAY_TC | WAY_XDP),
 	CALL(redirect_neigh, "5.10", WAY_TC),
+	CALL(ktime_get_coarse_ns, "5.11", WAY_TC | WAY_XDP),
 };
 
 /* What is not permitted looks as if it were not there. 0 or -EPERM. */

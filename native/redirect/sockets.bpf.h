@@ -169,6 +169,27 @@ static __always_inline enum known_as way_find_udp(const struct packet *packet, c
 	return known;
 }
 
+/* For a segment with plain headers at `ip`: LOCAL_ESTABLISHED; RECEIVED when no socket has a claim to it; NOT_GUE when that must be looked
+ * at closer. The ends lie in the packet as the kernel wants them. */
+static __always_inline enum glb_redirect_reason judge_tuple(const struct packet *packet, void *ip, bool is_v6)
+{
+	const uint32_t header = is_v6 ? sizeof(struct glb_ipv6) : sizeof(struct glb_ipv4);
+	struct bpf_sock_tuple *tuple = ip + (is_v6 ? __builtin_offsetof(struct glb_ipv6, src) : __builtin_offsetof(struct glb_ipv4, src));
+	const uint32_t ends = is_v6 ? sizeof(tuple->ipv6) : sizeof(tuple->ipv4);
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(packet->context, tuple, ends, BPF_F_CURRENT_NETNS, 0);
+	enum glb_redirect_reason reason = GLB_REDIRECT_LOCAL_ESTABLISHED;
+
+	if (!sk)
+		return GLB_REDIRECT_RECEIVED;
+	if (sk->state == STATE_LISTEN)
+		reason = bpf_tcp_check_syncookie(sk, ip, header, ip + header, sizeof(struct glb_tcp)) ? GLB_REDIRECT_RECEIVED
+												      : GLB_REDIRECT_NOT_GUE;
+	else if (sk->state == STATE_REQUEST || sk->state == STATE_TIME_WAIT)
+		reason = GLB_REDIRECT_NOT_GUE;
+	bpf_sk_release(sk);
+	return reason;
+}
+
 static __always_inline void way_find(const struct packet *packet, const struct tuple *tuple, struct inner *segment,
 				     struct known *known)
 {

@@ -11,6 +11,7 @@
 
 struct packet; /* the way's own: what it finds the bytes by */
 struct inner;
+struct cursor;
 
 /* Ends of a TCP connection, as in a segment that the client sent. */
 struct tuple {
@@ -92,6 +93,8 @@ static __always_inline const struct glb_redirect_quic *way_quic(const struct pac
 static __always_inline bool way_is_own_id(const struct packet *packet, const struct glb_redirect_quic *quic, uint32_t at);
 /* quic_owner_of() in quic.h, as a function of its own where the verifier then follows it once and not with all that came before. */
 static __always_inline enum quic_owner way_owner(const struct packet *packet, struct glb_redirect_quic_key *key, uint32_t at, uint32_t end);
+/* pass_extensions() in parse.h, likewise. */
+static __always_inline int way_pass_extensions(struct cursor *c, uint8_t protocol);
 /* Where a datagram's first fragment was sent on to, however long ago; NULL: it was not, or that is forgotten. */
 static __always_inline const struct glb_redirect_went *way_recall_fragment(const struct packet *packet,
 									    const struct glb_redirect_datagram *datagram);

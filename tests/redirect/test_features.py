@@ -119,7 +119,7 @@ def test_this_kernel_has_all() -> None:
 
 
 def test_debian_12_has_all() -> None:
-    assert max(version(since) for since, _, _ in features().values()) == (5, 10) < DEBIAN_12
+    assert max(version(since) for since, _, _ in features().values()) == (5, 11) < DEBIAN_12
 
 
 def readme() -> str:
