@@ -1,11 +1,12 @@
 """What glb-redirect costs a packet in the kernel: BPF_PROG_TEST_RUN, above a program that does nothing.
 
-    .venv/bin/python bench/redirect.py [--rounds N]        (root)
+    .venv/bin/python bench/redirect.py [--rounds N] [--calls]        (root)
 
-Each run gets one packet of 64 and takes off its headers or rewrites them; a run of the empty program comes
-before each, and the kernel times both. The figures are differences in nanoseconds, of the medians, of the
-fastest tenths, and of the means of the faster halves, which other work on the machine disturbs least. Between
-two runs the kernel makes an skb, so caches are not those of a loop over one packet.
+64 packets in turn, whose headers are taken off or rewritten. "in a row": packet after packet, as on a busy
+backend (turns.c). "alone": a system call before each, which leaves caches and branch predictors cold
+(testrun.c). The empty program takes its turn with ours. The figures are differences in nanoseconds, of the
+medians, of the fastest tenths, and of the means of the faster halves, which other work disturbs
+least. --calls: also programs of one call into the kernel each, which glb-redirect cannot do without.
 """
 
 import argparse
@@ -110,7 +111,34 @@ def loop(program: int, empty: int, frames: list[bytes], ifindex: int, rounds: in
     return [int(word) for word in done.stdout.split()]
 
 
-def measure(way: str, rounds: int) -> None:
+def build_turns(directory: str) -> tuple[str, str]:
+    """turns.c and turns.bpf.c, compiled."""
+    here, include = Path(__file__).parent, Path(__file__).resolve().parents[1] / "native/include"
+    binary, program = f"{directory}/turns", f"{directory}/turns.bpf.o"
+    kernel = ["-idirafter", "/usr/include/x86_64-linux-gnu"]
+    options = ["-target", "bpf", "-O2", "-g", "-std=gnu11", f"-I{include}", *kernel]
+    subprocess.run(["clang", *options, "-c", "-o", program, str(here / "turns.bpf.c")], check=True)
+    subprocess.run(["cc", "-O2", "-o", binary, str(here / "turns.c"), "-lbpf"], check=True)
+    return binary, program
+
+
+def in_a_row(way: str, program: int, frames: list[bytes], ifindex: int, rounds: int, allow: Path) -> str:
+    """What turns.c prints; runs in the thread's namespace."""
+    with tempfile.TemporaryDirectory() as directory:
+        binary, harness = build_turns(directory)
+        words = [binary, harness, way, str(ifindex), str(rounds), str(program), str(allow)]
+        data = b"".join(struct.pack("=I", len(frame)) + frame for frame in frames)
+        done = subprocess.run(words, input=data, stdout=subprocess.PIPE, pass_fds=(program,), check=True)
+    return done.stdout.decode()
+
+
+def show(way: str, case: str, what: str, above: list[str]) -> str:
+    median, tenth, half = above
+    figures = f"median {median} ns, fastest tenth {tenth}, mean of the faster half {half}"
+    return f"{way:4} {case:12} {what:16} {figures}"
+
+
+def measure(way: str, rounds: int, calls: bool) -> None:
     with backend(way) as (redirect, ifindex, ports, _):
         status = redirect.last_status
         program = bpf._bpf(bpf.PROG_GET_FD_BY_ID, ctypes.create_string_buffer(
@@ -128,8 +156,13 @@ def measure(way: str, rounds: int) -> None:
             tenths = list(zip(times[0::2], times[1::2], strict=True))
             above = [f"{(ours - floor) / 10:6.1f}" for ours, floor in tenths]
             floors = ", ".join(f"{floor / 10:.1f}" for _, floor in tenths)
-            print(f"{way:4} {case:12} median {above[0]} ns, fastest tenth {above[1]}, ", end="")
-            print(f"mean of the faster half {above[2]}; the empty program {floors}")
+            print(show(way, case, "alone:", above), f"the empty program {floors}", sep="; ")
+            allow = redirect.pin_dir / redirect.name / "allow"
+            text = in_a_row(way, program, frames, ifindex if way == "xdp" else 0, max(rounds // 8, 1), allow)
+            for line in text.splitlines()[1 : None if calls else 2]:
+                name, *tenths_ns = line.split()
+                above = [f"{int(each) / 10:6.1f}" for each in tenths_ns]
+                print(show(way, case, "in a row:" if name == "glb-redirect" else f"  {name}:", above))
         os.close(program)
         os.close(empty)
 
@@ -143,12 +176,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=200)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--calls", action="store_true")
+    options = parser.parse_args()
     PINS.mkdir()
     run("mount", "-t", "bpf", "bpf", str(PINS))
     try:
         for way in ("tc", "xdp"):
-            measure(way, rounds)
+            measure(way, options.rounds, options.calls)
     finally:
         run("umount", str(PINS))
         PINS.rmdir()
