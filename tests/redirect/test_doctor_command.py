@@ -15,25 +15,35 @@ DIRECTOR, PEER, HERE = "10.77.0.1", "10.77.0.12", "10.77.0.11"
 VIP4, VIP6 = "203.0.113.10", "2001:db8::10"
 
 
-@pytest.fixture
-def redirect(bpffs: Path) -> Iterator[Redirect]:
-    """A backend as it should be."""
+@pytest.fixture(scope="module")
+def attached(bpffs: Path) -> Iterator[Redirect]:
     namespace = Namespace("d")
     link = ("link", "add", "eth0", "mtu", "1600", "type", "veth", "peer", "name", "eth1", "mtu", "1600")
     namespace.ip(*link)
-    for device in ("eth0", "eth1"):
-        namespace.ip("link", "set", device, "up")
+    namespace.ip("link", "set", "eth1", "up")
+    redirect = Redirect(namespace, "eth0", bpffs / "glb")
+    yield redirect
+    redirect.detach()
+    namespace.delete()
+
+
+@pytest.fixture
+def redirect(attached: Redirect) -> Redirect:
+    """A backend as it should be, whatever the test before has made of it."""
+    namespace = attached.namespace
+    for device in ("lo", "eth0"):
+        namespace.ip("address", "flush", "dev", device, "scope", "global")
+    namespace.ip("link", "set", "eth0", "mtu", "1600", "down")  # its routes go, too
+    namespace.ip("link", "set", "eth0", "up")
     namespace.ip("address", "add", f"{HERE}/24", "dev", "eth0")
     namespace.ip("address", "add", "fd77::11/64", "dev", "eth0", "nodad")
     for vip in (VIP4, VIP6):
         namespace.ip("address", "add", vip, "dev", "lo")
     for name, value in (("rp_filter", 0), ("arp_ignore", 1), ("arp_announce", 2)):
-        namespace.sysctl(f"net.ipv4.conf.all.{name}", value)
-    redirect = Redirect(namespace, "eth0", bpffs / "glb")
-    redirect.attach("--allow", DIRECTOR, "--peer", PEER)
-    yield redirect
-    redirect.detach()
-    namespace.delete()
+        for device in ("all", "eth0"):
+            namespace.sysctl(f"net.ipv4.conf.{device}.{name}", value)
+    attached.want("--allow", DIRECTOR, "--peer", PEER)
+    return attached
 
 
 def examine(redirect: Redirect, *more: str) -> tuple[bool, dict[str, tuple[str, str]]]:
@@ -155,6 +165,7 @@ def test_lists_and_counters(redirect: Redirect) -> None:
     redirect.must("allow", "remove", DIRECTOR)
     well, wrong = examine(redirect)
     assert (well, wrong["allow-list"][0]) == (False, "empty: what comes in tunnels is dropped")
+    redirect.detach()  # and its counters with it
 
 
 def test_it_needs_a_device(redirect: Redirect) -> None:
