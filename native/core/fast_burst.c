@@ -400,7 +400,7 @@ GLB_INLINE int run(const struct glb_fast *fast, const struct glb_path *path, str
 	if (flows != NULL && !fast_cache_ask(fast, flows, burst, work, v6))
 		flows = NULL;
 	STAGE_END(recall);
-	fast_hash(fast, burst, work, v6);
+	fast_hash(fast, flows, burst, work, v6);
 	STAGE_END(hash_flows);
 	if (work->pairs)
 		find_pairs(work);

@@ -101,29 +101,50 @@ GLB_INLINE uint64_t read_flags(struct fast_flows *flows, const struct glb_fast_b
 	return steady;
 }
 
+/* Hashes flows, and fetches the first lines of their buckets. */
+GLB_INLINE void find_buckets(struct fast_flows *flows, unsigned words, unsigned first, unsigned end)
+{
+	const struct glb_flow_cache *cache = flows->cache;
+
+	siphash_burst(&flows->sip, words, first, end);
+	for (unsigned i = first; i < end; i += 4) {
+		const u64x4 hash = *(const u64x4 *)&flows->sip.hash[i];
+
+		*(u64x4 *)&flows->sip.hash[i] = hash | ((u64x4)((hash & 0xffffffff) == 0) & 1); /* flow_hash() */
+	}
+	for (unsigned i = first; i < end; i++) {
+		flows->bucket[i] = &cache->buckets[glb_flow_cache_first(cache, flows->sip.hash[i])];
+		__builtin_prefetch(flows->bucket[i]->signature);
+	}
+}
+
 bool fast_cache_ask(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst,
 		    const struct fast_work *work, bool v6)
 {
-	const struct glb_flow_cache *cache = flows->cache;
+	unsigned words;
 
 	flows->asked = find_asked(fast, work);
 	flows->joined = 0;
 	if (flows->asked == 0)
 		return false;
-	siphash_burst(&flows->sip, v6 ? put_flows(fast, flows, burst, work, true) : put_flows(fast, flows, burst, work, false), work->filled);
-	for (unsigned i = 0; i < work->filled; i += 4) {
-		const u64x4 hash = *(const u64x4 *)&flows->sip.hash[i];
-
-		*(u64x4 *)&flows->sip.hash[i] = hash | ((u64x4)((hash & 0xffffffff) == 0) & 1); /* flow_hash() */
-	}
-	for (unsigned i = 0; i < work->n; i++) {
-		flows->bucket[i] = &cache->buckets[glb_flow_cache_first(cache, flows->sip.hash[i])];
-		flow_prefetch(flows->bucket[i]);
+	words = v6 ? put_flows(fast, flows, burst, work, true) : put_flows(fast, flows, burst, work, false);
+	for (unsigned i = 0, end; i < work->filled; i = end) {
+		end = fast_cache_few(i, work->filled);
+		find_buckets(flows, words, i, end);
 	}
 	flows->steady = v6 ? read_flags(flows, burst, work, true) : read_flags(flows, burst, work, false);
-	for (uint64_t left = flows->asked & ~flows->steady; left != 0; left &= left - 1) /* new ones, probably */
-		flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[__builtin_ctzll(left)])]);
 	return true;
+}
+
+void fast_cache_fetch(const struct fast_flows *flows, unsigned first, unsigned end)
+{
+	const struct glb_flow_cache *cache = flows->cache;
+	const uint64_t these = ((uint64_t)2 << (end - 1)) - ((uint64_t)1 << first);
+
+	for (unsigned i = first; i < end; i++)
+		__builtin_prefetch(flows->bucket[i]->check);
+	for (uint64_t left = flows->asked & ~flows->steady & these; left != 0; left &= left - 1) /* new ones, probably */
+		flow_prefetch(&cache->buckets[glb_flow_cache_second(cache, flows->sip.hash[__builtin_ctzll(left)])]);
 }
 
 /* ---- flows that go on ---- */
@@ -357,13 +378,37 @@ static void remember(const struct glb_fast *fast, const struct glb_path *path, s
 	count(&flows->cache->stats->hits, hits);
 }
 
+/* Whether all of these, which are known, are of established flows that have not timed out: then the time is all that their packets change. */
+static bool are_late(const struct fast_flows *flows, uint64_t late)
+{
+	for (uint64_t left = late; left != 0; left &= left - 1) {
+		const unsigned i = (unsigned)__builtin_ctzll(left);
+		const struct glb_flow_bucket *bucket = flows->bucket[i];
+		const unsigned way = flow_way(bucket, flows->sip.hash[i]);
+
+		if (!(bucket->state[way] >> FLOW_IS_ESTABLISHED & 1) || flow_has_expired(bucket, way, flows->now))
+			return false;
+	}
+	return true;
+}
+
+static void prolong(const struct fast_flows *flows, uint64_t late)
+{
+	for (uint64_t left = late; left != 0; left &= left - 1) {
+		const unsigned i = (unsigned)__builtin_ctzll(left);
+
+		flow_prolong(flows->cache, flows->bucket[i], flow_way(flows->bucket[i], flows->sip.hash[i]), flows->now);
+	}
+}
+
 bool fast_cache_join(const struct glb_fast *fast, const struct glb_path *path, struct fast_flows *flows,
 		     struct glb_fast_burst *burst, struct fast_work *work, bool two)
 {
 	uint64_t known, usual = find_usual(fast, flows, burst, work->n, &known);
 
-	if (usual == flows->asked) {
-		count(&flows->cache->stats->hits, (uint64_t)__builtin_popcountll(usual));
+	if (known == flows->asked && are_late(flows, known & ~usual)) { /* each flow once a second: most bursts have one of them */
+		prolong(flows, known & ~usual);
+		count(&flows->cache->stats->hits, (uint64_t)__builtin_popcountll(known));
 		return true;
 	}
 	if (path->next_hops != NULL)

@@ -27,9 +27,19 @@ struct fast_flows {
 /* What is needed of a snapshot whose services remember. Returns 0 or -ENOMEM; glb_fast_free() frees what was made. */
 int fast_cache_make(struct glb_fast *fast, const struct glb_snapshot *snapshot);
 
-/* Begins to look flows up, as soon as the services are known. Returns false when none of them remembers. */
+/* Begins to look flows up, as soon as the services are known, and to fetch their buckets. Returns false when none of them remembers. */
 bool fast_cache_ask(const struct glb_fast *fast, struct fast_flows *flows, const struct glb_fast_burst *burst,
 		    const struct fast_work *work, bool v6);
+
+/* A CPU has about two dozen lines under way, and lets a prefetch go that comes when there are as many: so a burst's lines are asked for a few at a time. Returns
+ * where those from `first` on end; `filled` is the burst's own. */
+GLB_INLINE unsigned fast_cache_few(unsigned first, unsigned filled)
+{
+	return first + 2 * WIDTH < filled ? first + 2 * WIDTH : filled;
+}
+
+/* Fetches what else will be wanted of packets first..end-1. */
+void fast_cache_fetch(const struct fast_flows *flows, unsigned first, unsigned end);
 
 /* When first hops and their next hops have been found (`two`: each of two hops), and nothing is wrong with any packet: looks flows up, puts what is found into
  * first hops, next hops and numbers of hops, and remembers. Returns false, and has changed nothing, where a next hop is not known or behind another port. */

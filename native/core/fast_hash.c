@@ -1,5 +1,5 @@
 /* The straight line's hashes (fast_burst.c): what the services of a burst say is hashed, put into the lanes of siphash_burst(). */
-#include "fast_work.h"
+#include "fast_cache.h"
 
 enum { FLOW = GLB_HASH_SRC_ADDR | GLB_HASH_DST_ADDR | GLB_HASH_SRC_PORT | GLB_HASH_DST_PORT };
 
@@ -72,7 +72,21 @@ GLB_INLINE unsigned put_flows(const struct glb_fast_burst *burst, struct fast_wo
 	return v6 ? 5 : 2;
 }
 
-GLB_INLINE void hash_kind(const struct glb_fast_kind *kind, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
+/* The lines of the flow cache are fetched a few at a time, between hashes. */
+GLB_INLINE void hash_messages(const struct fast_flows *flows, struct siphash_burst *sip, unsigned words, unsigned n)
+{
+	if (flows == NULL) {
+		siphash_burst(sip, words, 0, n);
+		return;
+	}
+	for (unsigned i = 0, end; i < n; i = end) {
+		end = fast_cache_few(i, n);
+		siphash_burst(sip, words, i, end);
+		fast_cache_fetch(flows, i, end);
+	}
+}
+
+GLB_INLINE void hash_kind(const struct glb_fast_kind *kind, const struct fast_flows *flows, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
 {
 	const bool whole = v6 ? kind->source_bits_v6 == 128 : kind->source_bits_v4 == 32;
 	unsigned words = 0;
@@ -84,11 +98,11 @@ GLB_INLINE void hash_kind(const struct glb_fast_kind *kind, const struct glb_fas
 	else
 		for (unsigned i = 0; i < work->filled; i++)
 			words = put_message(kind, burst->data[i], v6, &work->sip, i);
-	siphash_burst(&work->sip, words, work->filled);
+	hash_messages(flows, &work->sip, words, work->filled);
 }
 
 /* Services of a burst that hash different things: all lanes as each of them, and of each what is its own. */
-static void hash_kinds(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
+static void hash_kinds(const struct glb_fast *fast, const struct fast_flows *flows, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
 {
 	uint64_t hash[GLB_BURST_MAX];
 	uint64_t left = ((uint64_t)2 << (work->filled - 1)) - 1;
@@ -96,7 +110,8 @@ static void hash_kinds(const struct glb_fast *fast, const struct glb_fast_burst 
 	while (left != 0) {
 		const struct glb_fast_kind *kind = fast_kind(fast, work, (unsigned)__builtin_ctzll(left));
 
-		hash_kind(kind, burst, work, v6);
+		hash_kind(kind, flows, burst, work, v6);
+		flows = NULL; /* all is fetched */
 		for (unsigned i = 0; i < work->filled; i++) {
 			if (fast_hashed(fast_kind(fast, work, i)) != fast_hashed(kind))
 				continue;
@@ -108,7 +123,7 @@ static void hash_kinds(const struct glb_fast *fast, const struct glb_fast_burst 
 }
 
 GLB_LANES_CLONES
-void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
+void fast_hash(const struct glb_fast *fast, const struct fast_flows *flows, const struct glb_fast_burst *burst, struct fast_work *work, bool v6)
 {
 	u32x8 differ = {0};
 
@@ -117,7 +132,7 @@ void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, 
 	differ >>= GLB_FAST_TABLE_BITS;
 	work->alike = any_u32x8(&differ) == 0;
 	if (work->alike)
-		hash_kind(fast_kind(fast, work, 0), burst, work, v6);
+		hash_kind(fast_kind(fast, work, 0), flows, burst, work, v6);
 	else
-		hash_kinds(fast, burst, work, v6);
+		hash_kinds(fast, flows, burst, work, v6);
 }

@@ -81,7 +81,9 @@ static inline uint32_t fast_hop_bytes(const struct glb_fast_kind *kind)
 	return kind->encap != GLB_ENCAP_GUE ? 0 : fast_is_wide(kind) ? GUE_V6_HOP_BYTES : GUE_V4_HOP_BYTES;
 }
 
-/* Hashes each packet as its service wants it, into work->sip.hash. */
-void fast_hash(const struct glb_fast *fast, const struct glb_fast_burst *burst, struct fast_work *work, bool v6);
+struct fast_flows; /* fast_cache.h */
+
+/* Hashes each packet as its service wants it, into work->sip.hash. Meanwhile what was asked of the flow cache is fetched (fast_cache_fetch()); `flows` may be NULL. */
+void fast_hash(const struct glb_fast *fast, const struct fast_flows *flows, const struct glb_fast_burst *burst, struct fast_work *work, bool v6);
 
 #endif

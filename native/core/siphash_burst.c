@@ -13,9 +13,9 @@ GLB_INLINE void sip_start(struct sip_lanes *s, const struct siphash_burst *burst
 	s->v3 = k1 ^ 0x7465646279746573;
 }
 
-GLB_INLINE void hash_all(struct siphash_burst *burst, unsigned words, unsigned n)
+GLB_INLINE void hash_all(struct siphash_burst *burst, unsigned words, unsigned first, unsigned end)
 {
-	for (unsigned at = 0; at < n; at += GLB_LANES) {
+	for (unsigned at = first; at < end; at += GLB_LANES) {
 		const unsigned next = at + GLB_LANES_REGISTER;
 		struct sip_lanes s[2];
 		glb_lanes digest[2];
@@ -33,10 +33,10 @@ GLB_INLINE void hash_all(struct siphash_burst *burst, unsigned words, unsigned n
 	}
 }
 
-GLB_LANES_CLONES void siphash_burst(struct siphash_burst *burst, unsigned words, unsigned n)
+GLB_LANES_CLONES void siphash_burst(struct siphash_burst *burst, unsigned words, unsigned first, unsigned end)
 {
 	if (words == 1) /* the usual, so that the loop over them goes away */
-		hash_all(burst, 1, n);
+		hash_all(burst, 1, first, end);
 	else
-		hash_all(burst, words, n);
+		hash_all(burst, words, first, end);
 }

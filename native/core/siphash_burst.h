@@ -15,8 +15,8 @@ struct siphash_burst {
 	uint64_t hash[SIPHASH_LANES]; /* out */
 } __attribute__((aligned(64)));
 
-/* Hashes lanes 0..n-1 of `words` words each; lanes up to the next multiple of 8 are read and written, too. Its twin is
- * glb_siphash24(). */
-void siphash_burst(struct siphash_burst *burst, unsigned words, unsigned n);
+/* Hashes lanes first..end-1 of `words` words each, where `first` is a multiple of 8; lanes up to the next one behind `end` are read and written, too. Its twin
+ * is glb_siphash24(). */
+void siphash_burst(struct siphash_burst *burst, unsigned words, unsigned first, unsigned end);
 
 #endif
