@@ -5,7 +5,7 @@ one. By CPU time, so that other work on the machine does not count. A loop in re
 CPU and on both: cores that slow each other there (threads of one core, a common limit of power) cannot tell.
 
 pipeline-ratio: a pipeline of one receiver that steers and one worker against one run-to-completion worker,
-with flow cache, 1,000,000 flows: packets forwarded a second of wall clock. The worker also sends.
+with flow cache, 1,000,000 flows: packets forwarded a second of wall clock. The receiver also sends.
 
     bench/ratios.py [NAME ...] [--rounds 5] [--seconds 1]
 """
@@ -40,7 +40,7 @@ from machine import prefer
 
 ROOT = Path(__file__).resolve().parents[1]
 SPIN = ROOT / "build/dev/bench/glb-bench-spin"
-PIPELINE_RING = 65536
+PIPELINE_RING = 1024
 SPIN_LEAST = 0.95  # of a CPU's own speed, with the other at work
 TARGETS = {"two-workers-ratio": 1.9, "pipeline-ratio": 1.3}
 
@@ -120,9 +120,8 @@ def pipeline(stock: Stock, seconds: float) -> float:
     everything, _ = cpus()
     packets = CACHED.flows + 3 * PIPELINE_RING
     model = {
-        # the receiver is on the CPU of everything else: what comes in a time slice must fit into a ring
         "eal": {
-            "receiver_lcores": [everything], "senders": 0, "ring_size": PIPELINE_RING,
+            "receiver_lcores": [everything], "receivers_send": True, "ring_size": PIPELINE_RING,
             "mbufs": packets + RX_POOL_SPARE,
             "args": ["--no-huge", "-m", str(megabytes(packets)), "--no-pci"],
         },

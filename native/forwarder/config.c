@@ -55,6 +55,7 @@ static const struct config_key keys[] = {
 	KEY("eal", "receiver_lcores", CONFIG_INTEGERS, receiver_lcores, RANGE(0, 1023), COUNT(receiver_lcore_count)),
 	KEY("eal", "senders", CONFIG_INTEGER, senders, RANGE(0, CONFIG_SENDERS_MAX)),
 	KEY("eal", "sender_lcores", CONFIG_INTEGERS, sender_lcores, RANGE(0, 1023), COUNT(sender_lcore_count)),
+	KEY("eal", "receivers_send", CONFIG_BOOL, receivers_send),
 	KEY("eal", "ring_size", CONFIG_INTEGER, ring_size, RANGE(64, 65536)),
 	KEY("eal", "mbuf_bytes", CONFIG_INTEGER, mbuf_bytes, RANGE(128, 65407)),
 	KEY("eal", "mbufs", CONFIG_INTEGER, mbufs, RANGE(1024, 1 << 22)),
@@ -295,6 +296,9 @@ static int check_run_model(struct config *config, const char *origin, struct glb
 	if (no_senders && config->sender_lcore_count != 0)
 		return glb_error_set(error, -EINVAL, "%s: eal.sender_lcores: given for no senders in eal.senders; leave them out",
 				     origin);
+	if (config->receivers_send && (config->senders >= 0 || config->sender_lcore_count != 0))
+		return glb_error_set(error, -EINVAL, "%s: eal.receivers_send: receivers are the senders; leave eal.senders and "
+				     "eal.sender_lcores out", origin);
 	if (config->senders < 0)
 		config->senders = 0;
 	ret = settle_lcores(&config->receivers, config->receiver_lcore_count, "receivers", "receiver_lcores", origin, error);
@@ -307,17 +311,19 @@ static int check_run_model(struct config *config, const char *origin, struct glb
 		return glb_error_set(error, -EINVAL, "%s: eal.ring_size: must be a power of two, not %d", origin,
 				     (int)config->ring_size);
 	if (config->run_model != CONFIG_PIPELINE) {
-		if (config->receivers != 0 || config->senders != 0)
+		if (config->receivers != 0 || config->senders != 0 || config->receivers_send)
 			return glb_error_set(error, -EINVAL, "%s: eal.%s: only with forward.run_model = \"pipeline\"; else "
 					     "workers receive and send themselves", origin,
-					     config->receivers != 0 ? "receivers" : "senders");
+					     config->receivers != 0 ? "receivers" : config->senders != 0 ? "senders" : "receivers_send");
 		return 0;
 	}
 	config->receivers = config->receivers != 0 ? config->receivers : 1;
+	if (config->receivers_send)
+		config->senders = config->receivers;
 	config->senders = config->senders != 0 || no_senders ? config->senders : 1;
 	if (config->workers != 0 && config->senders > config->workers)
-		return glb_error_set(error, -EINVAL, "%s: eal.senders: %d for %d workers; at most one for each", origin,
-				     (int)config->senders, (int)config->workers);
+		return glb_error_set(error, -EINVAL, "%s: eal.%s: %d for %d workers; at most one for each", origin,
+				     config->receivers_send ? "receivers" : "senders", (int)config->senders, (int)config->workers);
 	return 0;
 }
 

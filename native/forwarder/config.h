@@ -70,6 +70,7 @@ struct config {
 	int64_t senders;       /* pipeline: 0..CONFIG_SENDERS_MAX, at most workers, 0: workers send; else 0 */
 	int64_t sender_lcores[CONFIG_SENDERS_MAX];
 	unsigned sender_lcore_count;
+	uint8_t receivers_send; /* pipeline: 1: each receiver's lcore is a sender's, too, of which there are as many */
 	int64_t ring_size;     /* packets in a ring, power of two */
 	int64_t mbuf_bytes;    /* room for a frame in one buffer; 0 = by MTU */
 	int64_t mbufs;         /* buffers in the pool; 0 = as many as are useful and fit */

@@ -107,7 +107,7 @@ static int make_args(struct args *args, const struct config *config, const struc
 /* The cores may have come from EAL options: the configuration's count must agree with them. */
 static int settle_workers(struct config *config, struct glb_error *error)
 {
-	const unsigned others = 1 + (unsigned)config->receivers + (unsigned)config->senders;
+	const unsigned others = 1 + (unsigned)config->receivers + (config->receivers_send ? 0 : (unsigned)config->senders);
 	const unsigned workers = rte_lcore_count() > others ? rte_lcore_count() - others : 0;
 
 	if (workers == 0 && config->run_model == CONFIG_PIPELINE)
@@ -123,8 +123,8 @@ static int settle_workers(struct config *config, struct glb_error *error)
 		return glb_error_set(error, -EINVAL, "eal.workers: %d, but the EAL options give %u worker lcores",
 				     (int)config->workers, workers);
 	if (config->senders > workers)
-		return glb_error_set(error, -EINVAL, "eal.senders: %d for %u workers; at most one for each",
-				     (int)config->senders, workers);
+		return glb_error_set(error, -EINVAL, "eal.%s: %d for %u workers; at most one for each",
+				     config->receivers_send ? "receivers" : "senders", (int)config->senders, workers);
 	config->workers = workers;
 	return config_check_peers(config, error);
 }

@@ -18,15 +18,20 @@ struct idle {
 	uint32_t sleep_ns; /* of the last sleep; 0 = none yet */
 };
 
-/* Sleeps longer the longer nothing has come: about a thirtieth of that time, so that little is added to the latency of a
+/* How long to sleep next, ns: longer the longer nothing has come, about a thirtieth of that time, so that little is added to the latency of a
  * packet that ends a short pause. */
-static inline void idle_sleep(struct idle *idle)
+static inline uint32_t idle_next(struct idle *idle)
 {
 	const uint32_t ns = idle->sleep_ns == 0 ? IDLE_SLEEP_MIN_NS : idle->sleep_ns + idle->sleep_ns / 32 + 1000;
-	struct timespec pause;
 
 	idle->sleep_ns = ns < IDLE_SLEEP_MAX_NS ? ns : IDLE_SLEEP_MAX_NS;
-	pause = (struct timespec){.tv_nsec = idle->sleep_ns};
+	return idle->sleep_ns;
+}
+
+static inline void idle_sleep(struct idle *idle)
+{
+	const struct timespec pause = {.tv_nsec = idle_next(idle)};
+
 	nanosleep(&pause, NULL);
 }
 

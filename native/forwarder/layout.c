@@ -21,7 +21,8 @@ void layout_plan(const struct config *config, struct layout *layout)
 		return;
 	add_role(layout, LAYOUT_RECEIVER, (unsigned)config->receivers, config->receiver_lcores,
 		 config->receiver_lcore_count);
-	add_role(layout, LAYOUT_SENDER, (unsigned)config->senders, config->sender_lcores, config->sender_lcore_count);
+	if (!config->receivers_send)
+		add_role(layout, LAYOUT_SENDER, (unsigned)config->senders, config->sender_lcores, config->sender_lcore_count);
 }
 
 void layout_print_cpus(const cpu_set_t *set, char *out, size_t len)

@@ -2,6 +2,7 @@
 #include "layout_text.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -26,12 +27,22 @@ int layout_node_of_cpu(int cpu)
 }
 
 /* "worker 3", "workers 0-3". */
-static void print_range(char *out, const char *role, unsigned first, unsigned last)
+static void print_range(char *out, size_t len, const char *role, unsigned first, unsigned last)
 {
 	if (first == last)
-		snprintf(out, WORDS, "%s %u", role, first);
+		snprintf(out, len, "%s %u", role, first);
 	else
-		snprintf(out, WORDS, "%ss %u-%u", role, first, last);
+		snprintf(out, len, "%ss %u-%u", role, first, last);
+}
+
+/* What a receiver that also sends takes besides, and where to. */
+static void print_sends(unsigned queue, unsigned first, unsigned last, char *from, char *to)
+{
+	char workers[WORDS / 2];
+
+	print_range(workers, sizeof(workers), "worker", first, last);
+	snprintf(from + strlen(from), WORDS - strlen(from), ", %s", workers);
+	snprintf(to + strlen(to), WORDS - strlen(to), ", tx queue %u", queue);
 }
 
 static void print_work(const struct config *config, const struct layout_lcore *lcore, char *from, char *to)
@@ -49,17 +60,20 @@ static void print_work(const struct config *config, const struct layout_lcore *l
 	case LAYOUT_WORKER:
 		if (config->run_model != CONFIG_PIPELINE)
 			break;
-		print_range(from, "receiver", 0, receivers - 1);
+		print_range(from, WORDS, "receiver", 0, receivers - 1);
 		if (senders == 0)
 			break;
-		print_range(to, "sender", layout_sender_of(lcore->index, workers, senders),
+		print_range(to, WORDS, config->receivers_send ? "receiver" : "sender", layout_sender_of(lcore->index, workers, senders),
 			    layout_sender_of(lcore->index, workers, senders));
 		break;
 	case LAYOUT_RECEIVER:
-		print_range(to, "worker", 0, workers - 1);
+		print_range(to, WORDS, "worker", 0, workers - 1);
+		if (config->receivers_send)
+			print_sends(lcore->index, layout_first_worker(lcore->index, workers, senders),
+				    layout_first_worker(lcore->index + 1, workers, senders) - 1, from, to);
 		break;
 	case LAYOUT_SENDER:
-		print_range(from, "worker", layout_first_worker(lcore->index, workers, senders),
+		print_range(from, WORDS, "worker", layout_first_worker(lcore->index, workers, senders),
 			    layout_first_worker(lcore->index + 1, workers, senders) - 1);
 		break;
 	}

@@ -86,7 +86,7 @@ static int check_queues(const struct port *port, const struct config *config, co
 		return 0;
 	return glb_error_set(error, -EINVAL, "eal.%s: %u, but port %s has %u receive and %u transmit queues; "
 			     "use fewer, or give the device more queues (net_af_packet: qpairs=, "
-			     "net_af_xdp: queue_count=)", pipeline && rx ? "receivers" : config->senders != 0 ? "senders" : "workers",
+			     "net_af_xdp: queue_count=)", pipeline && (rx || config->receivers_send) ? "receivers" : config->senders != 0 ? "senders" : "workers",
 			     rx ? config_rx_queues(config) : config_tx_queues(config), port->name, info->max_rx_queues,
 			     info->max_tx_queues);
 }

@@ -4,6 +4,7 @@
 #include "flow_hash.h"
 #include "idle.h"
 #include "order.h"
+#include "sender.h"
 #include "trace.h"
 
 #include <glb/punt.h>
@@ -11,11 +12,24 @@
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
 
+/* All to the only worker. Returns the set of workers that get something. */
+static uint64_t take(struct receiver *receiver, struct rte_mbuf **mbufs, unsigned n, uint16_t port)
+{
+	for (unsigned i = 0; i < n; i++) {
+		mbufs[i]->port = port;
+		receiver->mbufs[0][i] = mbufs[i];
+	}
+	receiver->counts[0] = n;
+	return 1;
+}
+
 /* Sorts a burst by worker, keeping the order. Returns the set of workers that get something. */
 static uint64_t sort(struct receiver *receiver, struct rte_mbuf **mbufs, unsigned n, uint16_t port)
 {
 	uint64_t workers = 0;
 
+	if (receiver->rings->workers == 1)
+		return take(receiver, mbufs, n, port);
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
@@ -59,6 +73,14 @@ static unsigned put(struct receiver *receiver, unsigned worker, struct rte_mbuf 
 	return lost;
 }
 
+/* Replay: until the worker's ring has room. Meanwhile the worker may be waiting for this lcore to send. */
+static void wait_for_room(struct receiver *receiver, const struct rte_ring *ring)
+{
+	while (rte_ring_free_count(ring) < RINGS_BURST)
+		if (receiver->sender == NULL || sender_turn(receiver->sender) == 0)
+			rings_pause();
+}
+
 /* Hands a burst, sorted, to the workers of the set; what a ring does not take is dropped. Returns how many those were. */
 static unsigned steer(struct receiver *receiver, uint64_t workers, unsigned packets, uint64_t bytes)
 {
@@ -71,7 +93,7 @@ static unsigned steer(struct receiver *receiver, uint64_t workers, unsigned pack
 		unsigned over;
 
 		if (rings->lossless)
-			rings_wait_for_room(rings->steer[receiver->index][worker]);
+			wait_for_room(receiver, rings->steer[receiver->index][worker]);
 		over = put(receiver, worker, mbufs, n);
 		for (unsigned i = 0; i < over; i++)
 			bytes -= mbufs[i]->pkt_len;
@@ -126,6 +148,15 @@ static unsigned poll_trace(struct receiver *receiver)
 	return 1;
 }
 
+/* Sleeps; one that also sends, until its workers have something for it. */
+static void rest(struct receiver *receiver, struct idle *idle)
+{
+	if (receiver->sender != NULL)
+		rings_sender_rests(receiver->rings, receiver->sender->index, idle_next(idle));
+	else
+		idle_sleep(idle);
+}
+
 int receiver_run(void *context)
 {
 	struct receiver *receiver = context;
@@ -140,6 +171,8 @@ int receiver_run(void *context)
 			n += poll_port(receiver, i);
 		if (trace_waits(receiver->trace))
 			n += poll_trace(receiver);
+		if (receiver->sender != NULL)
+			n += sender_turn(receiver->sender);
 		if (n != 0) {
 			idle = (struct idle){0};
 			continue;
@@ -149,10 +182,10 @@ int receiver_run(void *context)
 		if (receiver->until_dry && idle.polls == IDLE_DRY_POLLS)
 			break;
 		if (receiver->adaptive && idle.polls >= IDLE_POLLS) {
-			idle_sleep(&idle);
+			rest(receiver, &idle);
 			count_add(&receiver->stats->sleeps, 1);
 		}
 	}
 	rings_receiver_ends(receiver->rings);
-	return 0;
+	return receiver->sender != NULL ? sender_run(receiver->sender) : 0;
 }

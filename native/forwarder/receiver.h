@@ -14,8 +14,9 @@
 
 #include <glb/stats.h>
 
-struct order; /* order.h */
-struct trace; /* trace.h */
+struct order;  /* order.h */
+struct sender; /* sender.h */
+struct trace;  /* trace.h */
 
 struct receiver {
 	/* set before it starts */
@@ -26,6 +27,7 @@ struct receiver {
 	bool until_dry;          /* ends by itself when its ports have run dry (replay) */
 	const struct ports *ports;
 	struct rings *rings;
+	struct sender *sender;   /* whose work this lcore does, too, or NULL */
 	const struct glb_peers *peers; /* directors that share fragments, or NULL */
 	struct order *order;     /* replay: numbers the packets, or NULL */
 	struct trace *trace;     /* the mailbox for a packet that is traced */

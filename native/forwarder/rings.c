@@ -108,10 +108,15 @@ void rings_close(struct rings *rings)
 	rte_free(rings);
 }
 
+void rings_pause(void)
+{
+	rte_delay_us_sleep(ROOM_POLL_US);
+}
+
 void rings_wait_for_room(const struct rte_ring *ring)
 {
 	while (rte_ring_free_count(ring) < RINGS_BURST)
-		rte_delay_us_sleep(ROOM_POLL_US);
+		rings_pause();
 }
 
 static void wake_all(struct bell *bells, unsigned n)
@@ -155,11 +160,12 @@ void rings_worker_rests(struct rings *rings, unsigned worker)
 	bell_done(bell);
 }
 
-void rings_sender_rests(struct rings *rings, unsigned sender)
+void rings_sender_rests(struct rings *rings, unsigned sender, long most_ns)
 {
 	const unsigned end = layout_first_worker(sender + 1, rings->workers, rings->senders);
 	struct bell *bell = &rings->sender_bell[sender];
-	const long ns = sender == 0 && rings->punts ? IDLE_SLEEP_MAX_NS : RINGS_SLEEP_NS; /* nobody rings for what the kernel sends */
+	const bool relays = sender == 0 && rings->punts;
+	const long ns = relays && most_ns > IDLE_SLEEP_MAX_NS ? IDLE_SLEEP_MAX_NS : most_ns; /* nobody rings for what the kernel sends */
 	bool empty = true;
 
 	bell_prepare(bell);

@@ -79,6 +79,9 @@ static inline void rings_seen(uint64_t *most, struct glb_worker_stats *stats, un
 	count_most(&stats->ring_high_water, waiting);
 }
 
+/* A moment of waiting for room. */
+void rings_pause(void);
+
 /* Replay: waits until there is room for a burst. */
 void rings_wait_for_room(const struct rte_ring *ring);
 
@@ -100,8 +103,8 @@ static inline bool rings_no_worker(const struct rings *rings)
 	return __atomic_load_n(&rings->working, __ATOMIC_ACQUIRE) <= 0;
 }
 
-/* Sleeps until a worker's or sender's rings have something, or there is an end to notice. */
+/* Sleeps until a worker's or sender's rings have something, or there is an end to notice; a sender at most `most_ns`. */
 void rings_worker_rests(struct rings *rings, unsigned worker);
-void rings_sender_rests(struct rings *rings, unsigned sender);
+void rings_sender_rests(struct rings *rings, unsigned sender, long most_ns);
 
 #endif

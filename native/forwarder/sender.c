@@ -82,6 +82,17 @@ static unsigned collect(struct sender *sender, unsigned worker)
 	return n;
 }
 
+unsigned sender_turn(struct sender *sender)
+{
+	unsigned n = 0;
+
+	for (unsigned worker = sender->first_worker; worker < sender->end_worker; worker++)
+		n += collect(sender, worker);
+	if (sender->index == 0)
+		n += punt_relay(sender->ports);
+	return n;
+}
+
 int sender_run(void *context)
 {
 	struct sender *sender = context;
@@ -94,11 +105,7 @@ int sender_run(void *context)
 		const bool last = rings_no_worker(rings);
 
 		timing_turn(&sender->timing, sender->stats, n);
-		n = 0;
-		for (unsigned worker = sender->first_worker; worker < sender->end_worker; worker++)
-			n += collect(sender, worker);
-		if (sender->index == 0)
-			n += punt_relay(sender->ports);
+		n = sender_turn(sender);
 		if (n != 0) {
 			empty = 0;
 			continue;
@@ -107,7 +114,7 @@ int sender_run(void *context)
 			break;
 		count_add(&sender->stats->idle_polls, 1);
 		if (rings->adaptive && ++empty >= IDLE_RING_POLLS) {
-			rings_sender_rests(rings, sender->index);
+			rings_sender_rests(rings, sender->index, RINGS_SLEEP_NS);
 			count_add(&sender->stats->sleeps, 1);
 		}
 	}

@@ -28,6 +28,9 @@ struct sender {
 	struct timing timing;
 };
 
+/* Sends what waits, at most a burst of each of its workers. Returns how many packets there were. For a lcore that does something else, too. */
+unsigned sender_turn(struct sender *sender);
+
 /* The loop, for rte_eal_remote_launch(). */
 int sender_run(void *sender);
 

@@ -2,6 +2,7 @@
 #include "worker.h"
 #include "clock.h"
 #include "count.h"
+#include "crossing.h"
 #include "fast.h"
 #include "idle.h"
 #include "order.h"
@@ -191,12 +192,14 @@ static unsigned poll_rings(struct worker *worker, const struct loaded *loaded)
 
 		if (n == 0)
 			continue;
+		crossing_fetch(mbufs, n, worker->tx_ring == NULL);
 		rings_seen(&worker->rings->steer_most[worker->index].from[i], worker->stats, n + left);
 		for (unsigned first = 0, end; first < n; first = end) {
 			const uint16_t port = mbufs[first]->port;
 
 			for (end = first + 1; end < n && mbufs[end]->port == port; end++)
 				;
+			STAGE_END(receive);
 			if (__builtin_expect((port & RINGS_TRACED) != 0, 0))
 				process_traced(worker, loaded, port & ~RINGS_TRACED, mbufs[first]);
 			else

@@ -99,8 +99,11 @@ static void make_sender(const struct making *making, unsigned index)
 {
 	struct rings *rings = making->workers->rings;
 	const unsigned place = rings->workers + rings->receivers + index;
-	const unsigned lcore = rings_lcore(place);
+	struct receiver *receiver = making->config->receivers_send ? &making->workers->receivers[index] : NULL;
+	const unsigned lcore = receiver != NULL ? receiver->lcore : rings_lcore(place);
 
+	if (receiver != NULL)
+		receiver->sender = &making->workers->senders[index];
 	making->workers->senders[index] = (struct sender){
 		.index = index, .lcore = lcore, .rings = rings, .ports = making->ports, .order = making->order,
 		.trace = making->workers->trace,
@@ -159,7 +162,7 @@ static int launch_all(struct workers *workers, const struct config *config, stru
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < config->senders && ret == 0; i++)
+	for (unsigned i = 0; i < config->senders && !config->receivers_send && ret == 0; i++)
 		ret = launch(sender_run, &workers->senders[i], workers->senders[i].lcore, error);
 	for (unsigned i = 0; i < config->workers && ret == 0; i++)
 		ret = launch(worker_run, &workers->worker[i], workers->worker[i].lcore, error);

@@ -136,6 +136,11 @@ static void wrong_values_are_named(void)
 		{"run_model='pipeline'\n[eal]\nreceivers=2\nreceiver_lcores=[1]\n",
 		 "eal.receiver_lcores: 1 given for 2 in eal.receivers; make them equal"},
 		{"run_model='pipeline'\n[eal]\nworkers=2\nsenders=3\n", "eal.senders: 3 for 2 workers; at most one for each"},
+		{"run_model='pipeline'\n[eal]\nworkers=2\nreceivers=3\nreceivers_send=true\n",
+		 "eal.receivers: 3 for 2 workers; at most one for each"},
+		{"run_model='pipeline'\n[eal]\nsenders=0\nreceivers_send=true\n",
+		 "eal.receivers_send: receivers are the senders; leave eal.senders"},
+		{"[eal]\nreceivers_send=true\n", "eal.receivers_send: only with forward.run_model"},
 		{"run_model='pipeline'\n[eal]\nsenders=0\nsender_lcores=[1]\n", "eal.sender_lcores: given for no senders"},
 		{"[port]\ndevargs='x'\n", "port: must be a list of tables, [[port]]"},
 		{"[[port]]\n", "port[0].devargs: missing"},
@@ -168,6 +173,8 @@ static void pipelines_have_receivers_and_senders(void)
 	CHECK(config_counted_lcores(&config) == 69 && config.ring_size == 4096);
 	CHECK(read_text(MINIMAL "run_model='pipeline'\n[eal]\nworkers=2\nsenders=0\n", NULL, 0) == 0);
 	CHECK(config_rx_queues(&config) == 1 && config_tx_queues(&config) == 2 && config_counted_lcores(&config) == 3);
+	CHECK(read_text(MINIMAL "run_model='pipeline'\n[eal]\nworkers=4\nreceivers=2\nreceivers_send=true\n", NULL, 0) == 0);
+	CHECK(config_rx_queues(&config) == 2 && config_tx_queues(&config) == 2 && config_counted_lcores(&config) == 8);
 	CHECK(read_text(MINIMAL "[eal]\nworkers=3\n", NULL, 0) == 0);
 	CHECK(config_rx_queues(&config) == 3 && config_tx_queues(&config) == 3 && config_counted_lcores(&config) == 3);
 }

@@ -150,6 +150,16 @@ static void the_table_says_who_does_what(void)
 			   "    4  receiver 0   0-2      -     rx queue 0       workers 0-2\n"
 			   "    5  receiver 1   0-2      -     rx queue 1       workers 0-2\n"
 			   "    6  sender 0     0-2      -     workers 0-2      tx queue 0\n") == 0);
+	config = pipeline(3, 2, 2);
+	config.receivers_send = true;
+	CHECK(layout_print(&config, &allowed, node_of, text, sizeof(text), NULL) == 0);
+	CHECK(strcmp(text, "lcore  role         CPU      node  takes from       passes to\n"
+			   "    0  main         0-2      -     control socket   -\n"
+			   "    1  worker 0     0-2      -     receivers 0-1    receiver 0\n"
+			   "    2  worker 1     0-2      -     receivers 0-1    receiver 0\n"
+			   "    3  worker 2     0-2      -     receivers 0-1    receiver 1\n"
+			   "    4  receiver 0   0-2      -     rx queue 0, workers 0-1 workers 0-2, tx queue 0\n"
+			   "    5  receiver 1   0-2      -     rx queue 1, worker 2 workers 0-2, tx queue 1\n") == 0);
 	config = (struct config){.main_lcore = 0, .worker_lcores = {2}, .worker_lcore_count = 1};
 	CHECK(layout_print(&config, &allowed, node_of, text, sizeof(text), NULL) == 0);
 	CHECK(strcmp(text, "lcore  role         CPU      node  takes from       passes to\n"

@@ -101,9 +101,16 @@ def test_both_models_send_the_same(files: Files, traffic: tuple[list[object], li
         assert_flows_in_order(sources, flows)
 
 
-@pytest.mark.parametrize(("workers", "senders"), [(3, 1), (1, 0)])
+LCORES: dict[str, dict[str, Any]] = {
+    "senders": {"workers": 3, "senders": 1},
+    "no-senders": {"workers": 1, "senders": 0},
+    "receivers-send": {"workers": 2, "receivers_send": True},
+}
+
+
+@pytest.mark.parametrize("lcores", LCORES.values(), ids=LCORES)
 @pytest.mark.parametrize("group", GROUPS)
-def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str, workers: int, senders: int) -> None:
+def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str, lcores: dict[str, Any]) -> None:
     """Every vector, as with run-to-completion in test_replay.py."""
     configuration, director, *_ = group.split("/")
     services = next(item["services"] for item in VECTORS["configs"] if item["name"] == configuration)
@@ -113,7 +120,7 @@ def test_pipeline_does_what_the_oracle_says(tmp_path: Path, group: str, workers:
     document = director_of(tmp_path, settings)
     document["forward"] |= PIPELINE
     document["eal"] |= {"args": ["--no-huge", "-m", "240", "--no-pci"], "mbufs": 2048, "ring_size": 64}
-    document["eal"] |= {"workers": workers, "senders": senders}
+    document["eal"] |= lcores
     (tmp_path / "director.toml").write_text(to_toml(document))
     (tmp_path / "order").write_bytes(bytes(8 * len(cases)))
     frames = [bytes.fromhex(case["frame"]) + bytes(case.get("zeros", 0)) for case in cases]
@@ -240,11 +247,21 @@ def test_on_the_wire(make: Make, name: Name, segment: Segment) -> None:
     end_with(director, counters, 601)
 
 
-def test_on_the_wire_without_senders(make: Make, name: Name, segment: Segment) -> None:
-    """The worker has the tx queue; what it sent is counted once, and it rests when nothing comes."""
-    director = make(
-        name("n"), AF_PACKET, prefix=segment.prefix, forward=PIPELINE, eal={"workers": 1, "senders": 0}
-    )  # fmt: skip
+SEND_THEMSELVES: dict[str, tuple[dict[str, Any], list[tuple[str, list[str]]]]] = {
+    "workers": ({"workers": 1, "senders": 0}, [("worker", ["receiver 0"]), ("receiver", [])]),
+    "receivers": (
+        {"workers": 1, "receivers_send": True},
+        [("worker", ["receiver 0"]), ("receiver", []), ("sender", ["worker 0"])],
+    ),
+}
+
+
+@pytest.mark.parametrize(("eal", "roles"), SEND_THEMSELVES.values(), ids=SEND_THEMSELVES)
+def test_on_the_wire_without_senders(
+    make: Make, name: Name, segment: Segment, eal: dict[str, Any], roles: list[tuple[str, list[str]]]
+) -> None:
+    """Others have the tx queue; what they sent is counted once, and they rest when nothing comes."""
+    director = make(name("n"), AF_PACKET, prefix=segment.prefix, forward=PIPELINE, eal=eal)
     snapshot(director.snapshot)
     director.start()
     counters = counters_of(director)
@@ -252,9 +269,7 @@ def test_on_the_wire_without_senders(make: Make, name: Name, segment: Segment) -
     segment.wire.send(frames, pace_s=0.0005)
     assert [frame[54:] for frame in segment.wire.receive(200)] == [frame[14:] for frame in frames]
     lcores = director.client.status().workers
-    assert [(lcore.role, list(lcore.rings)) for lcore in lcores] == [
-        ("worker", ["receiver 0"]), ("receiver", []),
-    ]  # fmt: skip
+    assert [(lcore.role, list(lcore.rings)) for lcore in lcores] == roles
     assert_rests(director)
     end_with(director, counters, 200)
 
