@@ -1,4 +1,4 @@
-/* Our filters on a device's ingress and egress: tc's clsact qdisc, direct action.
+/* Our filters on a device's ingress and egress: tc's clsact qdisc, direct action. Where there are no tcx links (tcx.c).
  *
  * Priority 1 puts it before other filters; the handle is our own, so nobody else's filter is
  * replaced or removed.
@@ -17,9 +17,9 @@ enum {
 	HANDLE = GLB_GUE_PORT,
 };
 
-int filter_query(int ifindex, uint32_t *program_id)
+static int clsact_query(int ifindex, uint32_t *program_id, enum bpf_tc_attach_point point)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
 	int err = bpf_tc_query(&hook, &opts);
 
@@ -28,6 +28,18 @@ int filter_query(int ifindex, uint32_t *program_id)
 		return err == -EINVAL ? -ENOENT : err;
 	*program_id = opts.prog_id;
 	return 0;
+}
+
+int filter_query(int ifindex, uint32_t *program_id)
+{
+	return tcx_query(ifindex, program_id) ? clsact_query(ifindex, program_id, BPF_TC_INGRESS) : 0;
+}
+
+uint32_t filter_egress(int ifindex)
+{
+	uint32_t program_id = 0;
+
+	return clsact_query(ifindex, &program_id, BPF_TC_EGRESS) ? 0 : program_id;
 }
 
 static int attach(int ifindex, int program_fd, enum bpf_tc_attach_point point)
@@ -101,8 +113,12 @@ int filter_detach(int ifindex)
 			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
-	int err = bpf_tc_detach(&hook, &opts);
+	uint32_t program_id;
+	int err = clsact_query(ifindex, &program_id, BPF_TC_INGRESS);
 
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = bpf_tc_detach(&hook, &opts);
 	if (!err)
 		err = filter_detach_egress(ifindex);
 	if (err)

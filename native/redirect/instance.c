@@ -18,7 +18,8 @@
 
 enum { MAPS_OF_PROGRAM = 16 };
 
-static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "quic", "fragments", "limits", "events"};
+static const char *const pins[] = {"config", "counters", "allow", "rewrites", "services", "hunted", "quic", "fragments", "limits", "events",
+				   "ingress", "egress" /* tcx links */};
 
 static int open_pin(const struct instance *instance, const char *map)
 {
@@ -37,6 +38,7 @@ int instance_open(struct instance *instance, const char *pin_dir, const char *na
 	if (snprintf(instance->dir, sizeof(instance->dir), "%s/%s", pin_dir, name) >= PATH_LEN)
 		return -ENAMETOOLONG;
 	snprintf(instance->name, sizeof(instance->name), "%s", name);
+	tcx_forget_dead(instance->dir);
 	instance->config_fd = open_pin(instance, "config");
 	if (instance->config_fd < 0)
 		return -errno;

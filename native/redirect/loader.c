@@ -106,13 +106,47 @@ static bool has_kind(const struct rewrites *rewrites, bool dscp)
 
 /* The egress has a program only where there is something for it to do: every packet sent would pay for it. It comes first, and the
  * ingress, by which an attachment is known, last. */
-static int attach_programs(struct glb_redirect_bpf *skeleton, const struct options *options, int ifindex)
+static int attach_filters(struct glb_redirect_bpf *skeleton, bool egress, int ifindex)
 {
-	int err = has_kind(&options->rewrites, false)
-			  ? filter_attach_egress(ifindex, bpf_program__fd(skeleton->progs.glb_redirect_egress))
-			  : filter_detach_egress(ifindex);
+	int err = egress ? filter_attach_egress(ifindex, bpf_program__fd(skeleton->progs.glb_redirect_egress))
+			 : filter_detach_egress(ifindex);
 
 	return err ? err : filter_attach(ifindex, bpf_program__fd(skeleton->progs.glb_redirect));
+}
+
+static int attach_links(struct glb_redirect_bpf *skeleton, bool egress, int ifindex, const char *dir)
+{
+	int err = egress ? tcx_attach(dir, ifindex, true, bpf_program__fd(skeleton->progs.glb_redirect_egress)) : tcx_detach(dir, true);
+
+	return err ? err : tcx_attach(dir, ifindex, false, bpf_program__fd(skeleton->progs.glb_redirect));
+}
+
+static int detach_links(const char *pin_dir, const char *name)
+{
+	char dir[PATH_LEN];
+	int err;
+
+	snprintf(dir, sizeof(dir), "%s/%s", pin_dir, name);
+	err = tcx_detach(dir, false);
+	return err ? err : tcx_detach(dir, true);
+}
+
+/* By the hook that is wanted; then what there is of ours on the other goes, so that no packet passes by in between. */
+static int attach_programs(struct glb_redirect_bpf *skeleton, const struct options *options, const char *name, int ifindex)
+{
+	const bool egress = has_kind(&options->rewrites, false);
+	char dir[PATH_LEN];
+	int err = -EINVAL;
+
+	snprintf(dir, sizeof(dir), "%s/%s", options->pin_dir, name);
+	if (options->hook != HOOK_CLSACT)
+		err = attach_links(skeleton, egress, ifindex, dir);
+	if (!err)
+		return filter_detach(ifindex);
+	if (options->hook == HOOK_TCX || err != -EINVAL)
+		return err;
+	err = attach_filters(skeleton, egress, ifindex);
+	return err ? err : detach_links(options->pin_dir, name);
 }
 
 /* A veth can send what XDP gives it only when its peer has XDP or GRO, which cannot be seen from here: tc can always. */
@@ -187,7 +221,7 @@ static int load_and_attach(const struct options *options, const char *name, int 
 	if (!err)
 		err = rewrites_become(bpf_map__fd(skeleton->maps.rewrites), &options->rewrites);
 	if (!err)
-		err = attach_programs(skeleton, options, ifindex);
+		err = attach_programs(skeleton, options, name, ifindex);
 	glb_redirect_bpf__destroy(skeleton);
 	return err;
 }
@@ -244,6 +278,8 @@ int command_attach(const struct options *options)
 	complaint[0] = '\0';
 	err = load_and_attach(options, name, ifindex);
 	if (err) {
+		if (err == -EINVAL && options->hook == HOOK_TCX)
+			snprintf(complaint, sizeof(complaint), "tcx links came with Linux 6.6: leave --hook tcx out");
 		if (!attached) {
 			filter_detach_egress(ifindex);
 			instance_remove(options->pin_dir, name);
@@ -303,9 +339,13 @@ int command_detach(const struct options *options)
 			return fail("instance %s in %s belongs to another interface or network namespace (program %u); "
 				    "give the --name that attach was given", name, options->pin_dir, user);
 	}
-	err = ifindex && !filter_query(ifindex, &attached) ? filter_detach(ifindex) : 0;
+	err = ifindex ? filter_detach(ifindex) : 0;
+	if (!err)
+		err = detach_links(options->pin_dir, name);
 	if (err)
 		return fail_because("cannot detach from", options->device, err);
+	if (ifindex && !tcx_query(ifindex, &attached))
+		return fail("%s runs glb-redirect with other pinned maps; give its --pin-dir and --name", options->device);
 	err = instance_remove(options->pin_dir, name);
 	if (err)
 		return fail_because("cannot remove the pins of", options->device, err);

@@ -39,6 +39,7 @@ static const struct option attach_known[] = {
 	{"l3dsr", required_argument, NULL, 'l'},
 	{"nat", required_argument, NULL, 't'},
 	{"mode", required_argument, NULL, 'm'},
+	{"hook", required_argument, NULL, 'H'},
 	{"xdp-forward", required_argument, NULL, 'x'},
 	COMMON,
 };
@@ -136,6 +137,7 @@ struct choice {
 
 static const struct choice modes[] = {{"tc", MODE_TC}, {"xdp", MODE_XDP}, {"xdp-generic", MODE_XDP_GENERIC}, {0}};
 static const struct choice deliveries[] = {{"inner", false}, {"kernel", true}, {0}};
+static const struct choice hooks[] = {{"clsact", HOOK_CLSACT}, {"tcx", HOOK_TCX}, {"auto", HOOK_AUTO}, {0}};
 static const struct choice forwards[] = {{"auto", XDP_FORWARD_AUTO}, {"tc", GLB_REDIRECT_XDP_TO_TC}, {"tx", GLB_REDIRECT_XDP_TX},
 					 {"redirect", GLB_REDIRECT_XDP_REDIRECT}, {0}};
 
@@ -300,6 +302,10 @@ static int read_option(struct reading *reading, int option)
 	case 'v':
 		number = read_choice(reading, "deliver", deliveries);
 		options->leaves_outer = number > 0;
+		return number < 0 ? EXIT_USAGE : EXIT_DONE;
+	case 'H':
+		number = read_choice(reading, "hook", hooks);
+		options->hook = (enum hook)number;
 		return number < 0 ? EXIT_USAGE : EXIT_DONE;
 	case 'x':
 		number = read_choice(reading, "xdp-forward", forwards);

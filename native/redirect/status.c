@@ -13,6 +13,8 @@ struct report {
 	const char *name;
 	const struct instance *instance; /* NULL: nothing is pinned */
 	uint32_t program_id;             /* 0: not attached */
+	const char *hook;                /* NULL: not attached */
+	uint32_t egress;                 /* its program; 0: none */
 	struct xdp_state xdp;
 	uint64_t counters[GLB_REDIRECT_REASON_COUNT];
 	struct prefixes allow;
@@ -74,12 +76,14 @@ static json_t *report_json(const struct report *report)
 		if (report->allow.roles[i] & GLB_REDIRECT_PEER)
 			json_array_append_new(peers, json_string(text));
 	}
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:s}", "interface", report->interface,
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:s}", "interface", report->interface,
 			 "attached", report->program_id != 0,
 			 "program_id", report->program_id ? json_integer(report->program_id) : json_null(),
 			 "counters", counters, "allow", allow, "peers", peers,
 			 "xdp", !report->xdp.program_id ? json_null() : json_string(report->xdp.native ? "native" : "generic"),
 			 "xdp_program_id", report->xdp.program_id ? json_integer(report->xdp.program_id) : json_null(),
+			 "hook", report->hook ? json_string(report->hook) : json_null(),
+			 "egress_program_id", report->egress ? json_integer(report->egress) : json_null(),
 			 "name", report->name,
 			 "port", config ? (int)config->port : 0,
 			 "last_hop_rate", config ? (int)config->last_hop_rate : 0,
@@ -95,7 +99,7 @@ static void report_text(const struct report *report)
 	char text[PREFIX_TEXT];
 
 	if (report->program_id)
-		printf("%s: attached as program %u, name %s\n", report->interface, report->program_id, report->name);
+		printf("%s: attached as program %u by %s, name %s\n", report->interface, report->program_id, report->hook, report->name);
 	else
 		printf("%s: not attached\n", report->interface);
 	if (!report->instance)
@@ -158,6 +162,11 @@ static int show(struct instance *instance, void *context)
 
 	report.program_id = instance_running(instance);
 	report.xdp = xdp_query(instance);
+	report.egress = tcx_program(instance->dir, true);
+	if (!report.egress)
+		report.egress = filter_egress((int)if_nametoindex(report.interface));
+	if (report.program_id)
+		report.hook = tcx_program(instance->dir, false) ? "tcx" : "clsact";
 	if (err)
 		return fail_errno(err, "cannot read instance %s", instance->name);
 	if (context)

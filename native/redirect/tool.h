@@ -50,6 +50,13 @@ enum mode {
 	MODE_XDP_GENERIC,
 };
 
+/* Where tc's programs are put. */
+enum hook {
+	HOOK_CLSACT = 0,
+	HOOK_TCX,
+	HOOK_AUTO, /* tcx where the kernel has it */
+};
+
 enum {
 	XDP_FORWARD_AUTO = 255, /* options.xdp_forward: by the driver; else GLB_REDIRECT_XDP_* */
 };
@@ -92,6 +99,7 @@ struct options {
 	uint8_t decap;          /* GLB_REDIRECT_DECAP_* */
 	bool leaves_outer;      /* --deliver kernel */
 	enum mode mode;
+	enum hook hook;
 	uint8_t xdp_forward;    /* GLB_REDIRECT_XDP_*, or XDP_FORWARD_AUTO */
 	bool peer;              /* `allow add`: these are peers */
 	const char *output;     /* `metrics`: a file; NULL: standard output. `nfqueue run`, `allow watch`: the status file; NULL: none */
@@ -183,11 +191,19 @@ int instance_find(struct instance *instance, const struct options *options);
 int instance_each(const char *pin_dir, int (*visit)(struct instance *instance, void *context), void *context);
 
 /* filter.c: our filters on a device in this network namespace. 0 or -errno. */
-int filter_query(int ifindex, uint32_t *program_id); /* of the ingress; -ENOENT: none */
+int filter_query(int ifindex, uint32_t *program_id); /* of the ingress, by tcx or clsact; -ENOENT: none */
+uint32_t filter_egress(int ifindex);                 /* of clsact; 0: none */
 int filter_attach(int ifindex, int program_fd);      /* on the ingress; replaces ours atomically */
 int filter_attach_egress(int ifindex, int program_fd);
 int filter_detach_egress(int ifindex);               /* 0, too, when there is none */
-int filter_detach(int ifindex);                      /* both, and the clsact qdisc, once nothing is left on it */
+int filter_detach(int ifindex);                      /* both, and the clsact qdisc, once nothing is left on it; 0, too, without */
+
+/* tcx.c: our links on a device, pinned in the instance's directory `dir`. 0 or -errno. */
+int tcx_attach(const char *dir, int ifindex, bool egress, int program_fd); /* replaces ours atomically; -EINVAL: this kernel has no tcx */
+int tcx_detach(const char *dir, bool egress);       /* 0, too, when there is none */
+uint32_t tcx_program(const char *dir, bool egress); /* 0: none */
+void tcx_forget_dead(const char *dir);              /* links whose device is gone hold nothing but their program: lets go of them */
+int tcx_query(int ifindex, uint32_t *program_id);   /* of the ingress; -ENOENT: none */
 
 /* xdp.c: our XDP program on the instance's interface, in this network namespace. */
 struct xdp_state {
