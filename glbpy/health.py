@@ -47,6 +47,14 @@ class CheckFailed(Exception):
     """A check found something wrong; the message says what."""
 
 
+class TunnelRefused(CheckFailed):
+    """The backend said so."""
+
+
+class TunnelSilent(CheckFailed):
+    """Nothing came back. Kernels limit how often they refuse: what one said just before may still hold."""
+
+
 Probe = Callable[[Target], Awaitable[str]]  # returns what it saw; raises CheckFailed, OSError
 Changed = Callable[[int, HealthRecord | None], None]
 
@@ -68,12 +76,11 @@ async def _through_tunnel(address: str, wanted: Endpoint, ends: float, seen: str
         async with asyncio.timeout_at(ends):
             return await handshake(address, wanted)
     except TimeoutError:
-        why = "did not answer"
+        raise TunnelSilent(f"{seen}, but through the tunnel {wanted} did not answer") from None
     except UnansweredError as error:
-        why = str(error)
+        raise TunnelRefused(f"{seen}, but through the tunnel {wanted} {error}") from None
     except PermissionError as error:
         raise CheckFailed(f"a check through the tunnel needs CAP_NET_RAW: {error.strerror}") from None
-    raise CheckFailed(f"{seen}, but through the tunnel {wanted} {why}")
 
 
 async def _directly(target: Target) -> str:
@@ -172,30 +179,37 @@ class Monitor:
         interval = target.check.interval_ms / 1000
         due = loop.time() + interval * self._jitter()
         good = bad = 0  # in a row
+        refusal = ""  # the tunnel's, since when it has said nothing else
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             due = max(due + interval, loop.time())  # after a stall: no burst of late checks
             began = loop.time()
-            passed, detail = await self._once(target)
+            passed, detail, refusal = await self._once(target, refusal)
             checks.passed += passed
             checks.failed += not passed
             checks.seconds += loop.time() - began
             good, bad = (good + 1, 0) if passed else (0, bad + 1)
             self._judge(backend, target.check, good, bad, detail)
 
-    async def _once(self, target: Target) -> tuple[bool, str]:
+    async def _once(self, target: Target, refusal: str) -> tuple[bool, str, str]:
+        """Return whether it passed, what was seen, and the refusal that explains a silence after it."""
         try:
             async with asyncio.timeout(target.check.timeout_ms / 1000):
-                return True, await self._probe(target)
+                return True, await self._probe(target), ""
         except TimeoutError:
-            return False, f"no answer in {target.check.timeout_ms} ms"
+            return False, f"no answer in {target.check.timeout_ms} ms", ""
+        except TunnelRefused as error:
+            refusal = str(error)[:DETAIL_MAX]
+            return False, refusal, refusal
+        except TunnelSilent as error:
+            return False, refusal or str(error)[:DETAIL_MAX], refusal
         except CheckFailed as error:
-            return False, str(error)[:DETAIL_MAX]
+            return False, str(error)[:DETAIL_MAX], ""
         except OSError as error:
-            return False, (os.strerror(error.errno) if error.errno else str(error))[:DETAIL_MAX]
+            return False, (os.strerror(error.errno) if error.errno else str(error))[:DETAIL_MAX], ""
         except Exception as error:  # a check that cannot be made is a failed one, never the end of checking
             log.exception("health check of %s", target.address)
-            return False, f"{type(error).__name__}: {error}"[:DETAIL_MAX]
+            return False, f"{type(error).__name__}: {error}"[:DETAIL_MAX], ""
 
     def _judge(self, backend: int, how: HealthCheck, good: int, bad: int, detail: str) -> None:
         old = self.record(backend).health

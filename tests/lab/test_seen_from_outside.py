@@ -59,6 +59,7 @@ def wait_found(lab: Lab, name: str, *words: str) -> None:
 
 
 def test_a_detached_redirect_is_found(lab: Lab, client: Client, backend: Backend) -> None:
+    netns.sysctl(backend.ns, {"ipv4/icmp_ratelimit": 0})  # or whatever came before may have used it up
     redirect.detach(backend, lab.path)
     try:
         wait_found(lab, backend.name, "nothing takes GUE there; is glb-redirect attached?")
@@ -68,6 +69,7 @@ def test_a_detached_redirect_is_found(lab: Lab, client: Client, backend: Backend
         assert new_connections(client) == set(names(lab)) - {backend.name}
     finally:
         redirect.attach(backend, lab.path, lab.backends(), lab.directors())
+        netns.sysctl(backend.ns, {"ipv4/icmp_ratelimit": 1000})
     wait_healthy(lab)
     assert new_connections(client) == set(names(lab))
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from glbpy.health import CheckFailed, Monitor, Target, check
+from glbpy.health import CheckFailed, Monitor, Target, TunnelRefused, TunnelSilent, check
 from glbpy.models import Health, HealthCheck, parse
 from glbpy.store import HealthRecord, utc_now
 from tests.unit.fakes import run_fake_time
@@ -82,6 +82,35 @@ def test_unknown_is_healthy_with_the_first_good_check_and_unhealthy_only_after_f
         await asyncio.sleep(10)
         assert backends.changes == [(0.0, 1, Health.HEALTHY), (4.0, 2, Health.UNHEALTHY)]
         assert monitor.record(2).detail == "Connection refused"
+        await monitor.close()
+
+    fake_time(body)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ((TunnelRefused, TunnelSilent, TunnelSilent), "0 TunnelRefused"),  # kernels do not say it each time
+        ((TunnelRefused, TunnelRefused, TunnelSilent), "1 TunnelRefused"),
+        ((TunnelSilent, TunnelRefused, CheckFailed), "2 CheckFailed"),
+        ((TunnelRefused, CheckFailed, TunnelSilent), "2 TunnelSilent"),
+        ((TunnelSilent, TunnelSilent, TunnelSilent), "2 TunnelSilent"),
+    ],
+)
+def test_silence_of_a_tunnel_has_the_reason_that_was_given_just_before(
+    seen: tuple[type[CheckFailed], ...], why: str
+) -> None:
+    async def body(backends: Backends) -> None:
+        left = iter(enumerate(seen))
+
+        async def probe(target: Target) -> str:
+            number, error = next(left)
+            raise error(f"{number} {error.__name__}")
+
+        monitor = Monitor({}, backends.changed, probe=probe, jitter=lambda: 0.0)
+        monitor.watch({1: Target("10.0.0.1", TCP)})
+        await asyncio.sleep(5)
+        assert (monitor.record(1).health, monitor.record(1).detail) == (Health.UNHEALTHY, why)
         await monitor.close()
 
     fake_time(body)
