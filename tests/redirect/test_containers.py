@@ -39,7 +39,7 @@ class Container(Namespace):
     """A process with a network namespace of its own, and what glb-redirect is called with there."""
 
     def __init__(self, role: str, bpffs: Path) -> None:
-        self.role, self.pin_dir = role, bpffs / "glb"
+        self.role, self.pin_dir = role, bpffs / "containers"
         super().__init__(role)
 
     def make(self) -> None:
