@@ -87,7 +87,8 @@ def programs(lab: Lab) -> dict[str, dict[str, Any]]:
         status = json.loads(redirect.tool(each, lab.path, "status", "eth0", "--json"))
         command = ["bpftool", "-j", "prog", "show", "id", str(status["program_id"])]
         shown = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        found[each.name] = {**status["counters"], "ns": shown["run_time_ns"], "runs": shown["run_cnt"]}
+        runs = {"ns": shown.get("run_time_ns", 0), "runs": shown.get("run_cnt", 0)}  # absent before the first
+        found[each.name] = {**status["counters"], **runs}
     return found
 
 
