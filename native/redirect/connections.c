@@ -153,7 +153,6 @@ static void show(const struct tallies *found, bool as_json)
 
 	for (size_t i = 0; i < found->count; i++) {
 		const struct tally *each = &found->items[i];
-
 		const char *protocol = each->protocol == IPPROTO_UDP ? "udp" : "tcp";
 
 		address_format(each->family, each->addr, text);

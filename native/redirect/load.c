@@ -60,24 +60,25 @@ static int count(const struct glb_redirect_service_key *key, uint32_t *open)
 	return err;
 }
 
-/* Until a signal. EXIT_FAILED also when the service has gone. */
+/* Until a signal. EXIT_FAILED also when the service has gone, or sockets cannot be listed; a number that nobody keeps up is worse than 0. */
 static int follow(const struct options *options, const struct glb_redirect_service_key *key)
 {
 	const struct timespec pause = {.tv_nsec = EVERY_MS * 1000000L};
 	struct sigaction stopping = {.sa_handler = stop};
-	int status = EXIT_DONE;
+	int status = EXIT_DONE, err = 0;
 	uint32_t open;
 
 	sigaction(SIGTERM, &stopping, NULL);
 	sigaction(SIGINT, &stopping, NULL);
 	while (!stopped && status == EXIT_DONE) {
-		int err = count(key, &open);
-
+		err = count(key, &open);
 		status = err ? fail_errno(err, "cannot list sockets") : write_load(options, key, open);
 		if (status == EXIT_DONE)
 			nanosleep(&pause, NULL);
 	}
-	return status ? status : write_load(options, key, 0);
+	if (!status || err) /* else the service has gone */
+		status |= write_load(options, key, 0);
+	return status;
 }
 
 int command_load(const struct options *options)

@@ -17,26 +17,31 @@ enum {
 	PROGRAMS = 64, /* the most that the kernel takes on one side of a device */
 };
 
+struct pin {
+	char path[PATH_LEN + 16];
+};
+
+static struct pin pin_of(const char *dir, bool egress)
+{
+	struct pin pin;
+
+	snprintf(pin.path, sizeof(pin.path), "%s/%s", dir, egress ? "egress" : "ingress");
+	return pin;
+}
+
 static int open_link(const char *dir, bool egress)
 {
-	char path[PATH_LEN + 16];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, egress ? "egress" : "ingress");
-	return bpf_obj_get(path);
+	return bpf_obj_get(pin_of(dir, egress).path);
 }
 
 static int unpin(const char *dir, bool egress)
 {
-	char path[PATH_LEN + 16];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, egress ? "egress" : "ingress");
-	return unlink(path) && errno != ENOENT ? -errno : 0;
+	return unlink(pin_of(dir, egress).path) && errno != ENOENT ? -errno : 0;
 }
 
 int tcx_attach(const char *dir, int ifindex, bool egress, int program_fd)
 {
 	int link = open_link(dir, egress), err;
-	char path[PATH_LEN + 16];
 
 	if (link >= 0) {
 		err = bpf_link_update(link, program_fd, NULL);
@@ -46,8 +51,7 @@ int tcx_attach(const char *dir, int ifindex, bool egress, int program_fd)
 	link = bpf_link_create(program_fd, ifindex, (enum bpf_attach_type)(egress ? ATTACH_TCX_EGRESS : ATTACH_TCX_INGRESS), NULL);
 	if (link < 0)
 		return link;
-	snprintf(path, sizeof(path), "%s/%s", dir, egress ? "egress" : "ingress");
-	err = bpf_obj_pin(link, path);
+	err = bpf_obj_pin(link, pin_of(dir, egress).path);
 	close(link);
 	return err;
 }
